@@ -1,0 +1,1 @@
+"""NOAA: GFS, GEFS, HRRR."""

@@ -1,0 +1,1 @@
+"""The work itself: no Dagster, no Kubernetes, no environment variables."""

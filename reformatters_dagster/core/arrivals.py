@@ -1,0 +1,87 @@
+"""What of an append label has arrived upstream, found out by listing, not by fetching.
+
+In: a dataset's region job and a label. Out: how many of the files it wants are there, and a fingerprint of them.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os.path import commonprefix
+from pathlib import PurePosixPath
+from typing import Any
+
+from reformatters_dagster.core.download import Archive, FileInfo, Upstream
+from reformatters_dagster.core.errors import SourceFileUnavailable
+from reformatters_dagster.core.job_context import JobContext
+from reformatters_dagster.core.region_job import RegionJob
+from reformatters_dagster.core.types import MOMENT, Timestamp
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """The files of one partition, as the upstream lists them."""
+
+    label: Timestamp
+    expected: int
+    present: int
+    newest: Timestamp | None
+    """When the last of them was written; None while there is none."""
+    fingerprint: str
+    """Changes when a file arrives, or is published again."""
+
+    @property
+    def complete(self) -> bool:
+        return self.present == self.expected
+
+
+def find_arrivals(region_job: type[RegionJob[Any]], context: JobContext, label: Timestamp) -> Arrivals:
+    """List what has arrived for the partition that starts at a label.
+
+    Parameters
+    ----------
+    region_job : type of RegionJob
+        Says which files the partition wants.
+    context : JobContext
+        Its upstream is listed; nothing is fetched or written.
+
+    Raises
+    ------
+    SourceFileUnavailable
+        When no archive that can be listed answers.
+    """
+    template = context.template_config
+    template_ds = template.get_template(max(label, min(label + template.shard_duration, context.now)) + MOMENT)
+    (job,) = region_job.get_jobs(context, template_ds, contains=[label])
+    wanted = job.upstream_keys()
+    found = _list_wanted(context.upstream, wanted, label, context.now)
+    digest = hashlib.sha256(repr([(info.key, info.size, info.etag) for info in found]).encode()).hexdigest()[:12]
+    newest = max((info.last_modified for info in found), default=None)
+    return Arrivals(label, len(wanted), len(found), newest, digest)
+
+
+def _list_wanted(upstream: Upstream, wanted: set[str], label: Timestamp, now: Timestamp) -> list[FileInfo]:
+    """The wanted files that the first archive that can be listed has, in key order."""
+    archive = next((archive for archive in upstream.archives_for(label, now) if archive.can_list), None)
+    if archive is None:
+        raise SourceFileUnavailable(
+            f"files of {label:%Y-%m-%dT%H:%M} were to be listed; no archive that keeps them can list"
+        )
+    folders: dict[str, list[str]] = {}
+    for key in sorted(wanted):
+        folders.setdefault(str(PurePosixPath(key).parent), []).append(key)
+    return [info for folder, keys in folders.items() for info in _list_folder(archive, folder, keys)]
+
+
+def _list_folder(archive: Archive, folder: str, keys: list[str]) -> Iterator[FileInfo]:
+    """Files of one folder, starting at what the keys have in common: a folder holds ten times what is wanted of it."""
+    among = set(keys)
+    for info in archive.list(folder, start_after=_before(keys)):
+        if info.key in among:
+            yield info
+        elif info.key > keys[-1]:
+            return
+
+
+def _before(keys: list[str]) -> str | None:
+    """The longest text all keys begin with: it sorts before each of them."""
+    return commonprefix(keys) if len(keys) > 1 else None  # noqa: RUF071 characters are what is meant

@@ -1,0 +1,125 @@
+"""Results of region jobs to the ledger entry of their partition.
+
+In: what became of every file. Out: coverage by variable, merged with what earlier runs of the partition left.
+"""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reformatters_dagster.core.ledger import LedgerEntry, MissingFile, VariableCoverage, merge, read_ledger
+from reformatters_dagster.core.region_job import RegionJob
+from reformatters_dagster.core.source_file import FileResult, Results
+from reformatters_dagster.core.template import TemplateConfig
+from reformatters_dagster.core.types import Timestamp
+
+PARTITION_FORMAT = "%Y-%m-%dT%H:%M"
+
+
+def partition_key(label: Timestamp) -> str:
+    """Key of the partition whose shard starts at a label."""
+    return label.strftime(PARTITION_FORMAT)
+
+
+def account_for(
+    job: RegionJob[Any], results: Results, kept: Sequence[str], *, labels: int, run_id: str, now: Timestamp
+) -> LedgerEntry:
+    """The ledger entry of a partition after a run.
+
+    Parameters
+    ----------
+    job : RegionJob
+        Of the partition, over the template the run worked with.
+    results : Results
+        Of the variables that ran.
+    kept : sequence of str
+        Variables whose published shard was kept: what earlier runs said of them stays true.
+    labels : int
+        Labels of the append dimension that readers see after the commit.
+    """
+    template = job.context.template_config
+    all_labels = pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])
+    own = all_labels[job.region]
+    previous = read_ledger(job.context.stores.internal, partition_key(own[0]))
+    known = previous.variables if previous else {}
+    unwritten = {name for name, files in results.items() if name in known and not any(f.succeeded for f in files)}
+    written = {name: files for name, files in results.items() if name not in unwritten and name not in kept}
+    entry = LedgerEntry(
+        partition=partition_key(own[0]),
+        dataset_id=template.dataset_id,
+        version=template.dataset_version,
+        region=(own[0], own[-1]),
+        variables={name: _coverage(files) for name, files in written.items()},
+        etags={
+            file.coord.key(): file.etag for files in written.values() for file in files if file.succeeded and file.etag
+        },
+        extent=(all_labels[0], all_labels[labels - 1]),
+        template_hash=template_hash(template),
+        code_version=importlib.metadata.version("reformatters-dagster"),
+        run_id=run_id,
+        written_at=now,
+    )
+    return merge(previous, entry)
+
+
+def _coverage(files: Sequence[FileResult]) -> VariableCoverage:
+    missing = tuple(
+        MissingFile(
+            file=file.coord.key(),
+            labels=" ".join(f"{dim}={label}" for dim, label in file.coord.out_loc().items()),
+            reason=file.reason or str(file.status),
+        )
+        for file in files
+        if not file.succeeded
+    )
+    return VariableCoverage(
+        expected=len(files),
+        succeeded=len(files) - len(missing),
+        missing=missing,
+        complete_through=_complete_through(files),
+    )
+
+
+def _complete_through(files: Sequence[FileResult]) -> dict[str, float]:
+    """Per init time, the lead time before the first one that lacks a file."""
+    complete: dict[str, float] = {}
+    ended: set[str] = set()
+    for file in sorted(files, key=lambda file: file.coord.out_loc().get("lead_time", pd.Timedelta(0))):
+        place = file.coord.out_loc()
+        if "lead_time" not in place:
+            return {}
+        init, lead = str(place["init_time"]), place["lead_time"]
+        assert isinstance(lead, pd.Timedelta)
+        if not file.succeeded:
+            ended.add(init)
+        elif init not in ended:
+            complete[init] = lead / pd.Timedelta("1s")
+    return complete
+
+
+def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Timestamp, np.timedelta64]:
+    """Per init time of a partition, the lead time up to which every variable of the template is complete.
+
+    NaT where some variable lacks its first file, or was never written. Empty for datasets without lead times.
+    """
+    if not template.has_lead_time:
+        return {}
+    init_times = pd.date_range(entry.region[0], entry.region[1], freq=template.append_dim.frequency, unit="us")
+    lengths = {}
+    for init in init_times:
+        through = [
+            entry.variables[name].complete_through.get(str(init)) if name in entry.variables else None
+            for name in template.variables
+        ]
+        seconds = None if None in through else min(filter(None, through), default=0.0)
+        lengths[init] = np.timedelta64("NaT") if seconds is None else np.timedelta64(round(seconds), "s")
+    return lengths
+
+
+def template_hash(template: TemplateConfig) -> str:
+    """Digest of the committed structure a partition was made with."""
+    return hashlib.sha256((template.path / "zarr.json").read_bytes()).hexdigest()[:16]

@@ -1,0 +1,335 @@
+"""`DynamicalDataset`: one dataset's template, region job, archives and validators, bound together.
+
+Three steps make a partition wherever they run: `plan_partition`, `process_group` for each group of variables,
+`commit_partition`. The command line runs them one after the other, Dagster as ops.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+from reformatters_dagster.core.config import Frozen, SourceArchive, Time
+from reformatters_dagster.core.coverage import account_for, ingested_lengths, partition_key
+from reformatters_dagster.core.errors import NothingSucceeded, PublishGap, StoreExists, StoreTooShort, TimeNotOnGrid
+from reformatters_dagster.core.job_context import JobContext, JobStats, OnProgress, ignore_progress
+from reformatters_dagster.core.ledger import LedgerEntry, read_ledger, write_ledger
+from reformatters_dagster.core.publication import (
+    check_store,
+    commit_template,
+    create_store,
+    initialise_store,
+    merge_ingested_lengths,
+)
+from reformatters_dagster.core.published import open_published, published_labels
+from reformatters_dagster.core.region_job import RegionJob
+from reformatters_dagster.core.settings import Settings, Workspace
+from reformatters_dagster.core.source_file import FileResult, Results
+from reformatters_dagster.core.storage import Store
+from reformatters_dagster.core.template import TemplateConfig
+from reformatters_dagster.core.types import JSON, MOMENT, Names, Timedelta, Timestamp
+from reformatters_dagster.core.validation import CheckResult, OpenedStore, Validator, run_validators
+
+log = logging.getLogger(__name__)
+
+
+class Resources(Frozen):
+    """What one run needs on Kubernetes."""
+
+    cpu: str = "2"
+    memory: str = "4Gi"
+    ephemeral_storage: str = "20Gi"
+
+
+DEFAULT_RESOURCES = Resources()
+SIX_HOURS = Timedelta("6h")
+
+
+class PartitionPlan(Frozen):
+    """What one partition's run is going to do: plain values, so that it can travel between pods."""
+
+    label: Time
+    """First label of the partition's shard."""
+    end: Time
+    """The template the run works with covers the append dimension up to here, exclusively."""
+    publish: bool
+    """Whether the commit may grow the published extent."""
+    groups: tuple[tuple[str, ...], ...]
+    """Variables of each region job."""
+    now: Time
+    """When the plan was made: a retry in another pod does the same work."""
+    force: bool = False
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return tuple(name for group in self.groups for name in group)
+
+
+@dataclass(frozen=True)
+class CommitReport:
+    """What one partition's commit did, for whoever shows it."""
+
+    plan: PartitionPlan
+    results: Results
+    stats: JobStats
+    entry: LedgerEntry
+    labels: int
+    """Labels of the append dimension that readers see now."""
+
+
+@dataclass(frozen=True)
+class GroupOutcome:
+    """What became of one region job."""
+
+    results: Results
+    stats: JobStats
+
+    def to_json(self) -> JSON:
+        """Plain values, so that it can travel between pods."""
+        files = {name: [_dump_result(result) for result in found] for name, found in self.results.items()}
+        return {"results": files, "stats": self.stats.to_json()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicalDataset:
+    """One dataset: what it is, how it is made, where it comes from, how it is checked."""
+
+    template_config: TemplateConfig
+    region_job: type[RegionJob[Any]]
+    archives: tuple[SourceArchive, ...]
+    validators: tuple[Validator, ...] = ()
+    publish_policy: Literal["any", "all"] = "any"
+    """Publish up to the newest label of `any` variable, or only to where `all` have one."""
+    soft_deadline: Timedelta = SIX_HOURS
+    """After an append label, an update starts with whatever has arrived."""
+    validate_cron: str = "30 */6 * * *"
+    """When validators run by themselves, UTC: after an update is due."""
+    resources: Resources = DEFAULT_RESOURCES
+
+    @property
+    def dataset_id(self) -> str:
+        return self.template_config.dataset_id
+
+    @property
+    def provider(self) -> str:
+        return self.dataset_id.split("-")[0]
+
+    @property
+    def name(self) -> str:
+        """The id within its provider, as an identifier."""
+        return self.dataset_id.split("-", 1)[1].replace("-", "_")
+
+    def started_by(self, settings: Settings) -> Self:
+        """The dataset with its archive starting where a deployment wants it to."""
+        return replace(self, template_config=settings.start_of(self.template_config))
+
+    def workspace(self, settings: Settings) -> Workspace:
+        """Open the stores and archives of this dataset."""
+        return settings.workspace(self.template_config, self.archives)
+
+    def context(
+        self,
+        workspace: Workspace,
+        now: Timestamp,
+        *,
+        force: bool = False,
+        on_progress: OnProgress = ignore_progress,
+    ) -> JobContext:
+        """What the jobs of one run share; it knows what the ledger says of published shards."""
+
+        def coverage(label: Timestamp, variable: str) -> int:
+            entry = read_ledger(workspace.stores.internal, partition_key(label))
+            known = entry.variables.get(variable) if entry else None
+            return known.succeeded if known else 0
+
+        return JobContext(
+            template_config=self.template_config,
+            stores=workspace.stores,
+            upstream=workspace.upstream,
+            tmp=workspace.tmp,
+            now=now,
+            publish_policy=self.publish_policy,
+            coverage=coverage,
+            force=force,
+            on_progress=on_progress,
+        )
+
+    def refuse_other_labels(self, label: Timestamp, now: Timestamp) -> None:
+        """Raise `TimeNotOnGrid` unless a shard starts at a label, and has begun."""
+        start, length = self.template_config.append_dim.start, self.template_config.shard_duration
+        if label < start:
+            raise TimeNotOnGrid(
+                f"partition {label:%Y-%m-%dT%H:%M} of {self.dataset_id} was asked for; its archive starts at "
+                f"{start:%Y-%m-%dT%H:%M}"
+            )
+        if (label - start) % length:
+            held_by = start + (label - start) // length * length
+            raise TimeNotOnGrid(
+                f"partition {label:%Y-%m-%dT%H:%M} of {self.dataset_id} was asked for; partitions start every {length} "
+                f"from {start:%Y-%m-%dT%H:%M}: this time lies in partition {held_by:%Y-%m-%dT%H:%M}"
+            )
+        if label > now:
+            raise TimeNotOnGrid(
+                f"partition {label:%Y-%m-%dT%H:%M} of {self.dataset_id} was asked for; it is {now:%Y-%m-%dT%H:%M} now and "
+                "nothing of it can exist yet"
+            )
+
+    def plan_partition(
+        self,
+        workspace: Workspace,
+        label: Timestamp,
+        *,
+        now: Timestamp,
+        publish: bool,
+        variables: Names | None = None,
+        overwrite_chunks: bool = True,
+        force: bool = False,
+    ) -> PartitionPlan:
+        """Check that a partition can be made, create the store where a backfill may, and cut the work into groups.
+
+        Parameters
+        ----------
+        label : Timestamp
+            First label of the partition's shard.
+        publish : bool
+            An operational update, whose commit grows the metadata; otherwise a backfill of what the metadata covers.
+        overwrite_chunks : bool
+            Whether a backfill may rewrite a partition that the ledger knows.
+
+        Raises
+        ------
+        Refused
+            A child of it says what is wrong: label, variable, drift, a store too short, a gap.
+        """
+        template = self.template_config
+        self.refuse_other_labels(label, now)
+        selected = template.select(variables or None)
+        groups = tuple(tuple(v.name for v in group) for group in self.region_job.source_groups(selected))
+        if not publish and not workspace.stores.primary.exists("zarr.json"):
+            create_store(template, workspace, now + MOMENT)
+        check_store(template, workspace)
+        published = published_labels(workspace.stores.primary, template.append_dim.name)
+        published_end = published[-1] + template.append_dim.frequency if len(published) else template.append_dim.start
+        if publish:
+            self._refuse_gap(label, published_end)
+            end = max(published_end, min(label + template.shard_duration, now + MOMENT))
+        else:
+            self._refuse_too_short(label, published_end)
+            self._refuse_overwrite(workspace, label, overwrite_chunks)
+            end = published_end
+        return PartitionPlan(label=label, end=end, publish=publish, groups=groups, now=now, force=force)
+
+    def _refuse_gap(self, label: Timestamp, published_end: Timestamp) -> None:
+        if label > published_end:
+            raise PublishGap(
+                f"update of {self.dataset_id} partition {label:%Y-%m-%dT%H:%M} was asked for; the store ends before "
+                f"{published_end:%Y-%m-%dT%H:%M}, and publishing would leave a hole: update that partition first"
+            )
+
+    def _refuse_too_short(self, label: Timestamp, published_end: Timestamp) -> None:
+        if label >= published_end:
+            raise StoreTooShort(
+                f"backfill of {self.dataset_id} partition {label:%Y-%m-%dT%H:%M} was asked for; the store's metadata ends "
+                f"before {published_end:%Y-%m-%dT%H:%M}: extend it with job {self.job_name('initialise')!r}, or run "
+                f"{self.job_name('update')!r}"
+            )
+
+    def _refuse_overwrite(self, workspace: Workspace, label: Timestamp, overwrite_chunks: bool) -> None:
+        if not overwrite_chunks and read_ledger(workspace.stores.internal, partition_key(label)) is not None:
+            raise StoreExists(
+                f"backfill of {self.dataset_id} partition {label:%Y-%m-%dT%H:%M} was asked for without overwrite_chunks; "
+                "the ledger says it was written before: set overwrite_chunks to write it again"
+            )
+
+    def job_name(self, kind: str) -> str:
+        """Name of one of the dataset's Dagster jobs."""
+        return f"{self.provider}_{self.name}__{kind}"
+
+    def job(self, context: JobContext, plan: PartitionPlan, variables: Sequence[str]) -> RegionJob[Any]:
+        """The region job of one group of a plan."""
+        template_ds = self.template_config.get_template(plan.end)
+        (job,) = self.region_job.get_jobs(context, template_ds, contains=[plan.label], variables=variables)
+        return job
+
+    def process_group(self, context: JobContext, plan: PartitionPlan, variables: Sequence[str]) -> GroupOutcome:
+        """Run one region job of a plan: see `RegionJob.process`."""
+        job = self.job(context, plan, variables)
+        return GroupOutcome(job.process(), job.stats)
+
+    def read_outcome(self, dumped: JSON) -> GroupOutcome:
+        """The inverse of `GroupOutcome.to_json`."""
+        results: Results = {name: [self._load_result(result) for result in found] for name, found in dumped["results"].items()}
+        return GroupOutcome(results, JobStats.from_json(dumped["stats"]))
+
+    def _load_result(self, dumped: JSON) -> FileResult:
+        coord = self.region_job.source_file_coord.model_validate(dumped["coord"])
+        return FileResult.model_validate({**dumped, "coord": coord})
+
+    def commit_partition(
+        self,
+        workspace: Workspace,
+        plan: PartitionPlan,
+        outcomes: Sequence[GroupOutcome],
+        *,
+        run_id: str,
+        now: Timestamp,
+    ) -> CommitReport:
+        """Account for what the region jobs of a plan made, and publish it where the plan says so.
+
+        Ingested forecast lengths, then metadata (update only), then the ledger.
+
+        Raises
+        ------
+        NothingSucceeded
+            When no file of any variable could be used; store and ledger stay as they are.
+        Retraction
+            When the results reach less far than what readers already see.
+        """
+        results: Results = {name: files for outcome in outcomes for name, files in outcome.results.items()}
+        stats = sum((outcome.stats for outcome in outcomes), JobStats())
+        if not any(file.succeeded for files in results.values() for file in files):
+            raise NothingSucceeded(_explain_failure(self.dataset_id, plan, results))
+        job = self.job(self.context(workspace, plan.now), plan, [*results])
+        # A partition before the last one fills what is published already; only the last can grow the extent.
+        grows = plan.publish and job.region.stop >= len(job.template_ds.indexes[job.append_dim])
+        template_ds = job.update_template_with_results(results) if grows else job.template_ds
+        labels = int(template_ds.sizes[self.template_config.append_dim.name])
+        entry = account_for(job, results, stats.kept, labels=labels, run_id=run_id, now=now)
+        merge_ingested_lengths(template_ds, workspace, ingested_lengths(self.template_config, entry))
+        if grows:
+            commit_template(template_ds, workspace)
+        write_ledger(workspace.stores.internal, entry)
+        log.info("dataset=%s partition=%s labels=%d", self.dataset_id, plan.label, labels)
+        return CommitReport(plan, results, stats, entry, labels)
+
+    def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:
+        """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers."""
+        return initialise_store(self.template_config, workspace, end or now + MOMENT)
+
+    def validate(
+        self, store: Store, now: Timestamp, validators: Sequence[Validator] | None = None
+    ) -> list[CheckResult]:
+        """Ask validators (default: all) of one store as its readers see it."""
+        ds = open_published(store)
+
+        def stored_keys(variable: str) -> set[str]:
+            return {key.removeprefix(f"{variable}/") for key, _ in store.list(f"{variable}/c")}
+
+        opened = OpenedStore(ds, self.template_config.append_dim, self.template_config.data_vars, stored_keys)
+        return run_validators(self.validators if validators is None else validators, opened, now)
+
+
+def _explain_failure(dataset_id: str, plan: PartitionPlan, results: Results) -> str:
+    reasons = Counter(file.reason for files in results.values() for file in files)
+    wanted = sum(reasons.values())
+    reason, count = reasons.most_common(1)[0] if reasons else ("no file is expected", 0)
+    return (
+        f"{dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} wanted {wanted} files for {len(results)} variables; none "
+        f"succeeded, nothing was published. Most frequent reason ({count} times): {reason}"
+    )
+
+
+def _dump_result(result: FileResult) -> JSON:
+    coord = {name: str(value) for name, value in result.coord}
+    return {**result.model_dump(mode="json", exclude={"coord"}, exclude_defaults=True), "coord": coord}

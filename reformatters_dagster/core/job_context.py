@@ -1,0 +1,98 @@
+"""What the jobs of one run share, and what each of them cost."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from threading import Lock
+from typing import Literal, Self
+
+from reformatters_dagster.core.download import Upstream
+from reformatters_dagster.core.storage import StoreSet
+from reformatters_dagster.core.template import TemplateConfig
+from reformatters_dagster.core.types import JSON, Timestamp
+
+type OnProgress = Callable[[str, int, int], None]
+"""Told the stage and how many of how many steps are done."""
+
+
+def ignore_progress(stage: str, done: int, total: int) -> None:
+    """The `OnProgress` of work nobody watches."""
+
+
+def unknown_coverage(label: Timestamp, variable: str) -> int:  # noqa: ARG001 the shape of the seam
+    """The coverage of a store nobody keeps a ledger of."""
+    return 0
+
+
+@dataclass
+class JobStats:
+    """What a job cost, for the materialization's metadata."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    bytes_in: int = 0
+    bytes_out: int = 0
+    objects_out: int = 0
+    kept: list[str] = field(default_factory=list)
+    """Variables whose published shard was kept, since it was made from more files than this job had."""
+    clamped: dict[str, float] = field(default_factory=dict)
+    """Per deaccumulated variable, the share of small negative rates set to 0."""
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def to_json(self) -> JSON:
+        """The figures alone."""
+        return {name: getattr(self, name) for name in self._figures()}
+
+    @classmethod
+    def from_json(cls, dumped: JSON) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**dumped)
+
+    @classmethod
+    def _figures(cls) -> list[str]:
+        return [figure.name for figure in fields(cls) if not figure.name.startswith("_")]
+
+    def __add__(self, other: Self) -> Self:
+        seconds = {
+            name: self.seconds.get(name, 0.0) + other.seconds.get(name, 0.0) for name in self.seconds | other.seconds
+        }
+        return type(self)(
+            seconds=seconds,
+            bytes_in=self.bytes_in + other.bytes_in,
+            bytes_out=self.bytes_out + other.bytes_out,
+            objects_out=self.objects_out + other.objects_out,
+            kept=[*self.kept, *other.kept],
+            clamped=self.clamped | other.clamped,
+        )
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobContext:
+    """What every job of one run shares."""
+
+    template_config: TemplateConfig
+    stores: StoreSet
+    upstream: Upstream
+    tmp: Path
+    """Folder of this run's tmp stores and downloads."""
+    now: Timestamp
+    publish_policy: Literal["any", "all"] = "any"
+    coverage: Callable[[Timestamp, str], int] = unknown_coverage
+    """Files the published shard at a label was made from, per variable; 0 where unknown or never written."""
+    force: bool = False
+    """Replace shards even by ones made from fewer files."""
+    on_progress: OnProgress = ignore_progress
+    cpus: int = os.process_cpu_count() or 1
+    download_threads: int = 16

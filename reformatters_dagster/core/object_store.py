@@ -1,0 +1,355 @@
+"""One place that objects are put to: a bucket with a prefix, a local folder, or this process's memory.
+
+In: a base URL, keys and bytes. Out: bytes and ETags, or an error that says what to do. An object counts as absent only
+where the backend says so: a refusal, a missing bucket or a dead network raises something else.
+"""
+
+import fcntl
+import itertools
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import GCSStore, LocalStore, MemoryStore, ObjectStore, from_url
+from zarr.storage import LocalStore as ZarrFolder
+from zarr.storage import ObjectStore as ZarrObjects
+
+from reformatters_dagster.core.errors import ObjectMoved, Refused
+from reformatters_dagster.core.store_failures import (
+    CREDENTIALS,
+    STORE_ERRORS,
+    Failure,
+    failure_of,
+    gist,
+    status_of,
+    translated,
+)
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta, PutMode, PutResult, UpdateVersion
+    from zarr.abc.store import Store as ZarrStore
+
+log = logging.getLogger(__name__)
+
+type Etag = str
+type Expected = Literal["absent"] | Etag
+type Sleep = Callable[[float], None]
+
+ATTEMPTS = 6
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
+TIMEOUT = "90s"
+PART_BYTES = 16 << 20
+
+
+class Store:
+    """A location that holds objects under keys.
+
+    Parameters
+    ----------
+    url : str
+        What people are told; every message names it.
+    backend : obstore.store.ObjectStore
+        The location itself. Its client should not retry: a retry that nobody sees turns a conditional put that
+        succeeded into a refused one.
+    patient : obstore.store.ObjectStore, optional
+        The same location with a client that retries single requests, for uploads in parts and for readers.
+    sleep : callable
+        Waits the given number of seconds between attempts.
+    """
+
+    def __init__(
+        self, url: str, backend: ObjectStore, *, patient: ObjectStore | None = None, sleep: Sleep = time.sleep
+    ) -> None:
+        self.url = url
+        self._backend = backend
+        self._patient = patient or backend
+        self._sleep = sleep
+        self._has_conditions = True
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @property
+    def backend(self) -> ObjectStore:
+        return self._backend
+
+    def reader(self) -> "ZarrStore":
+        """The location as zarr and xarray open it, read-only: `xr.open_zarr(store.reader())`."""
+        return ZarrObjects(self._patient, read_only=True)
+
+    def put(self, key: str, data: bytes | Path, *, only_if: Expected | None = None) -> Etag:
+        """Write one object, whole or not at all.
+
+        Parameters
+        ----------
+        key : str
+            Segments joined by `/`; a colon is kept as it is.
+        data : bytes or Path
+            The content, or a file of it.
+        only_if : "absent" or ETag, optional
+            What must stand under the key for the put to happen: nothing, or the version of that ETag.
+
+        Returns
+        -------
+        Etag
+            Of the object written.
+
+        Raises
+        ------
+        ObjectMoved
+            When `only_if` does not hold; nothing was written.
+        StoreAccessDenied, StoreUnavailable
+            When attempts are used up, or another attempt would not help.
+        """
+        if only_if is None:
+            return self._try("put", key, lambda: self._put(key, data, None))
+        return self._put_if(key, data.read_bytes() if isinstance(data, Path) else data, only_if)
+
+    def get(self, key: str) -> tuple[bytes, Etag]:
+        """Content and ETag of one object; `FileNotFoundError` when it is absent."""
+
+        def read() -> tuple[bytes, Etag]:
+            answer = obstore.get(self.backend, key)
+            return bytes(answer.bytes()), self._tag(answer.meta)
+
+        return self._try("get", key, read)
+
+    def get_or_none(self, key: str) -> tuple[bytes, Etag] | None:
+        """As `get`, with None for an absent object."""
+        try:
+            return self.get(key)
+        except FileNotFoundError:
+            return None
+
+    def head(self, key: str) -> tuple[int, Etag]:
+        """Bytes and ETag of one object; `FileNotFoundError` when it is absent."""
+
+        def ask() -> "ObjectMeta":
+            try:
+                return obstore.head(self.backend, key)
+            except (BaseError, FileNotFoundError):
+                # An answer to HEAD has no body, which alone tells a missing bucket and an expired token apart.
+                return obstore.get(self.backend, key).meta
+
+        meta = self._try("head", key, ask)
+        return meta["size"], self._tag(meta)
+
+    def exists(self, key: str) -> bool:
+        try:
+            self.head(key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> list[tuple[str, int]]:
+        """Key and bytes of every object below a prefix of whole segments, in key order."""
+
+        def pages() -> list[tuple[str, int]]:
+            found = obstore.list(self.backend, prefix or None, chunk_size=1000)
+            return sorted((meta["path"], meta["size"]) for page in found for meta in page)
+
+        return self._try("list", prefix, pages)
+
+    def delete(self, key: str) -> None:
+        """Remove one object; one that is absent stays so."""
+        try:
+            self._try("delete", key, lambda: obstore.delete(self.backend, key))
+        except FileNotFoundError:
+            log.debug("delete key=%s store=%s was absent", key, self.url)
+
+    def _put(self, key: str, data: bytes | Path, only_if: Expected | None) -> Etag:
+        """One attempt."""
+        if isinstance(data, Path) and data.stat().st_size > PART_BYTES:
+            return self._tag(obstore.put(self._patient, key, data, chunk_size=PART_BYTES))
+        return self._tag(obstore.put(self.backend, key, data, mode=self._mode(only_if), use_multipart=False))
+
+    def _mode(self, only_if: Expected | None) -> "PutMode":
+        if only_if is None:
+            return "overwrite"
+        if only_if == "absent":
+            return "create"
+        return cast("UpdateVersion", {self._tag_field: only_if})
+
+    @property
+    def _tag_field(self) -> Literal["version", "e_tag"]:
+        """What a conditional put compares: the generation on Google's store, the ETag elsewhere."""
+        return "version" if isinstance(self._backend, GCSStore) else "e_tag"
+
+    def _tag(self, meta: "ObjectMeta | PutResult") -> Etag:
+        return meta[self._tag_field] or ""
+
+    def _put_if(self, key: str, data: bytes, only_if: Expected) -> Etag:
+        """Put on a condition; where an answer is lost, look at what stands there before trying again."""
+        unsure, refused = False, False
+        for attempt in itertools.count(1):
+            if not self._has_conditions:
+                return self._put_compared(key, data, only_if)
+            try:
+                return self._put(key, data, only_if)
+            except STORE_ERRORS as error:
+                failure = self._failure(error)
+                if failure == "unsupported" or (refused and failure == "refused"):
+                    self._distrust_conditions(error)
+                    continue
+                if failure not in {"refused", "transient"}:
+                    raise self._translated("put", key, error) from error
+                found = self.get_or_none(key)
+                unsure |= failure == "transient"
+                if unsure and found is not None and found[0] == data:
+                    return found[1]
+                self._require(key, found and found[1], only_if)
+                # A 409 means that two conditional puts ran at once and neither is decided yet.
+                refused |= failure == "refused" and status_of(error) != 409
+                self._pause(attempt, "put", key, error)
+        raise AssertionError("unreachable")
+
+    def _put_compared(self, key: str, data: bytes, only_if: Expected) -> Etag:
+        """Stand in for a condition the backend does not offer: a writer between the two requests goes unnoticed."""
+        found = self.get_or_none(key)
+        self._require(key, found and found[1], only_if)
+        return self.put(key, data)
+
+    def _distrust_conditions(self, error: Exception) -> None:
+        self._has_conditions = False
+        log.warning(
+            "%s does not honour conditional puts (%s): what stands there is read and compared before a put instead, "
+            "and two writers within one moment can slip through; let one writer at a time publish to it",
+            self.url,
+            gist(error),
+        )
+
+    def _require(self, key: str, found: Etag | None, only_if: Expected) -> None:
+        if found != (None if only_if == "absent" else only_if):
+            raise ObjectMoved(
+                f"{self.url}/{key} was to be written only if {_state(only_if)}; found {_state(found or 'absent')}: "
+                "another writer was first; read it again and decide anew"
+            )
+
+    def _try[T](self, action: str, key: str, call: Callable[[], T]) -> T:
+        """Call, and call again after failures that may pass by themselves."""
+        for attempt in itertools.count(1):
+            try:
+                return call()
+            except STORE_ERRORS as error:
+                if self._failure(error) not in {"transient", "refused"}:
+                    raise self._translated(action, key, error) from error
+                self._pause(attempt, action, key, error)
+        raise AssertionError("unreachable")
+
+    def _pause(self, attempt: int, action: str, key: str, error: Exception) -> None:
+        if attempt >= ATTEMPTS:
+            raise self._translated(action, key, error) from error
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))
+        log.info("%s %s/%s attempt=%d of %d: %s", action, self.url, key, attempt, ATTEMPTS, gist(error))
+        self._sleep(random.uniform(longest / 2, longest))
+
+    def _failure(self, error: Exception) -> Failure:
+        return failure_of(error, remote=not isinstance(self._backend, LocalStore | MemoryStore))
+
+    def _translated(self, action: str, key: str, error: Exception) -> Exception:
+        return translated(action, f"{self.url}/{key}".rstrip("/"), error, self._failure(error))
+
+
+class FolderStore(Store):
+    """A local folder, made by the first put.
+
+    A conditional put holds a lock on `.<folder>.lock` beside the folder, where no reader of the store looks. The system
+    drops the lock with the process that holds it.
+    """
+
+    def __init__(self, folder: Path, *, sleep: Sleep = time.sleep) -> None:
+        super().__init__(str(folder), LocalStore(), sleep=sleep)
+        self.folder = folder
+
+    @property
+    def backend(self) -> ObjectStore:
+        self.folder.stat()
+        return LocalStore(self.folder)
+
+    def reader(self) -> "ZarrStore":
+        return ZarrFolder(self.folder, read_only=True)
+
+    def list(self, prefix: str = "") -> list[tuple[str, int]]:
+        try:
+            return super().list(prefix)
+        except FileNotFoundError:
+            return []
+
+    def _put(self, key: str, data: bytes | Path, only_if: Expected | None) -> Etag:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self._tag(obstore.put(self.backend, key, data, mode=self._mode(only_if)))
+
+    def _put_if(self, key: str, data: bytes, only_if: Expected) -> Etag:
+        with self._locked(key):
+            return self._put_compared(key, data, only_if)
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        path = self.folder.parent / f".{self.folder.name}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.open("w")
+        except OSError as error:
+            raise self._translated("put", key, error) from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+_MEMORY: dict[str, MemoryStore] = {}
+
+
+def open_store(base_url: str, path: str, *, sleep: Sleep = time.sleep) -> Store:
+    """Open `path` below a base; nothing is read or written yet.
+
+    Parameters
+    ----------
+    base_url : str
+        `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///folder`, `memory://name`, or a folder, relative to the
+        working directory. Credentials and endpoint are found where obstore looks for them. All who open the same path
+        of the same `memory://` base in one process share it.
+    path : str
+        Where below the base, such as `noaa-gfs-forecast/v1.0.0.zarr`.
+    sleep : callable
+        As for `Store`.
+
+    Raises
+    ------
+    Refused
+        For a URL that names no store.
+    StoreAccessDenied
+        When the environment does not name the account to ask.
+    """
+    scheme, separator, _ = base_url.partition("://")
+    if not separator:
+        return FolderStore(Path(base_url).expanduser().absolute() / path, sleep=sleep)
+    if scheme == "file":
+        return FolderStore(Path.from_uri(base_url) / path, sleep=sleep)
+    url = f"{base_url.rstrip('/')}/{path}".rstrip("/")
+    if scheme == "memory":
+        return Store(url, _MEMORY.setdefault(url, MemoryStore()), sleep=sleep)
+    if scheme not in CREDENTIALS:
+        raise Refused(
+            f"store {base_url!r} was asked for; a store is a folder, or begins with s3://, gs://, az://, file:// or memory://"
+        )
+    try:
+        return Store(url, _connect(url, retries=0), patient=_connect(url, retries=ATTEMPTS - 1), sleep=sleep)
+    except (BaseError, ValueError) as error:
+        if failure_of(error, remote=True) == "denied":
+            raise translated("open", url, error, "denied") from error
+        raise Refused(f"store {url!r} was asked for; it cannot be: {gist(error)}; correct the URL") from error
+
+
+def _connect(url: str, *, retries: int) -> ObjectStore:
+    # An endpoint is https unless its own URL says http, as one inside a cluster may.
+    return from_url(url, client_options={"allow_http": True, "timeout": TIMEOUT}, retry_config={"max_retries": retries})
+
+
+def _state(found: Expected) -> str:
+    return "nothing stands there" if found == "absent" else f"its ETag is {found!r}"

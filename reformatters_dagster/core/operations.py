@@ -1,0 +1,176 @@
+"""What a person asks of a dataset without an orchestrator: backfill, update, status.
+
+In: a dataset, the places of a deployment, and the time it is. Out: a report; the work is that of `DynamicalDataset`.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+from reformatters_dagster.core.config import Frozen, Time
+from reformatters_dagster.core.dataset import CommitReport, DynamicalDataset, PartitionPlan
+from reformatters_dagster.core.errors import NothingSucceeded
+from reformatters_dagster.core.guards import check_overwrite
+from reformatters_dagster.core.job_context import OnProgress, ignore_progress
+from reformatters_dagster.core.publication import check_store
+from reformatters_dagster.core.published import published_labels
+from reformatters_dagster.core.region import filter_regions, refuse_off_grid, shard_regions
+from reformatters_dagster.core.settings import Workspace
+from reformatters_dagster.core.types import MOMENT, Timestamp
+
+log = logging.getLogger(__name__)
+
+
+class BackfillRequest(Frozen):
+    """What `reformat backfill` is asked for."""
+
+    start: Time | None = None
+    end: Time | None = None
+    contains: tuple[Time, ...] | None = None
+    variables: tuple[str, ...] | None = None
+    overwrite_chunks: bool = False
+    overwrite_metadata: bool = False
+    force: bool = False
+
+    @property
+    def has_filters(self) -> bool:
+        return any(one is not None for one in (self.start, self.contains, self.variables))
+
+
+@dataclass
+class RunReport:
+    """What a backfill or update did, partition by partition."""
+
+    partitions: list[Timestamp]
+    """Those that were to be done."""
+    commits: list[CommitReport] = field(default_factory=list)
+    failures: dict[Timestamp, str] = field(default_factory=dict)
+    """Partitions of which nothing could be had, and why."""
+
+
+def plan_backfill(
+    dataset: DynamicalDataset, workspace: Workspace, request: BackfillRequest, now: Timestamp
+) -> tuple[Timestamp, list[Timestamp]]:
+    """Decide, without writing, how far the store will reach and which partitions a backfill is going to write.
+
+    Returns
+    -------
+    end : Timestamp
+        The store's metadata covers labels before this.
+    partitions : list of Timestamp
+        First labels of whole shards, ascending.
+
+    Raises
+    ------
+    Refused
+        A child of it: unknown variable, a time that is no label, options that do not fit the store (P 2.13), drift.
+    """
+    template = dataset.template_config
+    axis = template.append_dim
+    template.select(request.variables)
+    refuse_off_grid(request.contains or (), axis.start, axis.frequency, "--contains")
+    exists = workspace.stores.primary.exists("zarr.json")
+    check_overwrite(
+        store_exists=exists,
+        overwrite_chunks=request.overwrite_chunks,
+        overwrite_metadata=request.overwrite_metadata,
+        end_given=request.end is not None,
+        filters_given=request.has_filters,
+    )
+    check_store(template, workspace)
+    end = request.end or now + MOMENT
+    if exists:
+        published_end = published_labels(workspace.stores.primary, axis.name)[-1] + axis.frequency
+        extends = request.overwrite_chunks and request.overwrite_metadata and request.end is not None
+        end = max(end, published_end) if extends else published_end
+    if request.overwrite_metadata and not request.overwrite_chunks:
+        return end, []
+    labels = axis.labels(end)
+    regions = filter_regions(
+        shard_regions(len(labels), template.shard_length),
+        labels,
+        start=request.start,
+        end=request.end,
+        contains=request.contains,
+    )
+    return end, [labels[region.start] for region in regions]
+
+
+def backfill(
+    dataset: DynamicalDataset,
+    workspace: Workspace,
+    request: BackfillRequest,
+    *,
+    run_id: str,
+    now: Timestamp,
+    on_progress: OnProgress = ignore_progress,
+) -> RunReport:
+    """Write whole shards within the store's extent, in this process; create, refresh or extend its metadata first.
+
+    A partition of which nothing succeeds is reported and does not stop the others.
+
+    Raises
+    ------
+    Refused
+        As `plan_backfill`, before anything is written.
+    """
+    end, partitions = plan_backfill(dataset, workspace, request, now)
+    if request.overwrite_metadata or not workspace.stores.primary.exists("zarr.json"):
+        dataset.initialise(workspace, end, now)
+    report = RunReport(partitions)
+    for label in partitions:
+        plan = dataset.plan_partition(
+            workspace, label, now=now, publish=False, variables=request.variables, force=request.force
+        )
+        _run(dataset, workspace, plan, report, run_id=run_id, on_progress=on_progress)
+    return report
+
+
+def update(
+    dataset: DynamicalDataset,
+    workspace: Workspace,
+    *,
+    run_id: str,
+    now: Timestamp,
+    on_progress: OnProgress = ignore_progress,
+) -> RunReport:
+    """One operational update: the last published shard again, then every one since, each committed before the next.
+
+    It stops at the first partition beyond the published extent of which nothing is there yet.
+
+    Raises
+    ------
+    NothingSucceeded
+        When a partition that readers already see could not be read again: the upstream is out, and nothing was touched.
+    """
+    published = published_labels(workspace.stores.primary, dataset.template_config.append_dim.name)
+    context = dataset.context(workspace, now)
+    jobs = dataset.region_job.operational_update_jobs(context, published, end=now + MOMENT)
+    report = RunReport([job.label for job in jobs])
+    for label in report.partitions:
+        plan = dataset.plan_partition(workspace, label, now=now, publish=True)
+        is_published = len(published) > 0 and label <= published[-1]
+        if not _run(dataset, workspace, plan, report, run_id=run_id, on_progress=on_progress):
+            if is_published:
+                raise NothingSucceeded(report.failures[label])
+            break
+    return report
+
+
+def _run(
+    dataset: DynamicalDataset,
+    workspace: Workspace,
+    plan: PartitionPlan,
+    report: RunReport,
+    *,
+    run_id: str,
+    on_progress: OnProgress,
+) -> bool:
+    """One partition from plan to commit; whether anything of it succeeded."""
+    context = dataset.context(workspace, plan.now, force=plan.force, on_progress=on_progress)
+    outcome = dataset.process_group(context, plan, plan.variables)
+    try:
+        report.commits.append(dataset.commit_partition(workspace, plan, [outcome], run_id=run_id, now=plan.now))
+    except NothingSucceeded as error:
+        report.failures[plan.label] = str(error)
+        return False
+    return True

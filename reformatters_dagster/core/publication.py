@@ -1,0 +1,149 @@
+"""Metadata of a final store: checked, created, grown, and its run-time coordinates.
+
+In: a template and the places of a deployment. Out: metadata that readers can open at every moment between the puts.
+"""
+
+import json
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+
+from reformatters_dagster.core.errors import ObjectMoved, StoreExists
+from reformatters_dagster.core.guards import (
+    refuse_other_labels,
+    refuse_other_start,
+    refuse_structure_drift,
+    refuse_version_mismatch,
+)
+from reformatters_dagster.core.published import open_published, published_labels, read_root
+from reformatters_dagster.core.settings import Workspace
+from reformatters_dagster.core.storage import Store, commit_metadata
+from reformatters_dagster.core.template import TemplateConfig, write_metadata
+from reformatters_dagster.core.types import MOMENT, Timestamp
+
+log = logging.getLogger(__name__)
+
+INGESTED = "ingested_forecast_length"
+MERGE_ATTEMPTS = 20
+
+
+@contextmanager
+def tmp_metadata(template_ds: xr.Dataset, tmp: Path) -> Iterator[Path]:
+    """A tmp store with the metadata of a template, gone afterwards."""
+    path = tmp / f"{uuid.uuid4().hex[:12]}-tmp.zarr"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_metadata(template_ds, path)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def check_store(template: TemplateConfig, workspace: Workspace) -> None:
+    """Refuse a store that the template does not describe; one that does not exist yet is fine.
+
+    Raises
+    ------
+    TemplateDrift
+        Naming what differs: dataset, version, start of the archive, structure, labels of the other dimensions.
+    """
+    store_root = read_root(workspace.stores.primary)
+    if store_root is None:
+        return
+    refuse_version_mismatch(store_root["attributes"], template.dataset_id, template.dataset_version)
+    refuse_other_start(
+        template.append_dim.start, published_labels(workspace.stores.primary, template.append_dim.name)[0]
+    )
+    template_ds = template.get_template(template.append_dim.start + MOMENT)
+    with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
+        refuse_structure_drift(json.loads((tmp_store / "zarr.json").read_text()), store_root, template.append_dim.name)
+    published = open_published(workspace.stores.primary)
+    for dim in template.all_dims:
+        refuse_other_labels(dim.name, list(dim.index()), list(published.indexes[dim.name]))
+
+
+def create_store(template: TemplateConfig, workspace: Workspace, end: Timestamp) -> None:
+    """Create a store whose metadata covers `[start, end)` and whose data is yet to be written.
+
+    Several runs may do this at once: one creates it, the others find it there.
+    """
+    with tmp_metadata(template.get_template(end), workspace.tmp) as tmp_store:
+        try:
+            commit_metadata(tmp_store, workspace.stores, expected_root="absent")
+        except StoreExists:
+            log.info("store=%s was created by another run", workspace.stores.primary.url)
+
+
+def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timestamp) -> int:
+    """Create a store's metadata, or extend it to `[start, end)`; return the number of labels it covers.
+
+    Raises
+    ------
+    Retraction
+        When the store covers more already.
+    TemplateDrift
+        When the store is not the template's.
+    """
+    check_store(template, workspace)
+    template_ds = template.get_template(end)
+    commit_template(template_ds, workspace)
+    return int(template_ds.sizes[template.append_dim.name])
+
+
+def commit_template(template_ds: xr.Dataset, workspace: Workspace) -> None:
+    """Publish a template's metadata and coordinates, root last; nulls replace no value the store holds."""
+    with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
+        found = workspace.stores.primary.get_or_none("zarr.json")
+        commit_metadata(tmp_store, workspace.stores, expected_root="absent" if found is None else found[1])
+
+
+def merge_ingested_lengths(
+    template_ds: xr.Dataset, workspace: Workspace, lengths: Mapping[Timestamp, np.timedelta64]
+) -> None:
+    """Write the ingested forecast length of some init times into the stores, replicas first, leaving all others alone.
+
+    Each store's chunk is read, changed and put back only if nobody else put it meanwhile.
+
+    Parameters
+    ----------
+    lengths : mapping of init time to duration
+        NaT where no lead time is complete.
+    """
+    if INGESTED not in template_ds.coords or not lengths:
+        return
+    labels = template_ds.indexes["init_time"]
+    found = labels.get_indexer(pd.DatetimeIndex(list(lengths)))
+    positions = {int(position): length for position, length in zip(found, lengths.values(), strict=True)}
+    with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
+        for store in workspace.stores.in_write_order:
+            _merge_into(store, tmp_store, positions)
+
+
+def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, np.timedelta64]) -> None:
+    array = zarr.open_array(tmp_store / INGESTED, mode="r+", config={"write_empty_chunks": True})
+    for chunk in sorted({position // array.chunks[0] for position in positions}):
+        key = f"{INGESTED}/c/{chunk}"
+        ours = {at: length for at, length in positions.items() if at // array.chunks[0] == chunk}
+        for _ in range(MERGE_ATTEMPTS):
+            found = store.get_or_none(key)
+            if found is not None:
+                (tmp_store / key).write_bytes(found[0])
+            for position, length in ours.items():
+                array[position] = length / np.timedelta64(1, "s")
+            try:
+                store.put(key, tmp_store / key, only_if="absent" if found is None else found[1])
+                break
+            except ObjectMoved:
+                continue
+        else:
+            raise ObjectMoved(
+                f"{key} of {store.url} was to be changed; it moved {MERGE_ATTEMPTS} times meanwhile: run again"
+            )

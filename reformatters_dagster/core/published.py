@@ -1,0 +1,54 @@
+"""What a final store holds, as its readers see it.
+
+In: a store. Out: its root metadata document, or the dataset a reader opens.
+"""
+
+import json
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+
+from reformatters_dagster.core.errors import StoreMissing
+from reformatters_dagster.core.storage import Store
+from reformatters_dagster.core.types import JSON
+
+ROOT = "zarr.json"
+
+
+def read_root(store: Store) -> JSON | None:
+    """Root metadata document, with consolidated metadata; None when no store stands there.
+
+    Raises
+    ------
+    StoreUnavailable, StoreAccessDenied
+        When that could not be found out.
+    """
+    found = store.get_or_none(ROOT)
+    return None if found is None else json.loads(found[0])
+
+
+def open_published(store: Store) -> xr.Dataset:
+    """The dataset as readers open it: lazily, without dask.
+
+    Raises
+    ------
+    StoreMissing
+        When no store stands there.
+    """
+    if not store.exists(ROOT):
+        raise StoreMissing(f"store {store.url} was to be opened; there is none: 'reformat backfill' creates it")
+    published: xr.Dataset = xr.open_zarr(store.reader(), chunks=None, decode_timedelta=True, consolidated=True)
+    return published
+
+
+def published_labels(store: Store, append_dim: str) -> pd.DatetimeIndex:
+    """Labels of the append dimension that readers see; empty when no store stands there."""
+    root = read_root(store)
+    if root is None:
+        return pd.DatetimeIndex([], dtype="datetime64[us]")
+    # The one coordinate alone: opening everything would read every coordinate of the store.
+    values = np.asarray(zarr.open_array(store.reader(), path=append_dim, mode="r")[:])
+    length = root["consolidated_metadata"]["metadata"][append_dim]["shape"][0]
+    return pd.DatetimeIndex(values[:length].astype("datetime64[s]").astype("datetime64[us]"))

@@ -1,0 +1,367 @@
+"""The structure of a store: `TemplateConfig` writes it into git as metadata-only Zarr v3, and every run loads it from there.
+
+In: frozen config values. Out: an `xr.Dataset` whose data variables are NaN and take no memory, and metadata on disk.
+"""
+
+import itertools
+import json
+import shutil
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+from pydantic import Field, field_validator, model_validator
+from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.errors import ZarrUserWarning
+
+from reformatters_dagster.core.config import AppendAxis, DataVar, Dimension, Frozen, LatLonGrid, by_name
+from reformatters_dagster.core.errors import TemplateDrift, UnknownVariable
+from reformatters_dagster.core.region import shard_regions
+from reformatters_dagster.core.types import Dim, Names, Timedelta, Timestamp
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+
+EPOCH_UNITS = "seconds since 1970-01-01"
+_DURATION = {"dtype": "float64", "units": "seconds", "fill_value": np.nan}
+_TIME = {"dtype": "int64", "units": EPOCH_UNITS, "calendar": "proleptic_gregorian", "fill_value": 0}
+
+# Level 1 is half the CPU of level 3 for 1 % more bytes, and bits of like rank lie together in rounded floats.
+DATA_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=4)
+COORDINATE_COMPRESSOR = ZstdCodec(level=3)
+
+
+class DatasetAttributes(Frozen):
+    """Global attributes, but for those that follow from the structure."""
+
+    name: str
+    description: str
+    attribution: str
+    license: str
+    spatial_domain: str
+    spatial_resolution: str
+    time_resolution: str
+    forecast_domain: str | None = None
+    forecast_resolution: str | None = None
+
+
+class TemplateConfig(Frozen):
+    """Dimensions, coordinates, variables and encodings of one dataset. No I/O but `write_template` and `get_template`."""
+
+    dataset_id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)+$")
+    dataset_version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    attributes: DatasetAttributes
+    append_dim: AppendAxis
+    dims: tuple[Dimension, ...] = ()
+    """Dimensions between the append dimension and the grid."""
+    grid: LatLonGrid
+    chunks: dict[Dim, int]
+    shards: dict[Dim, int]
+    data_vars: tuple[DataVar, ...]
+
+    @field_validator("data_vars")
+    @classmethod
+    def _names_are_unique(cls, data_vars: tuple[DataVar, ...]) -> tuple[DataVar, ...]:
+        by_name(data_vars)
+        return tuple(sorted(data_vars, key=lambda data_var: data_var.name))
+
+    @model_validator(mode="after")
+    def _chunks_divide_shards(self) -> Self:
+        for what, sizes in (("chunks", self.chunks), ("shards", self.shards)):
+            if tuple(sizes) != self.dim_names:
+                raise ValueError(
+                    f"{what} name dimensions {tuple(sizes)}, the dataset has {self.dim_names}, in that order"
+                )
+        for dim in self.dim_names:
+            if self.shards[dim] % self.chunks[dim]:
+                raise ValueError(
+                    f"shard of {self.shards[dim]} along {dim!r} is no multiple of chunk {self.chunks[dim]}"
+                )
+        return self
+
+    @property
+    def all_dims(self) -> tuple[Dimension, ...]:
+        """Every dimension but the append dimension, in order."""
+        return (*self.dims, *self.grid.dims)
+
+    @property
+    def dim_names(self) -> tuple[Dim, ...]:
+        return (self.append_dim.name, *(dim.name for dim in self.all_dims))
+
+    @property
+    def shard_length(self) -> int:
+        """Labels of the append dimension in one shard."""
+        return self.shards[self.append_dim.name]
+
+    @property
+    def shard_duration(self) -> Timedelta:
+        return self.append_dim.frequency * self.shard_length
+
+    @property
+    def has_lead_time(self) -> bool:
+        return "lead_time" in self.dim_names
+
+    @property
+    def path(self) -> Path:
+        """The committed template."""
+        return TEMPLATES / self.dataset_id / "latest.zarr"
+
+    @property
+    def partitions_start(self) -> Timestamp:
+        return self.append_dim.start
+
+    @cached_property
+    def variables(self) -> dict[str, DataVar]:
+        return by_name(self.data_vars)
+
+    def select(self, names: Names | None) -> tuple[DataVar, ...]:
+        """Variables by name, in template order; None means all.
+
+        Raises
+        ------
+        UnknownVariable
+            Naming the ones that are known.
+        """
+        if names is None:
+            return self.data_vars
+        if unknown := sorted(set(names) - set(self.variables)):
+            raise UnknownVariable(
+                f"variables {unknown} were asked for; {self.dataset_id} has {', '.join(sorted(self.variables))}"
+            )
+        return tuple(data_var for data_var in self.data_vars if data_var.name in set(names))
+
+    def started_at(self, start: Timestamp) -> Self:
+        """The same structure with its archive starting at the whole shard of the template's grid that holds `start`."""
+        shards_after = (start - self.append_dim.start) // self.shard_duration
+        first = self.append_dim.start + shards_after * self.shard_duration
+        return self.model_copy(update={"append_dim": self.append_dim.model_copy(update={"start": first})})
+
+    def shard_labels(self, end: Timestamp) -> list[Timestamp]:
+        """First label of every shard that holds a label before `end`."""
+        labels = self.append_dim.labels(end)
+        return [labels[region.start] for region in shard_regions(len(labels), self.shard_length)]
+
+    def dataset_attributes(self) -> dict[str, str]:
+        """Global attributes as readers see them."""
+        since = f"{self.append_dim.start:%Y-%m-%d %H:%M:%S} UTC to Present"
+        time_domain = f"Forecasts initialized {since}" if self.has_lead_time else since
+        named = self.attributes.model_dump(exclude_none=True)
+        return {
+            "dataset_id": self.dataset_id,
+            "dataset_version": self.dataset_version,
+            "name": named.pop("name"),
+            "description": named.pop("description"),
+            "attribution": named.pop("attribution"),
+            "license": named.pop("license"),
+            "spatial_domain": named.pop("spatial_domain"),
+            "spatial_resolution": named.pop("spatial_resolution"),
+            "time_domain": time_domain,
+            **named,
+        }
+
+    def expected_forecast_length(self, init_times: pd.DatetimeIndex) -> pd.TimedeltaIndex:
+        """Longest lead time the source publishes for each init time. Override where it depends on the init hour."""
+        longest = next(dim for dim in self.dims if dim.name == "lead_time").index()[-1]
+        return pd.TimedeltaIndex([longest] * len(init_times))
+
+    def derive_coordinates(self, ds: xr.Dataset) -> xr.Dataset:
+        """Add the coordinates that follow from the dimensions.
+
+        Parameters
+        ----------
+        ds : xr.Dataset
+            With dimension coordinates only.
+
+        Returns
+        -------
+        xr.Dataset
+            With `spatial_ref`; for forecasts also `valid_time` (init_time, lead_time) and the expected and ingested forecast
+            length (init_time), the latter NaT: it is written at run time.
+        """
+        ds = ds.assign_coords(spatial_ref=((), np.int64(0), self.grid.spatial_ref_attrs))
+        if not self.has_lead_time:
+            return ds
+        init_times = ds.indexes["init_time"]
+        assert isinstance(init_times, pd.DatetimeIndex)
+        expected = self.expected_forecast_length(init_times).to_numpy().astype("timedelta64[us]")
+        ingested = np.full(len(init_times), np.timedelta64("NaT", "us"))
+        valid = init_times.to_numpy()[:, None] + ds.indexes["lead_time"].to_numpy()
+        return ds.assign_coords(
+            valid_time=(("init_time", "lead_time"), valid, {"long_name": "Valid time", "standard_name": "time"}),
+            expected_forecast_length=("init_time", expected, {"long_name": "Expected forecast length"}),
+            ingested_forecast_length=("init_time", ingested, {"long_name": "Ingested forecast length"}),
+        )
+
+    def coordinates(self, end: Timestamp) -> xr.Dataset:
+        """Every coordinate for the append dimension in `[start, end)`, with the attributes readers see."""
+        name = self.append_dim.name
+        coords: dict[Dim, xr.Variable] = {name: xr.Variable(name, self.append_dim.labels(end), _append_attrs(name))}
+        coords |= {dim.name: xr.Variable(dim.name, dim.index(), dict(dim.attrs)) for dim in self.all_dims}
+        return self.derive_coordinates(xr.Dataset(coords=coords))
+
+    def write_template(self, path: Path) -> None:
+        """Write the structure, with one label along the append dimension, as metadata-only Zarr v3.
+
+        Parameters
+        ----------
+        path : Path
+            A folder named `latest.zarr` or `*-tmp.zarr`; replaced when it stands.
+        """
+        one_label = self.append_dim.start + self.append_dim.frequency
+        ds = self.coordinates(one_label).assign_attrs(self.dataset_attributes())
+        for name in ds.coords:
+            ds[name].encoding = self._coordinate_encoding(ds, str(name))
+        shape = tuple(ds.sizes[dim] for dim in self.dim_names)
+        for data_var in self.data_vars:
+            ds[data_var.name] = xr.Variable(self.dim_names, all_nan(shape), data_var.attrs, self._data_encoding())
+        write_metadata(ds, path)
+
+    def update_template(self) -> None:
+        """Write the committed template. The diff is the review."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.write_template(self.path)
+
+    def get_template(self, end: Timestamp) -> xr.Dataset:
+        """The committed structure with its append dimension covering `[start, end)`.
+
+        Attributes and encodings are those of the committed template; data variables are NaN and hold no memory.
+
+        Raises
+        ------
+        TemplateDrift
+            When the committed template is missing, or is of another dataset or version.
+        """
+        committed = self._open_committed()
+        ds = self.coordinates(end).assign_attrs(
+            committed.attrs | {"time_domain": self.dataset_attributes()["time_domain"]}
+        )
+        for name, coord in committed.coords.items():
+            ds[name].attrs, ds[name].encoding = coord.attrs, coord.encoding
+        shape = tuple(ds.sizes[dim] for dim in self.dim_names)
+        for name, data_var in committed.data_vars.items():
+            ds[name] = xr.Variable(data_var.dims, all_nan(shape), data_var.attrs, data_var.encoding)
+        return ds
+
+    def _open_committed(self) -> xr.Dataset:
+        advice = f"run 'reformat update-template {self.dataset_id}' and review the diff"
+        if not (self.path / "zarr.json").exists():
+            raise TemplateDrift(
+                f"template of {self.dataset_id!r} was asked for; there is none at {self.path}: {advice}"
+            )
+        committed: xr.Dataset = xr.open_zarr(self.path, chunks=None, decode_timedelta=True)
+        found = committed.attrs.get("dataset_id"), committed.attrs.get("dataset_version")
+        if found != (self.dataset_id, self.dataset_version):
+            raise TemplateDrift(
+                f"template of {self.dataset_id!r} version {self.dataset_version!r} was asked for; {self.path} describes "
+                f"{found[0]!r} version {found[1]!r}: {advice}"
+            )
+        if set(map(str, committed.data_vars)) != set(self.variables):
+            differing = sorted(set(map(str, committed.data_vars)) ^ set(self.variables))
+            raise TemplateDrift(
+                f"code and committed template of {self.dataset_id!r} differ in variables {differing}: {advice}"
+            )
+        return committed
+
+    def _coordinate_encoding(self, ds: xr.Dataset, name: str) -> dict[str, object]:
+        chunk: dict[str, int] = {self.append_dim.name: self.append_dim.coordinate_chunk}
+        coord = ds[name]
+        kinds: dict[str, dict[str, object]] = {
+            "M": _TIME,
+            "m": _DURATION,
+            "f": {"dtype": "float64", "fill_value": np.nan},
+        }
+        kind = kinds.get(coord.dtype.kind, {"dtype": "int64", "fill_value": 0})
+        chunks = tuple(chunk.get(str(dim), coord.sizes[dim]) for dim in coord.dims)
+        return {**kind, "chunks": chunks, "compressors": (COORDINATE_COMPRESSOR,), "_FillValue": None}
+
+    def _data_encoding(self) -> dict[str, object]:
+        return {
+            "dtype": "float32",
+            "fill_value": np.float32("nan"),
+            "chunks": tuple(self.chunks.values()),
+            "shards": tuple(self.shards.values()),
+            "compressors": (DATA_COMPRESSOR,),
+        }
+
+
+def all_nan(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """A read-only float32 array of NaN that holds one number, whatever its shape."""
+    return np.broadcast_to(np.float32("nan"), shape)
+
+
+def write_metadata(ds: xr.Dataset, path: Path) -> None:
+    """Write metadata and coordinate values of a template, but no data chunk, as consolidated Zarr v3.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        As `get_template` gives it: encodings carry chunks, shards, compressors, fill values.
+    path : Path
+        Replaced when it stands; only a folder named `latest.zarr` or `*-tmp.zarr` is ever replaced.
+
+    Raises
+    ------
+    ValueError
+        For a path of another name, or an array without an explicit fill value.
+    """
+    if path.name != "latest.zarr" and not path.name.endswith("-tmp.zarr"):
+        raise ValueError(f"{path} would be overwritten; only 'latest.zarr' and '*-tmp.zarr' may be")
+    if unfilled := [str(name) for name in ds.variables if "fill_value" not in ds[name].encoding]:
+        raise ValueError(f"arrays {unfilled} have no explicit fill_value in their encoding; every array needs one")
+    shutil.rmtree(path, ignore_errors=True)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        ds.drop_vars(list(ds.data_vars)).to_zarr(path, mode="w-", zarr_format=3, consolidated=False)
+    group = zarr.open_group(path, mode="r+")
+    for name, data_var in ds.data_vars.items():
+        encoding = data_var.encoding
+        group.create_array(
+            str(name),
+            shape=data_var.shape,
+            dtype=encoding["dtype"],
+            chunks=encoding["chunks"],
+            shards=encoding["shards"],
+            compressors=encoding["compressors"],
+            fill_value=encoding["fill_value"],
+            dimension_names=[str(dim) for dim in data_var.dims],
+            attributes=data_var.attrs,
+        )
+    _consolidate(path)
+
+
+def _consolidate(path: Path) -> None:
+    """Consolidate with arrays in name order, so that the root document is the same on every machine."""
+    with warnings.catch_warnings():
+        # Every reader we name reads it; that the specification does not have it yet is known.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(path)
+    root = path / "zarr.json"
+    document = json.loads(root.read_text())
+    consolidated = document["consolidated_metadata"]
+    consolidated["metadata"] = dict(sorted(consolidated["metadata"].items()))
+    root.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _append_attrs(name: str) -> dict[str, str]:
+    if name == "init_time":
+        return {"long_name": "Forecast initialization time", "standard_name": "forecast_reference_time"}
+    return {"long_name": "Time", "standard_name": "time", "axis": "T"}
+
+
+def differing_files(one: Path, other: Path) -> list[str]:
+    """Files, relative to either folder, that are not byte-for-byte the same in both."""
+    names = {p.relative_to(root) for root in (one, other) for p in root.rglob("*") if p.is_file()}
+    return sorted(str(name) for name in names if _read(one / name) != _read(other / name))
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def shard_keys(shape: tuple[int, ...], shard: tuple[int, ...]) -> set[str]:
+    """Keys, relative to the array, of every object an array of `shape` is stored in (Zarr v3 default chunk keys)."""
+    counts = [range(-(-size // length)) for size, length in zip(shape, shard, strict=True)]
+    return {"/".join(("c", *map(str, index))) for index in itertools.product(*counts)}

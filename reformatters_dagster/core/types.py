@@ -1,0 +1,25 @@
+"""Names for the dimensions, times and arrays that every other module speaks of."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+type AppendDim = Literal["init_time", "time"]
+type Dim = Literal["init_time", "time", "lead_time", "ensemble_member", "latitude", "longitude", "y", "x"]
+
+# Naive UTC, always: a zone is taken off where text enters the program, never later.
+Timestamp = pd.Timestamp
+Timedelta = pd.Timedelta
+
+MOMENT = Timedelta("1us")
+"""What turns an inclusive end into an exclusive one."""
+
+type Float32Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+type Array2D = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+type Label = Timestamp | Timedelta | int | float
+type OutLoc = dict[Dim, Label]
+JSON = dict[str, Any]
+type Names = Sequence[str]

@@ -1,0 +1,334 @@
+"""In: a published store, opened lazily, and the time it is. Out: one CheckResult per validator."""
+
+import logging
+import math
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal, Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pydantic import Field, model_validator
+
+from reformatters_dagster.core.config import AppendAxis, DataVar, Duration, Frozen
+from reformatters_dagster.core.errors import UnknownVariable
+from reformatters_dagster.core.types import AppendDim, Timedelta, Timestamp
+
+log = logging.getLogger(__name__)
+
+type Severity = Literal["ERROR", "WARN"]
+
+
+class CheckResult(Frozen):
+    """What one validator found. The same facts give the same words, so that alerts group."""
+
+    name: str
+    passed: bool
+    severity: Severity = "ERROR"
+    """How bad it is that the check failed; without meaning where it passed."""
+    message: str
+    metadata: dict[str, float | int | str] = Field(default_factory=dict)
+    """Figures worth a chart."""
+
+
+@dataclass(frozen=True)
+class OpenedStore:
+    """A final store as readers see it, and what it is held to.
+
+    Attributes
+    ----------
+    ds : xr.Dataset
+        Opened from Zarr without dask, so that indexing reads only the chunks it touches.
+    append_axis : AppendAxis
+        The grid of the dimension that grows, from the start of this archive.
+    data_vars : tuple of DataVar
+        The variables the template has.
+    shard_keys : callable
+        Variable name to the keys of its stored objects, below the array: `{"c/0/0/0/1", ...}`. It lists the store.
+    """
+
+    ds: xr.Dataset
+    append_axis: AppendAxis
+    data_vars: tuple[DataVar, ...]
+    shard_keys: Callable[[str], set[str]]
+
+    @property
+    def append_dim(self) -> AppendDim:
+        return self.append_axis.name
+
+    @property
+    def dataset_id(self) -> str:
+        return str(self.ds.attrs["dataset_id"])
+
+    @property
+    def labels(self) -> pd.DatetimeIndex:
+        """Labels of the append dimension that are published."""
+        return pd.DatetimeIndex(self.ds.indexes[self.append_dim])
+
+
+class Validator(Frozen, ABC):
+    """A question asked of a published store. It reads little and never the clock."""
+
+    name: str
+    """Names the check in results; set it to tell two validators of a kind apart in one dataset."""
+
+    @abstractmethod
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
+        """Answer for the store as it stands; `now` is naive UTC."""
+
+
+class CheckCurrentData(Validator):
+    """The newest label due by now is published.
+
+    A label is due `max_delay` after the time it names. Only labels of the grid can be due, so the answer changes when
+    the next one falls due and does not depend on the minute at which the check runs.
+    """
+
+    name: str = "current_data"
+    max_delay: Duration
+
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
+        axis, labels = opened.append_axis, opened.labels
+        steps = (now - self.max_delay - axis.start) // axis.frequency
+        if steps < 0:
+            message = f"no {axis.name} is due yet; the first is {_text(axis.start)}"
+            return CheckResult(name=self.name, passed=True, message=message, metadata={"steps_late": 0})
+        due = axis.start + steps * axis.frequency
+        newest = labels.max() if labels.size else axis.start - axis.frequency
+        found = _text(newest) if labels.size else "none"
+        late = max(math.ceil((due - newest) / axis.frequency), 0)
+        message = f"{axis.name} {_text(due)} is due, the newest published is {found}"
+        if late:
+            message += f"; run `reformat update {opened.dataset_id}` and see what upstream has"
+        metadata: dict[str, float | int | str] = {"due": _text(due), "newest": found, "steps_late": late}
+        return CheckResult(name=self.name, passed=late == 0, message=message, metadata=metadata)
+
+
+class CheckRecentNans(Validator):
+    """The newest labels hold no more NaN than allowed.
+
+    Of each variable a few columns of chunks are read, with all lead times and whole, as a chunk is decoded whole for a
+    single point too. Which columns follows from dataset, newest label and variable: a repeated check finds the same,
+    the next label is looked at elsewhere. Lead time 0 does not count for a variable that has no hour 0.
+
+    A failure is an ERROR where a label older than the newest is concerned or a variable holds nothing at all; a hole
+    in the newest label alone may still fill, and is a WARN.
+    """
+
+    name: str = "recent_nans"
+    max_nan_fraction: float | tuple[float, ...] = 0.0
+    """Share of NaN allowed in a label; several by recency, newest first, of which the last holds for all older ones.
+    Labels whose share may be 1 are not read."""
+    window: int = Field(default=2, ge=1)
+    """How many of the newest labels are looked at."""
+    sampled_chunks: int = Field(default=2, ge=1)
+    """Columns of chunks read of each variable."""
+    include: tuple[str, ...] | None = None
+    """Variables to look at; None for all."""
+    exclude: tuple[str, ...] = ()
+    """Variables in which NaN is a value, such as the height of a ceiling where there is none."""
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> Self:
+        allowed = self._allowed
+        if not allowed or any(math.isnan(share) or share < 0 for share in allowed):
+            raise ValueError(f"max_nan_fraction {self.max_nan_fraction!r} must be one share or more, none below 0")
+        if all(share >= 1 for share in allowed[: self.window]):
+            raise ValueError(
+                f"max_nan_fraction {self.max_nan_fraction!r} allows all of the newest {self.window} labels to be NaN, "
+                "so this check could never fail; lower a share or remove the check"
+            )
+        return self
+
+    @property
+    def _allowed(self) -> tuple[float, ...]:
+        shares = self.max_nan_fraction
+        return shares if isinstance(shares, tuple) else (shares,)
+
+    def _allowed_at(self, recency: int) -> float:
+        return self._allowed[min(recency, len(self._allowed) - 1)]
+
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
+        """Answer as `Validator.check` does; an `include` or `exclude` that names no variable raises UnknownVariable."""
+        published = min(self.window, opened.labels.size)
+        recencies = [recency for recency in range(published) if self._allowed_at(recency) < 1]
+        shares = {
+            data_var.name: _nan_shares(opened, data_var, recencies, self.sampled_chunks)
+            for data_var in self._selected(opened.data_vars)
+        }
+        unmeasured = [name for name, by_recency in shares.items() if not by_recency]
+        if unmeasured or not shares:
+            what = f"of {_quoted(unmeasured)}" if unmeasured else "at all"
+            message = (
+                f"nothing was measured {what} in the newest {self.window} labels of {opened.append_dim}; "
+                "publish data, or widen the window or the variables of this check"
+            )
+            return CheckResult(name=self.name, passed=False, message=message)
+        return self._judge(opened, shares)
+
+    def _selected(self, data_vars: tuple[DataVar, ...]) -> list[DataVar]:
+        known = [data_var.name for data_var in data_vars]
+        unknown = sorted({*(self.include or ()), *self.exclude} - set(known))
+        if unknown:
+            raise UnknownVariable(
+                f"{self.name} is to look at {_quoted(unknown)}, which the dataset does not have; "
+                f"it has {', '.join(sorted(known))}"
+            )
+        included = known if self.include is None else self.include
+        return [data_var for data_var in data_vars if data_var.name in included and data_var.name not in self.exclude]
+
+    def _judge(self, opened: OpenedStore, shares: dict[str, dict[int, float]]) -> CheckResult:
+        measured = [
+            (share, recency, name) for name, by_recency in shares.items() for recency, share in by_recency.items()
+        ]
+        worst, _, worst_name = max(measured)
+        over = sorted((m for m in measured if m[0] > self._allowed_at(m[1])), reverse=True)
+        metadata: dict[str, float | int | str] = {
+            "worst_nan_fraction": worst,
+            "worst_variable": worst_name,
+            "variables_over": len({name for _, _, name in over}),
+            "variables_measured": len(shares),
+        }
+        if not over:
+            message = f"at most {_percent(worst)} NaN ({worst_name!r}) in the newest labels of {opened.append_dim}"
+            return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
+        findings = [
+            f"{name!r} has {_percent(share)} at {_text(opened.labels[-1 - recency])} where "
+            f"{_percent(self._allowed_at(recency))} is allowed"
+            for share, recency, name in over
+        ]
+        message = (
+            f"too much NaN in {metadata['variables_over']} of {len(shares)} variables: {_listed(findings, '; ')}; "
+            f"`reformat status {opened.dataset_id}` lists the source files that are missing"
+        )
+        may_fill = all(recency == 0 and share < 1 for share, recency, _ in over)
+        severity: Severity = "WARN" if may_fill else "ERROR"
+        return CheckResult(name=self.name, passed=False, severity=severity, message=message, metadata=metadata)
+
+
+class CheckExpectedShards(Validator):
+    """Every shard of the published extent is stored.
+
+    Empty shards are written too, so a missing object was never written. Objects beyond the extent are of no concern:
+    they wait for their metadata.
+    """
+
+    name: str = "expected_shards"
+
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
+        absent = [data_var.name for data_var in opened.data_vars if data_var.name not in opened.ds]
+        expected, missing = 0, dict[frozenset[str], list[str]]()
+        for data_var in opened.data_vars:
+            if data_var.name not in absent:
+                wanted = _expected_shards(opened.ds[data_var.name])
+                expected += len(wanted)
+                missing.setdefault(frozenset(wanted - opened.shard_keys(data_var.name)), []).append(data_var.name)
+        missing.pop(frozenset(), None)
+        lacking = sum(len(keys) * len(names) for keys, names in missing.items())
+        metadata: dict[str, float | int | str] = {
+            "shards_expected": expected,
+            "shards_missing": lacking,
+            "variables_incomplete": len(absent) + sum(map(len, missing.values())),
+        }
+        if not absent and not missing:
+            message = f"all {expected} shards are stored"
+            return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
+        return CheckResult(
+            name=self.name, passed=False, message=_explain_missing(opened, absent, missing), metadata=metadata
+        )
+
+
+def run_validators(validators: Sequence[Validator], opened: OpenedStore, now: Timestamp) -> list[CheckResult]:
+    """Ask every validator, in order; one that breaks is a failed check and does not keep the others from answering."""
+    return [_answer(validator, opened, now) for validator in validators]
+
+
+def _answer(validator: Validator, opened: OpenedStore, now: Timestamp) -> CheckResult:
+    try:
+        return validator.check(opened, now)
+    except Exception as error:
+        log.exception("check %s of %s broke", validator.name, opened.dataset_id)
+        message = f"the check itself broke: {type(error).__name__}: {error}"
+        return CheckResult(name=validator.name, passed=False, message=message)
+
+
+def _nan_shares(opened: OpenedStore, data_var: DataVar, recencies: list[int], sampled_chunks: int) -> dict[int, float]:
+    """Share of NaN by recency; empty where there was nothing to measure."""
+    if data_var.name not in opened.ds or not recencies:
+        return {}
+    array = opened.ds[data_var.name]
+    newest = opened.labels.size - 1
+    recent = array.isel({opened.append_dim: [newest - recency for recency in recencies]})
+    other_dims = [dim for dim in array.dims if dim != opened.append_dim]
+    nans, values = np.zeros(len(recencies), dtype=np.int64), 0
+    for column in _sampled_columns(opened, array, sampled_chunks):
+        block = recent.isel(column).load()
+        if "lead_time" in block.dims and not data_var.has_hour_0:
+            block = block.isel(lead_time=block.indexes["lead_time"] > Timedelta(0))
+        nans += block.isnull().sum(other_dims).to_numpy()
+        values += block.size // len(recencies)
+    return {recency: int(count) / values for recency, count in zip(recencies, nans, strict=True)} if values else {}
+
+
+def _sampled_columns(opened: OpenedStore, array: xr.DataArray, most: int) -> Iterator[dict[str, slice]]:
+    """Whole chunks along all dimensions but the append dimension and lead time; no global random state."""
+    chunks = {str(dim): int(chunk) for dim, chunk in zip(array.dims, array.encoding["chunks"], strict=True)}
+    for dim in (opened.append_dim, "lead_time"):
+        chunks.pop(dim, None)
+    columns = list(product(*(range(0, array.sizes[dim], chunk) for dim, chunk in chunks.items())))
+    seed = f"{opened.dataset_id} {_text(opened.labels[-1])} {array.name}"
+    random = np.random.default_rng(zlib.crc32(seed.encode()))
+    for drawn in random.choice(len(columns), min(most, len(columns)), replace=False):
+        starts = columns[drawn]
+        yield {dim: slice(at, at + chunk) for at, (dim, chunk) in zip(starts, chunks.items(), strict=True)}
+
+
+def _expected_shards(array: xr.DataArray) -> set[str]:
+    counts = [math.ceil(size / shard) for size, shard in zip(array.shape, _shard_shape(array), strict=True)]
+    return {"/".join(map(str, ("c", *place))) for place in product(*map(range, counts))}
+
+
+def _shard_shape(array: xr.DataArray) -> tuple[int, ...]:
+    return tuple(array.encoding.get("shards") or array.encoding["chunks"])
+
+
+def _explain_missing(opened: OpenedStore, absent: list[str], missing: dict[frozenset[str], list[str]]) -> str:
+    """Variables that lack the same shards are named together, those that lack most first."""
+    backfill = f"reformat backfill {opened.dataset_id}"
+    findings = [f"not in the store: {_quoted(absent)}; `{backfill} --overwrite-metadata` adds them"] if absent else []
+    for keys, names in sorted(missing.items(), key=lambda item: (-len(item[0]), item[1]))[:4]:
+        starts = [_text(start) for start in _shard_starts(opened, names[0], keys)]
+        findings.append(
+            f"lacking {len(keys)} of {len(_expected_shards(opened.ds[names[0]]))} shards: {_quoted(names)}, "
+            f"from {opened.append_dim} {_listed(starts)}; "
+            f"`{backfill} --contains {starts[0]} --overwrite-chunks` writes the first"
+        )
+    if len(missing) > 4:
+        findings.append(f"{sum(map(len, missing.values()))} variables in all")
+    return ". ".join(findings)
+
+
+def _shard_starts(opened: OpenedStore, name: str, keys: frozenset[str]) -> list[Timestamp]:
+    length = _shard_shape(opened.ds[name])[0]
+    return [opened.labels[index * length] for index in sorted({int(key.split("/")[1]) for key in keys})]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return _listed([repr(name) for name in names])
+
+
+def _listed(words: Sequence[str], between: str = ", ", most: int = 4) -> str:
+    shown = between.join(words[:most])
+    return shown if len(words) <= most else f"{shown}{between}and {len(words) - most} more"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _text(time: Timestamp) -> str:
+    return f"{time:%Y-%m-%dT%H:%M}"

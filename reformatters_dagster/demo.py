@@ -1,0 +1,234 @@
+"""The main job on a sample upstream, offline: a backfill, an update that a sensor launches, validation, a picture.
+
+In: a folder. Out: a store with two init times in it, made through the same Dagster definitions that production runs.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dataset_defs.noaa.gfs.forecast import DATASET
+from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.errors import ReformatError
+from reformatters_dagster.core.pictures import MapPanel, draw_maps
+from reformatters_dagster.core.published import published_labels
+from reformatters_dagster.core.settings import Settings
+from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.orchestration.build import build_definitions
+from reformatters_dagster.orchestration.names import asset_key
+from reformatters_dagster.orchestration.resources import Reformatters
+from reformatters_dagster.sample_upstream import DEMO_VARIABLES, write_sample_upstream
+
+type Say = Callable[[str], None]
+
+LEAD_HOURS = (0, 1, 2, 3, 4, 5, 6)
+CYCLE = pd.Timedelta("6h")
+PICTURED = ("temperature_2m", "precipitation_surface", "pressure_reduced_to_mean_sea_level", "wind_u_10m")
+
+DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+python_logs:
+  managed_python_loggers: [reformatters_dagster]
+concurrency:
+  runs:
+    max_concurrent_runs: 2
+    tag_concurrency_limits:
+      - key: reformatters/exclusive
+        value: {applyLimitPerUniqueValue: true}
+        limit: 1
+"""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where a demo keeps its things, and the two init times it is about."""
+
+    folder: Path
+    first: Timestamp
+
+    @property
+    def second(self) -> Timestamp:
+        return self.first + CYCLE
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            store=str(self.folder / "stores"),
+            upstream=str(self.folder / "upstream"),
+            tmp=str(self.folder / "tmp"),
+            start=self.first,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes `dagster dev` show this demo."""
+        return {
+            "DAGSTER_HOME": str(self.folder / "dagster"),
+            "REFORMATTERS_STORE": str(self.folder / "stores"),
+            "REFORMATTERS_UPSTREAM": str(self.folder / "upstream"),
+            "REFORMATTERS_TMP": str(self.folder / "tmp"),
+            "REFORMATTERS_START": f"{self.first:%Y-%m-%dT%H}",
+        }
+
+
+def open_demo(folder: Path, now: Timestamp) -> Demo:
+    """The demo of a folder; one of an earlier day is begun anew, since its forecasts are no longer the newest.
+
+    Raises
+    ------
+    ReformatError
+        When the folder holds something that is no demo.
+    """
+    newest = (now - DATASET.soft_deadline).floor(CYCLE)
+    demo = Demo(folder.resolve(), newest - CYCLE)
+    marker = demo.folder / "first_init_time"
+    if marker.exists() and marker.read_text().strip() == demo.first.isoformat():
+        return demo
+    if demo.folder.exists() and any(demo.folder.iterdir()):
+        if not marker.exists():
+            raise ReformatError(
+                f"the demo was to be made in {demo.folder}; it holds other files: give an empty --folder"
+            )
+        shutil.rmtree(demo.folder)
+    (demo.folder / "dagster").mkdir(parents=True)
+    (demo.folder / "dagster" / "dagster.yaml").write_text(DAGSTER_YAML)
+    marker.write_text(f"{demo.first.isoformat()}\n")
+    return demo
+
+
+def run_demo(folder: Path, now: Timestamp, say: Say) -> int:
+    """Run the demo and tell what happens; return the exit status.
+
+    Running it again is safe: what is there already is found to be there, and written again to the same bytes.
+    """
+    demo = open_demo(folder, now)
+    say(f"Sample upstream: GFS 0.25 degree GRIB2, init times {demo.first} and {demo.second}, lead times 0-6 h")
+    files = write_sample_upstream(
+        Path(demo.environment["REFORMATTERS_UPSTREAM"]), [demo.first, demo.second], LEAD_HOURS
+    )
+    say(f"  {len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.0f} MB, each with its .idx")
+    definitions = build_definitions([DATASET], demo.settings)
+    with dg.DagsterInstance.from_config(demo.environment["DAGSTER_HOME"]) as instance:
+        _backfill(demo, definitions, instance, say)
+        launched = _update(demo, definitions, instance, say)
+        _tell_checks(definitions, instance, launched, say)
+    store = demo.settings.stores(DATASET.template_config).primary
+    picture = demo.folder / "forecast.png"
+    ds = xr.open_zarr(store.reader(), chunks=None, decode_timedelta=True)
+    picture.write_bytes(draw_forecast(ds.sel(init_time=demo.second)))
+    location = store.url.removeprefix("file://")
+    say(f"Store: {location} with init_time {', '.join(str(time)[:16] for time in ds['init_time'].values)}")
+    say(f'  import xarray as xr; ds = xr.open_zarr("{location}")')
+    say(f"Picture: {picture}")
+    variables = " ".join(f"{name}={value}" for name, value in demo.environment.items())
+    say(f"The same in the Dagster UI:\n  {variables} uv run dagster dev -w workspace.yaml")
+    return 0
+
+
+def _backfill(demo: Demo, definitions: dg.Definitions, instance: dg.DagsterInstance, say: Say) -> None:
+    """Metadata up to the first init time, then its partition, as a partition backfill in the UI does it."""
+    store = demo.settings.stores(DATASET.template_config).primary
+    if not len(published_labels(store, "init_time")):
+        say(f"Job {DATASET.job_name('initialise')}: metadata for one init time")
+        _execute(
+            definitions,
+            "initialise",
+            instance,
+            ops={DATASET.job_name("initialise_store"): {"config": {"end": str(demo.second)}}},
+        )
+    say(
+        f"Job {DATASET.job_name('backfill')}: partition {partition_key(demo.first)}, variables {', '.join(DEMO_VARIABLES)}"
+    )
+    config = {"variables": list(DEMO_VARIABLES)}
+    ops = {asset_key(DATASET).to_python_identifier(): {"config": config}}
+    _tell_files(_execute(definitions, "backfill", instance, ops=ops, partition=partition_key(demo.first)), say)
+
+
+def _update(
+    demo: Demo, definitions: dg.Definitions, instance: dg.DagsterInstance, say: Say
+) -> dg.ExecuteInProcessResult | None:
+    """What the daemon does once a minute: ask the sensor, run what it requests."""
+    sensor = definitions.resolve_sensor_def(DATASET.job_name("upstream"))
+    resources = {"reformatters": Reformatters.from_settings(demo.settings)}
+    with dg.build_sensor_context(instance=instance, definitions=definitions, resources=resources) as context:
+        tick = sensor.evaluate_tick(context)
+    if not tick.run_requests:
+        say(f"Sensor {sensor.name}: {tick.skip_message}")
+        return None
+    result = None
+    for request in tick.run_requests:
+        say(f"Sensor {sensor.name}: launches {DATASET.job_name('update')} for partition {request.partition_key}")
+        result = _execute(
+            definitions,
+            "update",
+            instance,
+            partition=request.partition_key,
+            tags={**request.tags, "dagster/run_key": str(request.run_key)},
+        )
+        _tell_files(result, say)
+    return result
+
+
+def _execute(
+    definitions: dg.Definitions,
+    kind: str,
+    instance: dg.DagsterInstance,
+    *,
+    ops: dict[str, Any] | None = None,
+    partition: str | None = None,
+    tags: dict[str, str] | None = None,
+) -> dg.ExecuteInProcessResult:
+    job = definitions.resolve_job_def(DATASET.job_name(kind))
+    quiet = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+    if ops is None:
+        ops = {asset_key(DATASET).to_python_identifier(): {"config": {"publish": kind == "update"}}}
+    return job.execute_in_process(
+        run_config={"ops": ops, **quiet}, instance=instance, partition_key=partition, tags=tags
+    )
+
+
+def _tell_files(result: dg.ExecuteInProcessResult, say: Say) -> None:
+    (event,) = result.get_asset_materialization_events()
+    metadata = event.materialization.metadata
+    wanted = ("files_expected", "files_succeeded", "files_missing", "bytes_in", "bytes_out")
+    say("  " + ", ".join(f"{name.replace('_', ' ')} {metadata[name].value:,}" for name in wanted))
+
+
+def _tell_checks(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, update: dg.ExecuteInProcessResult | None, say: Say
+) -> None:
+    """Validators, as the update's run asked them; without an update, asked now."""
+    if update is None:
+        job = definitions.resolve_job_def(DATASET.job_name("validate"))
+        quiet = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+        update = job.execute_in_process(run_config=quiet, instance=instance)
+    say("Validators (the sample has 6 of 25 variables and 7 of 209 lead times, and they tell):")
+    for check in update.get_asset_check_evaluations():
+        say(f"  {'passed' if check.passed else 'FAILED'} {check.check_name}: {check.description}")
+
+
+def draw_forecast(ds: xr.Dataset, lead_hours: int = LEAD_HOURS[-1]) -> bytes:
+    """A picture of one forecast, as a reader of the store sees it.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        One init time of the store.
+    """
+    lead = pd.Timedelta(hours=lead_hours)
+    init = pd.Timestamp(ds["init_time"].item())
+    latitude, longitude = ds["latitude"].to_numpy(), ds["longitude"].to_numpy()
+    panels = []
+    for name in PICTURED:
+        field = ds[name].sel(lead_time=lead)
+        values = np.asarray(field.to_numpy(), dtype=np.float32)
+        panels.append(MapPanel(values, latitude, longitude, str(field.attrs["long_name"]), str(field.attrs["units"])))
+    return draw_maps(panels, f"{ds.attrs['name']}, init {init:%Y-%m-%d %H:%M} UTC, lead time {lead_hours} h")

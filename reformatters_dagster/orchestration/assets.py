@@ -1,0 +1,115 @@
+"""A dataset as one partitioned graph asset.
+
+In: a `DynamicalDataset`. Out: plan, one region job per group of variables, commit; a partition is one shard.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from reformatters_dagster.core.dataset import DynamicalDataset, PartitionPlan
+from reformatters_dagster.core.errors import Refused, StoreUnavailable
+from reformatters_dagster.core.types import JSON
+from reformatters_dagster.orchestration.materialization import materialization_metadata
+from reformatters_dagster.orchestration.names import K8S_TAG, asset_key, k8s_config
+from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
+from reformatters_dagster.orchestration.resources import Reformatters, utc_now
+
+ATTEMPTS = 3
+"""Tries of a region job within its op: under the in-process executor a Dagster retry policy would swallow termination."""
+
+
+class PartitionConfig(dg.Config):
+    """Run config of a partition, as the launchpad and the backfill dialog show it."""
+
+    variables: list[str] = Field(default_factory=list)
+    """Only these variables; empty means all."""
+    publish: bool = False
+    """Operational update: grow the published extent when the chunks are there."""
+    overwrite_chunks: bool = True
+    """Backfill: write partitions again that were written before."""
+    force: bool = False
+    """Replace shards even by ones made from fewer source files."""
+
+
+@contextmanager
+def refusals_not_retried() -> Iterator[None]:
+    """A refused request fails its step at once, with its own words: trying again would be refused again."""
+    try:
+        yield
+    except Refused as error:
+        raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
+
+
+def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
+    """The dataset as one partitioned graph asset: plan, one region job per variable group, commit."""
+    tags = {K8S_TAG: k8s_config(dataset)}
+
+    @dg.op(name=dataset.job_name("plan"), out=dg.DynamicOut(dict), tags=tags)
+    def plan(
+        context: dg.OpExecutionContext, config: PartitionConfig, reformatters: Reformatters
+    ) -> Iterator[dg.DynamicOutput[JSON]]:
+        with refusals_not_retried():
+            planned = dataset.plan_partition(
+                reformatters.workspace(dataset),
+                partition_label(context.partition_key),
+                now=utc_now(),
+                publish=config.publish,
+                variables=config.variables,
+                overwrite_chunks=config.overwrite_chunks,
+                force=config.force,
+            )
+        for group in planned.groups:
+            job = {"plan": planned.model_dump(mode="json"), "variables": list(group)}
+            yield dg.DynamicOutput(job, mapping_key=group[0])
+
+    @dg.op(name=dataset.job_name("process_region_job"), tags=tags)
+    def process_region_job(context: dg.OpExecutionContext, reformatters: Reformatters, job: JSON) -> JSON:
+        planned = PartitionPlan.model_validate(job["plan"])
+        workspace = reformatters.workspace(dataset)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with refusals_not_retried():
+                    jobs = dataset.context(workspace, planned.now, force=planned.force)
+                    outcome = dataset.process_group(jobs, planned, job["variables"])
+                break
+            except StoreUnavailable as error:
+                if attempt == ATTEMPTS:
+                    raise
+                context.log.warning("attempt %s of %s failed: %s", attempt, ATTEMPTS, error)
+        return {"plan": job["plan"], "outcome": outcome.to_json()}
+
+    @dg.op(name=dataset.job_name("commit"), out=dg.Out(dg.Nothing), tags=tags)
+    def commit(context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]) -> None:
+        planned = PartitionPlan.model_validate(processed[0]["plan"])
+        workspace = reformatters.workspace(dataset)
+        with refusals_not_retried():
+            report = dataset.commit_partition(
+                workspace,
+                planned,
+                [dataset.read_outcome(one["outcome"]) for one in processed],
+                run_id=context.run_id,
+                now=utc_now(),
+            )
+        context.add_output_metadata(materialization_metadata(dataset, workspace, report))
+
+    def map_config(config: dict[str, Any]) -> dict[str, Any]:
+        return {plan.name: {"config": config}}
+
+    @dg.graph_asset(
+        key=asset_key(dataset),
+        partitions_def=shard_partitions(dataset.template_config),
+        group_name=dataset.provider,
+        kinds={"zarr"},
+        description=dataset.template_config.attributes.description,
+        metadata={"reformatters/k8s": k8s_config(dataset), "dataset_id": dataset.dataset_id},
+        tags={"provider": dataset.provider},
+        config=dg.ConfigMapping(config_schema=PartitionConfig.to_config_schema(), config_fn=map_config),
+    )
+    def shards() -> Any:
+        return commit(plan().map(process_region_job).collect())
+
+    return shards

@@ -1,0 +1,137 @@
+"""Datasets to Dagster definitions: asset, checks, jobs, sensors and the validation schedule of each.
+
+In: the datasets of one provider. Out: one code location.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.settings import Settings, parse_time
+from reformatters_dagster.orchestration.assets import PartitionConfig, build_asset, refusals_not_retried
+from reformatters_dagster.orchestration.checks import build_checks
+from reformatters_dagster.orchestration.names import (
+    DATASET_TAG,
+    EXCLUSIVE_TAG,
+    K8S_TAG,
+    MODE_TAG,
+    asset_key,
+    k8s_config,
+)
+from reformatters_dagster.orchestration.resources import JsonIOManager, Reformatters, environment_settings, utc_now
+from reformatters_dagster.orchestration.sensors import build_upstream_sensor
+
+UPDATE_PRIORITY, BACKFILL_PRIORITY = "10", "-10"
+
+
+class InitialiseConfig(dg.Config):
+    """Run config of the job that creates a store's metadata, or extends it."""
+
+    end: str | None = None
+    """Labels before this time are covered; without it, every label up to now."""
+
+
+def build_definitions(datasets: Sequence[DynamicalDataset], settings: Settings | None = None) -> dg.Definitions:
+    """Everything Dagster is to know of some datasets.
+
+    Parameters
+    ----------
+    datasets : sequence of DynamicalDataset
+        Of one provider, so that one broken import takes down one provider.
+    settings : Settings, optional
+        Default: those of the environment.
+    """
+    settings = settings or environment_settings()
+    shared = dg.Definitions(
+        resources={
+            "reformatters": Reformatters.from_settings(settings),
+            "io_manager": JsonIOManager(base_url=settings.store),
+        },
+        executor=dg.in_process_executor,
+    )
+    return dg.Definitions.merge(*(_definitions(dataset.started_by(settings)) for dataset in datasets), shared)
+
+
+def _definitions(dataset: DynamicalDataset) -> dg.Definitions:
+    key = asset_key(dataset)
+    asset = build_asset(dataset)
+    without_checks = dg.AssetSelection.assets(key).without_checks()
+
+    update = dg.define_asset_job(
+        dataset.job_name("update"),
+        selection=dg.AssetSelection.assets(key),
+        description="One operational update: chunks first, then the grown metadata.",
+        tags=_tags(dataset, "update", UPDATE_PRIORITY, exclusive=True),
+        config=_run_config(key.to_python_identifier(), publish=True),
+        executor_def=dg.in_process_executor,
+    )
+    backfill = dg.define_asset_job(
+        dataset.job_name("backfill"),
+        selection=without_checks,
+        description="Partitions within the store's extent; validators are left out.",
+        tags=_tags(dataset, "backfill", BACKFILL_PRIORITY),
+        config=_run_config(key.to_python_identifier(), publish=False),
+        executor_def=dg.in_process_executor,
+    )
+    validate = dg.define_asset_job(
+        dataset.job_name("validate"),
+        selection=dg.AssetSelection.checks_for_assets(key),
+        description="Every validator of the dataset.",
+        tags=_tags(dataset, "validate", "0"),
+        executor_def=dg.in_process_executor,
+    )
+    schedule = dg.ScheduleDefinition(
+        name=dataset.job_name("validate_schedule"),
+        job=validate,
+        cron_schedule=dataset.validate_cron,
+        execution_timezone="UTC",
+        description="A check that ran only with a materialization could not see that nothing ran.",
+    )
+    return dg.Definitions(
+        assets=[asset],
+        asset_checks=[build_checks(dataset)],
+        jobs=[update, backfill, _initialise_job(dataset), validate],
+        sensors=[build_upstream_sensor(dataset, update)],
+        schedules=[schedule],
+    )
+
+
+def _initialise_job(dataset: DynamicalDataset) -> dg.JobDefinition:
+    """A job that creates or extends metadata. Not an asset, or "Materialize all" would publish empty stores."""
+    key = asset_key(dataset)
+
+    @dg.op(name=dataset.job_name("initialise_store"), tags={K8S_TAG: k8s_config(dataset)})
+    def initialise_store_op(
+        context: dg.OpExecutionContext, config: InitialiseConfig, reformatters: Reformatters
+    ) -> None:
+        with refusals_not_retried():
+            end = parse_time(config.end) if config.end else None
+            labels = dataset.initialise(reformatters.workspace(dataset), end, utc_now())
+        context.log_event(dg.AssetObservation(key, metadata={"labels_in_store": labels}))
+
+    @dg.job(
+        name=dataset.job_name("initialise"),
+        description="Create the store's metadata, or extend it; it is never cut short.",
+        tags=_tags(dataset, "initialise", "0", exclusive=True),
+        executor_def=dg.in_process_executor,
+    )
+    def initialise() -> None:
+        initialise_store_op()
+
+    return initialise
+
+
+def _run_config(asset: str, *, publish: bool) -> dict[str, Any]:
+    return {"ops": {asset: {"config": PartitionConfig(publish=publish).model_dump()}}}
+
+
+def _tags(dataset: DynamicalDataset, mode: str, priority: str, *, exclusive: bool = False) -> dict[str, Any]:
+    tags = {
+        DATASET_TAG: dataset.dataset_id,
+        MODE_TAG: mode,
+        "dagster/priority": priority,
+        K8S_TAG: k8s_config(dataset),
+    }
+    return tags | {EXCLUSIVE_TAG: dataset.dataset_id} if exclusive else tags

@@ -1,0 +1,42 @@
+"""A dataset's validators as asset checks."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.orchestration.names import asset_key
+from reformatters_dagster.orchestration.resources import Reformatters, utc_now
+
+BACKFILL_TAG = "dagster/backfill"
+
+
+def build_checks(dataset: DynamicalDataset) -> dg.AssetChecksDefinition:
+    """One check per validator, in one step; runs that are part of a backfill skip them.
+
+    What a validator says is about the newest data readers see, which a backfill of history does not touch.
+    """
+    key = asset_key(dataset)
+    specs = [
+        dg.AssetCheckSpec(validator.name, asset=key, description=(type(validator).__doc__ or "").partition("\n")[0])
+        for validator in dataset.validators
+    ]
+
+    @dg.multi_asset_check(name=dataset.job_name("validators"), specs=specs, can_subset=True)
+    def validators(context: dg.AssetCheckExecutionContext, reformatters: Reformatters) -> Iterator[dg.AssetCheckResult]:
+        if BACKFILL_TAG in context.run.tags:
+            context.log.info("a backfill does not change what validators look at")
+            return
+        wanted = {check.name for check in context.selected_asset_check_keys}
+        chosen = [validator for validator in dataset.validators if validator.name in wanted]
+        for result in dataset.validate(reformatters.workspace(dataset).stores.primary, utc_now(), chosen):
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name=result.name,
+                passed=result.passed,
+                severity=dg.AssetCheckSeverity[result.severity],
+                description=result.message,
+                metadata=dict(result.metadata),
+            )
+
+    return validators

@@ -1,0 +1,26 @@
+"""What Dagster calls things: the asset key of a dataset, and the tags its runs carry on every launch path."""
+
+from typing import Any
+
+import dagster as dg
+
+from reformatters_dagster.core.dataset import DynamicalDataset
+
+DATASET_TAG = "reformatters/dataset"
+MODE_TAG = "reformatters/mode"
+EXCLUSIVE_TAG = "reformatters/exclusive"
+K8S_TAG = "dagster-k8s/config"
+
+
+def asset_key(dataset: DynamicalDataset) -> dg.AssetKey:
+    return dg.AssetKey([dataset.provider, dataset.name])
+
+
+def k8s_config(dataset: DynamicalDataset) -> dict[str, Any]:
+    """What a run of a dataset asks of Kubernetes, as the `dagster-k8s/config` tag holds it."""
+    needs = dataset.resources
+    quantities = {"cpu": needs.cpu, "memory": needs.memory, "ephemeral-storage": needs.ephemeral_storage}
+    return {
+        "container_config": {"resources": {"requests": quantities, "limits": {"memory": needs.memory}}},
+        "pod_template_spec_metadata": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}},
+    }

@@ -1,0 +1,65 @@
+"""Shards of the append dimension as Dagster partitions, and back.
+
+In: a template. Out: a partitions definition whose keys are the first labels of the template's shards.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+import pandas as pd
+from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.instance.types import DynamicPartitionsStore
+
+from reformatters_dagster.core.coverage import PARTITION_FORMAT, partition_key
+from reformatters_dagster.core.template import TemplateConfig
+from reformatters_dagster.core.types import Timedelta, Timestamp
+
+
+def partition_label(key: str) -> Timestamp:
+    """First label of a partition's shard, naive UTC."""
+    return pd.Timestamp(datetime.strptime(key, PARTITION_FORMAT)).as_unit("us")  # noqa: DTZ007 naive UTC inside
+
+
+def exact_cron(start: Timestamp, length: Timedelta) -> str | None:
+    """The UTC cron that fires at `start + k * length` for every k and at no other time; None where there is none.
+
+    A cron restarts every day, or week, so only lengths that divide one of them are exact.
+    """
+    hours, rest = divmod(length, pd.Timedelta("1h"))
+    if rest or not hours:
+        return None
+    if hours == 7 * 24:
+        return f"{start.minute} {start.hour} * * {(start.weekday() + 1) % 7}"
+    if 24 % hours:
+        return None
+    return f"{start.minute} {','.join(str(hour) for hour in range(start.hour % hours, 24, hours))} * * *"
+
+
+class GrowingShards(dg.StaticPartitionsDefinition):
+    """Shards no cron can express: every one from the start to the one in progress, counted anew each time it is asked."""
+
+    def __init__(self, start: Timestamp, length: Timedelta) -> None:
+        self.start, self.length = start, length
+        super().__init__(self._keys(datetime.now(UTC)))
+
+    def _keys(self, now: datetime) -> list[str]:
+        count = (pd.Timestamp(now.astimezone(UTC).replace(tzinfo=None)) - self.start) // self.length + 1
+        return [partition_key(self.start + k * self.length) for k in range(max(count, 0))]
+
+    def get_partition_keys(
+        self, current_time: datetime | None = None, dynamic_partitions_store: DynamicPartitionsStore | None = None
+    ) -> Sequence[str]:
+        with partition_loading_context(current_time, dynamic_partitions_store) as context:
+            return self._keys(context.effective_dt)
+
+
+def shard_partitions(template: TemplateConfig) -> dg.PartitionsDefinition[str]:
+    """One partition per whole shard, the one in progress included."""
+    start, length = template.append_dim.start, template.shard_duration
+    if (cron := exact_cron(start, length)) is None:
+        return GrowingShards(start, length)
+    # end_offset: a window counts once it is over, and the shard in progress is not.
+    return dg.TimeWindowPartitionsDefinition(
+        start=start.to_pydatetime(), cron_schedule=cron, fmt=PARTITION_FORMAT, end_offset=1, timezone="UTC"
+    )
