@@ -3,6 +3,7 @@
 In: a folder. Out: a store with two init times in it, made through the same Dagster definitions that production runs.
 """
 
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ def open_demo(folder: Path, now: Timestamp) -> Demo:
         shutil.rmtree(demo.folder)
     (demo.folder / "dagster").mkdir(parents=True)
     (demo.folder / "dagster" / "dagster.yaml").write_text(DAGSTER_YAML)
+    exports = (f"export {name}={shlex.quote(value)}\n" for name, value in demo.environment.items())
+    (demo.folder / "env").write_text("".join(exports))
     marker.write_text(f"{demo.first.isoformat()}\n")
     return demo
 
@@ -128,8 +131,7 @@ def run_demo(folder: Path, now: Timestamp, say: Say) -> int:
     say(f"Store: {location} with init_time {', '.join(str(time)[:16] for time in ds['init_time'].values)}")
     say(f'  import xarray as xr; ds = xr.open_zarr("{location}")')
     say(f"Picture: {picture}")
-    variables = " ".join(f"{name}={value}" for name, value in demo.environment.items())
-    say(f"The same in the Dagster UI:\n  {variables} uv run dagster dev -w workspace.yaml")
+    say(f"The same in the Dagster UI: . {demo.folder / 'env'} && uv run dagster dev")
     return 0
 
 

@@ -71,10 +71,8 @@ def main() -> None:
 
     path = ROOT / "pyproject.toml"
     before = path.read_text()
-    if arguments.upgrade:
-        after = upgraded(before)
-    else:
-        after = with_pins(before, RUNTIME, locked_pins((ROOT / "uv.lock").read_text()))
+    lock = ROOT / "uv.lock"
+    after = upgraded(before) if arguments.upgrade else with_pins(before, RUNTIME, locked_pins(lock.read_text()))
     if not arguments.check:
         path.write_text(after)
     elif after != before:

@@ -4,8 +4,8 @@ In: a dataset's region job and a label. Out: how many of the files it wants are 
 """
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from os.path import commonprefix
 from pathlib import PurePosixPath
 from typing import Any
@@ -28,6 +28,8 @@ class Arrivals:
     """When the last of them was written; None while there is none."""
     fingerprint: str
     """Changes when a file arrives, or is published again."""
+    etags: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Version of each file that is wholly there: its index too, where it has one."""
 
     @property
     def complete(self) -> bool:
@@ -52,11 +54,13 @@ def find_arrivals(region_job: type[RegionJob[Any]], context: JobContext, label: 
     template = context.template_config
     template_ds = template.get_template(max(label, min(label + template.shard_duration, context.now)) + MOMENT)
     (job,) = region_job.get_jobs(context, template_ds, contains=[label])
-    wanted = job.upstream_keys()
-    found = _list_wanted(context.upstream, wanted, label, context.now)
+    objects = job.upstream_objects()
+    found = _list_wanted(context.upstream, {key for keys in objects.values() for key in keys}, label, context.now)
     digest = hashlib.sha256(repr([(info.key, info.size, info.etag) for info in found]).encode()).hexdigest()[:12]
     newest = max((info.last_modified for info in found), default=None)
-    return Arrivals(label, len(wanted), len(found), newest, digest)
+    versions = {info.key: info.etag or "" for info in found}
+    whole = {key: versions[key] for key, keys in objects.items() if all(one in versions for one in keys)}
+    return Arrivals(label, len(objects), len(whole), newest, digest, whole)
 
 
 def _list_wanted(upstream: Upstream, wanted: set[str], label: Timestamp, now: Timestamp) -> list[FileInfo]:
@@ -83,5 +87,5 @@ def _list_folder(archive: Archive, folder: str, keys: list[str]) -> Iterator[Fil
 
 
 def _before(keys: list[str]) -> str | None:
-    """The longest text all keys begin with: it sorts before each of them."""
-    return commonprefix(keys) if len(keys) > 1 else None  # noqa: RUF071 characters are what is meant
+    """Most of what all keys begin with: it sorts before each of them, even one that another begins with."""
+    return commonprefix(keys)[:-1] or None  # noqa: RUF071 characters are what is meant

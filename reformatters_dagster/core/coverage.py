@@ -112,11 +112,11 @@ def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Times
     lengths = {}
     for init in init_times:
         through = [
-            entry.variables[name].complete_through.get(str(init)) if name in entry.variables else None
+            entry.variables[name].complete_through.get(str(init), np.nan) if name in entry.variables else np.nan
             for name in template.variables
         ]
-        seconds = None if None in through else min(filter(None, through), default=0.0)
-        lengths[init] = np.timedelta64("NaT") if seconds is None else np.timedelta64(round(seconds), "s")
+        seconds = np.min(through)
+        lengths[init] = np.timedelta64("NaT") if np.isnan(seconds) else np.timedelta64(round(seconds), "s")
     return lengths
 
 

@@ -9,12 +9,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
+from uuid import uuid4
 
 from reformatters_dagster.core.config import Frozen, SourceArchive, Time
 from reformatters_dagster.core.coverage import account_for, ingested_lengths, partition_key
+from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.errors import NothingSucceeded, PublishGap, StoreExists, StoreTooShort, TimeNotOnGrid
 from reformatters_dagster.core.job_context import JobContext, JobStats, OnProgress, ignore_progress
+from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
 from reformatters_dagster.core.ledger import LedgerEntry, read_ledger, write_ledger
+from reformatters_dagster.core.progress import UpdateProgressTracker
 from reformatters_dagster.core.publication import (
     check_store,
     commit_template,
@@ -25,7 +29,7 @@ from reformatters_dagster.core.publication import (
 from reformatters_dagster.core.published import open_published, published_labels
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.settings import Settings, Workspace
-from reformatters_dagster.core.source_file import FileResult, Results
+from reformatters_dagster.core.source_file import Results, dump_result, load_result
 from reformatters_dagster.core.storage import Store
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import JSON, MOMENT, Names, Timedelta, Timestamp
@@ -43,7 +47,7 @@ class Resources(Frozen):
 
 
 DEFAULT_RESOURCES = Resources()
-SIX_HOURS = Timedelta("6h")
+SIX_HOURS, THIRTY_MINUTES, FOUR_DAYS = Timedelta("6h"), Timedelta("30min"), Timedelta("4D")
 
 
 class PartitionPlan(Frozen):
@@ -60,6 +64,12 @@ class PartitionPlan(Frozen):
     now: Time
     """When the plan was made: a retry in another pod does the same work."""
     force: bool = False
+    accept_missing: bool = False
+    """Publish the partition even if nothing of it succeeds: it is given up, and known to be missing."""
+    upstream: str = ""
+    """Fingerprint of what the upstream listed when the run was launched."""
+    root_run: str = ""
+    """First of a chain of retries, which share their progress; empty where nothing is to be resumed."""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -87,7 +97,7 @@ class GroupOutcome:
 
     def to_json(self) -> JSON:
         """Plain values, so that it can travel between pods."""
-        files = {name: [_dump_result(result) for result in found] for name, found in self.results.items()}
+        files = {name: [dump_result(result) for result in found] for name, found in self.results.items()}
         return {"results": files, "stats": self.stats.to_json()}
 
 
@@ -103,6 +113,11 @@ class DynamicalDataset:
     """Publish up to the newest label of `any` variable, or only to where `all` have one."""
     soft_deadline: Timedelta = SIX_HOURS
     """After an append label, an update starts with whatever has arrived."""
+    heal_cool_down: Timedelta = THIRTY_MINUTES
+    """Least time between two runs that fill holes of one partition."""
+    give_up_age: Timedelta = FOUR_DAYS
+    """After an append label, files that are missing are known to be, and no longer waited for."""
+    lease_terms: LeaseTerms = DEFAULT_TERMS
     validate_cron: str = "30 */6 * * *"
     """When validators run by themselves, UTC: after an update is due."""
     resources: Resources = DEFAULT_RESOURCES
@@ -124,15 +139,16 @@ class DynamicalDataset:
         """The dataset with its archive starting where a deployment wants it to."""
         return replace(self, template_config=settings.start_of(self.template_config))
 
-    def workspace(self, settings: Settings) -> Workspace:
-        """Open the stores and archives of this dataset."""
-        return settings.workspace(self.template_config, self.archives)
+    def workspace(self, settings: Settings, patience: Patience | None = None) -> Workspace:
+        """Open the stores and archives of this dataset; `patience` says how long archives are waited for."""
+        return settings.workspace(self.template_config, self.archives, patience)
 
     def context(
         self,
         workspace: Workspace,
         now: Timestamp,
         *,
+        run_id: str | None = None,
         force: bool = False,
         on_progress: OnProgress = ignore_progress,
     ) -> JobContext:
@@ -149,6 +165,7 @@ class DynamicalDataset:
             upstream=workspace.upstream,
             tmp=workspace.tmp,
             now=now,
+            run_id=run_id or uuid4().hex,
             publish_policy=self.publish_policy,
             coverage=coverage,
             force=force,
@@ -185,6 +202,9 @@ class DynamicalDataset:
         variables: Names | None = None,
         overwrite_chunks: bool = True,
         force: bool = False,
+        accept_missing: bool = False,
+        upstream: str = "",
+        root_run: str = "",
     ) -> PartitionPlan:
         """Check that a partition can be made, create the store where a backfill may, and cut the work into groups.
 
@@ -218,7 +238,17 @@ class DynamicalDataset:
             self._refuse_too_short(label, published_end)
             self._refuse_overwrite(workspace, label, overwrite_chunks)
             end = published_end
-        return PartitionPlan(label=label, end=end, publish=publish, groups=groups, now=now, force=force)
+        return PartitionPlan(
+            label=label,
+            end=end,
+            publish=publish,
+            groups=groups,
+            now=now,
+            force=force,
+            accept_missing=accept_missing,
+            upstream=upstream,
+            root_run=root_run,
+        )
 
     def _refuse_gap(self, label: Timestamp, published_end: Timestamp) -> None:
         if label > published_end:
@@ -253,18 +283,32 @@ class DynamicalDataset:
         return job
 
     def process_group(self, context: JobContext, plan: PartitionPlan, variables: Sequence[str]) -> GroupOutcome:
-        """Run one region job of a plan: see `RegionJob.process`."""
+        """Run one region job of a plan, holding the partition's lease: see `RegionJob.process`.
+
+        The lease stays when the job ends well, for the commit of the same run.
+
+        Raises
+        ------
+        LeaseHeld
+            When another run is writing the partition.
+        """
+        internal, partition = context.stores.internal, partition_key(plan.label)
+        if plan.root_run:
+            coord = self.region_job.source_file_coord
+            context = replace(context, tracker=UpdateProgressTracker(internal, partition, plan.root_run, coord))
         job = self.job(context, plan, variables)
-        return GroupOutcome(job.process(), job.stats)
+        with hold_lease(internal, partition, context.run_id, keep=True, terms=self.lease_terms) as check_lease:
+            results = job.process()
+            check_lease()
+        return GroupOutcome(results, job.stats)
 
     def read_outcome(self, dumped: JSON) -> GroupOutcome:
         """The inverse of `GroupOutcome.to_json`."""
-        results: Results = {name: [self._load_result(result) for result in found] for name, found in dumped["results"].items()}
+        results: Results = {
+            name: [load_result(self.region_job.source_file_coord, result) for result in found]
+            for name, found in dumped["results"].items()
+        }
         return GroupOutcome(results, JobStats.from_json(dumped["stats"]))
-
-    def _load_result(self, dumped: JSON) -> FileResult:
-        coord = self.region_job.source_file_coord.model_validate(dumped["coord"])
-        return FileResult.model_validate({**dumped, "coord": coord})
 
     def commit_partition(
         self,
@@ -282,20 +326,41 @@ class DynamicalDataset:
         Raises
         ------
         NothingSucceeded
-            When no file of any variable could be used; store and ledger stay as they are.
+            When no file of any variable could be used, unless that was accepted; store and ledger stay as they are.
         Retraction
             When the results reach less far than what readers already see.
+        LeaseHeld
+            When another run took the partition over meanwhile.
         """
+        internal, partition = workspace.stores.internal, partition_key(plan.label)
+        with hold_lease(internal, partition, run_id, terms=self.lease_terms):
+            report = self._commit(workspace, plan, outcomes, run_id=run_id, now=now)
+        if plan.root_run:
+            UpdateProgressTracker(internal, partition, plan.root_run, self.region_job.source_file_coord).clear()
+        return report
+
+    def _commit(
+        self,
+        workspace: Workspace,
+        plan: PartitionPlan,
+        outcomes: Sequence[GroupOutcome],
+        *,
+        run_id: str,
+        now: Timestamp,
+    ) -> CommitReport:
         results: Results = {name: files for outcome in outcomes for name, files in outcome.results.items()}
         stats = sum((outcome.stats for outcome in outcomes), JobStats())
-        if not any(file.succeeded for files in results.values() for file in files):
+        succeeded = any(file.succeeded for files in results.values() for file in files)
+        if not succeeded and not plan.accept_missing:
             raise NothingSucceeded(_explain_failure(self.dataset_id, plan, results))
         job = self.job(self.context(workspace, plan.now), plan, [*results])
         # A partition before the last one fills what is published already; only the last can grow the extent.
         grows = plan.publish and job.region.stop >= len(job.template_ds.indexes[job.append_dim])
-        template_ds = job.update_template_with_results(results) if grows else job.template_ds
+        trimmed = grows and not plan.accept_missing
+        template_ds = job.update_template_with_results(results) if trimmed else job.template_ds
         labels = int(template_ds.sizes[self.template_config.append_dim.name])
         entry = account_for(job, results, stats.kept, labels=labels, run_id=run_id, now=now)
+        entry = entry.model_copy(update={"upstream": plan.upstream, "known_missing": plan.accept_missing})
         merge_ingested_lengths(template_ds, workspace, ingested_lengths(self.template_config, entry))
         if grows:
             commit_template(template_ds, workspace)
@@ -328,8 +393,3 @@ def _explain_failure(dataset_id: str, plan: PartitionPlan, results: Results) -> 
         f"{dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} wanted {wanted} files for {len(results)} variables; none "
         f"succeeded, nothing was published. Most frequent reason ({count} times): {reason}"
     )
-
-
-def _dump_result(result: FileResult) -> JSON:
-    coord = {name: str(value) for name, value in result.coord}
-    return {**result.model_dump(mode="json", exclude={"coord"}, exclude_defaults=True), "coord": coord}

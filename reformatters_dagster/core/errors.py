@@ -57,6 +57,10 @@ class CoverageRegression(Refused, ValueError):
     """A shard that would replace one made from more source files."""
 
 
+class LeaseHeld(Refused, RuntimeError):
+    """Another run is writing the same partition."""
+
+
 class UpstreamMissing(Refused, FileNotFoundError):
     """The upstream itself, not a file of it, is not there."""
 

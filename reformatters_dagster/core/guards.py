@@ -16,7 +16,6 @@ _FIELDS = {
     "chunk_grid": "stored shape",
     "chunk_key_encoding": "key encoding",
     "codecs": "codecs",
-    "storage_transformers": "storage transformers",
 }
 
 
@@ -97,7 +96,7 @@ def refuse_structure_drift(template_root: JSON, store_root: JSON, append_dim: st
 
 def _drifts(template: JSON, store: JSON, append_dim: str) -> Iterator[str]:
     for field, word in _FIELDS.items():
-        wanted, found = template.get(field) or None, store.get(field) or None
+        wanted, found = template.get(field), store.get(field)
         if wanted != found:
             yield f"{word} {_brief(found)} in the store, {_brief(wanted)} in the template"
     sizes = [_other_sizes(document, append_dim) for document in (template, store)]

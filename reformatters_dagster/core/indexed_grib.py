@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reformatters_dagster.core.config import DataVar
 from reformatters_dagster.core.download import Archive
-from reformatters_dagster.core.errors import CorruptMessage, ReformatError, SourceFileMissing
+from reformatters_dagster.core.errors import CorruptMessage, ReformatError, SourceFileMissing, SourceFileUnavailable
 from reformatters_dagster.core.grib import IndexEntry, check_identity, coalesce, decode, read_header, to_grid
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.source_file import Downloaded, SourceFileCoord, local_name
@@ -51,22 +51,25 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
     def download_file(self, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
         label = coord.out_loc()[self.context.template_config.append_dim.name]
         assert isinstance(label, Timestamp)
-        failures: list[str] = []
-        missing = True
+        failures: list[ReformatError] = []
+        spoilt: list[Archive] = []
         for archive in self.context.upstream.archives_for(label, self.context.now):
             try:
                 return self._download_from(archive, coord, data_vars, folder)
-            except SourceFileMissing as error:
-                failures.append(str(error))
             except ReformatError as error:
-                missing = False
-                failures.append(str(error))
+                failures.append(error)
                 log.debug("archive=%s file=%s %s", archive.name, coord.key(), error)
-        if missing:
-            raise SourceFileMissing(
-                "; ".join(failures) or f"{coord.get_url()}: no archive keeps files of {label} any more"
-            )
-        raise CorruptMessage("; ".join(failures))
+                if isinstance(error, CorruptMessage):
+                    spoilt.append(archive)
+        reason = "; ".join(map(str, failures)) or f"{coord.get_url()}: no archive keeps files of {label} any more"
+        if spoilt:
+            try:
+                return self._fetch(spoilt[0], coord, data_vars, folder, whole=False)
+            except ReformatError as error:
+                raise CorruptMessage(reason) from error
+        if any(isinstance(failure, SourceFileUnavailable) for failure in failures):
+            raise SourceFileUnavailable(reason)
+        raise SourceFileMissing(reason)
 
     def _download_from(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
         try:
@@ -76,7 +79,10 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
             log.debug("archive=%s file=%s fetched again: %s", archive.name, coord.key(), error)
             return self._fetch(archive, coord, data_vars, folder)
 
-    def _fetch(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
+    def _fetch(
+        self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path, *, whole: bool = True
+    ) -> Downloaded:
+        """Fetch and verify the messages an archive's index names; `whole` means that one bad message fails them all."""
         info = archive.head(coord.key())
         text, _ = archive.get(self.index_key(coord))
         entries = self.parse_index(text.decode("ascii", "replace"), info.size, f"{archive.url}/{self.index_key(coord)}")
@@ -92,8 +98,14 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         ranges = {name: (entry.start, info.size if entry.stop is None else entry.stop) for name, entry in found.items()}
         messages = self._fetch_ranges(archive, coord.key(), ranges)
         for data_var in data_vars:
-            if data_var.name in messages:
-                self._verify(messages[data_var.name], coord, data_var, archive)
+            try:
+                if data_var.name in messages:
+                    self._verify(messages[data_var.name], coord, data_var, archive)
+            except CorruptMessage as error:
+                if whole or len(messages) == 1:
+                    raise
+                del messages[data_var.name]
+                reasons[data_var.name] = f"{type(error).__name__}: {error}"
         path = folder / local_name(coord, sorted(ranges.values()))
         spans = _write_messages(path, messages)
         return Downloaded(path=path, archive=archive.name, etag=info.etag, spans=spans, reasons=reasons)

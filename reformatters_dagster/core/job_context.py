@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from threading import Lock
 from typing import Literal, Self
+from uuid import uuid4
 
 from reformatters_dagster.core.download import Upstream
+from reformatters_dagster.core.progress import UpdateProgressTracker
 from reformatters_dagster.core.storage import StoreSet
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import JSON, Timestamp
@@ -88,11 +90,15 @@ class JobContext:
     tmp: Path
     """Folder of this run's tmp stores and downloads."""
     now: Timestamp
+    run_id: str = field(default_factory=lambda: uuid4().hex)
+    """Who writes: holds the leases of partitions."""
     publish_policy: Literal["any", "all"] = "any"
     coverage: Callable[[Timestamp, str], int] = unknown_coverage
     """Files the published shard at a label was made from, per variable; 0 where unknown or never written."""
     force: bool = False
     """Replace shards even by ones made from fewer files."""
+    tracker: UpdateProgressTracker | None = None
+    """Remembers uploaded variables for a retried run."""
     on_progress: OnProgress = ignore_progress
     cpus: int = os.process_cpu_count() or 1
     download_threads: int = 16

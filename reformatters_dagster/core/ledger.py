@@ -5,9 +5,9 @@ at `ledger/<partition>.json` and is written after the commit it tells of.
 """
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_serializer, model_validator
+from pydantic import ConfigDict, Field, StringConstraints
 
 from reformatters_dagster.core.config import Frozen, Time
 from reformatters_dagster.core.errors import ReformatError
@@ -63,32 +63,14 @@ class LedgerEntry(Frozen):
     code_version: str
     run_id: str
     written_at: Time
+    upstream: str = ""
+    """Fingerprint of what the upstream listed when the run was launched; empty when nobody looked."""
+    known_missing: bool = False
+    """Incomplete past the give-up age: nobody waits for the missing files any more."""
 
     @property
     def is_complete(self) -> bool:
         return all(coverage.is_complete for coverage in self.variables.values())
-
-    @model_serializer(mode="wrap")
-    def _name_files_once(self, dump: Any) -> JSON:
-        """A file that many variables lack is written once, and referred to by its position."""
-        dumped: JSON = dump(self)
-        positions: dict[tuple[str, ...], int] = {}
-        for coverage in dumped["variables"].values():
-            files = [(missing["file"], missing["labels"], missing["reason"]) for missing in coverage["missing"]]
-            coverage["missing"] = [positions.setdefault(file, len(positions)) for file in files]
-        return {**dumped, "missing_files": [list(file) for file in positions]}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _restore_files(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "missing_files" not in data:
-            return data
-        files = [dict(zip(("file", "labels", "reason"), row, strict=True)) for row in data["missing_files"]]
-        variables = {
-            name: {**coverage, "missing": [files[position] for position in coverage["missing"]]}
-            for name, coverage in data["variables"].items()
-        }
-        return {**data, "variables": variables}
 
 
 def merge(previous: LedgerEntry | None, run: LedgerEntry) -> LedgerEntry:
@@ -111,7 +93,7 @@ def write_ledger(store: Store, entry: LedgerEntry) -> None:
     store : Store
         The dataset's internal location.
     """
-    store.put(_key(entry.partition), entry.model_dump_json(indent=1).encode())
+    store.put(_key(entry.partition), json.dumps(_to_json(entry), indent=1).encode())
 
 
 def read_ledger(store: Store, partition: str) -> LedgerEntry | None:
@@ -126,11 +108,11 @@ def read_ledger(store: Store, partition: str) -> LedgerEntry | None:
     if found is None:
         return None
     try:
-        return LedgerEntry.model_validate(json.loads(found[0]))
-    except (ValidationError, ValueError, LookupError, TypeError) as error:
+        return _from_json(json.loads(found[0]))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ReformatError(
-            f"the ledger entry of partition {partition!r} was asked for; {store.url}/{_key(partition)} is none: {error}; "
-            "run the partition again to replace it"
+            f"the ledger entry of partition {partition!r} was asked for; {store.url}/{_key(partition)} is none: "
+            f"{' '.join(str(error).split())[:300]}; run the partition again to replace it"
         ) from error
 
 
@@ -138,6 +120,23 @@ def list_ledger(store: Store, newest: int | None = None) -> list[str]:
     """Partition keys that have an entry, oldest first; with `newest`, the last so many."""
     keys = sorted(key.removeprefix(f"{FOLDER}/").removesuffix(".json") for key, _ in store.list(FOLDER))
     return keys if newest is None else keys[max(len(keys) - newest, 0) :]
+
+
+def _to_json(entry: LedgerEntry) -> JSON:
+    """An entry in which a file that many variables lack is written once, and referred to by its position."""
+    positions: dict[MissingFile, int] = {}
+    dumped = entry.model_dump(mode="json")
+    for name, coverage in entry.variables.items():
+        dumped["variables"][name]["missing"] = [positions.setdefault(lost, len(positions)) for lost in coverage.missing]
+    return {**dumped, "missing_files": [lost.model_dump() for lost in positions]}
+
+
+def _from_json(dumped: JSON) -> LedgerEntry:
+    """The inverse of `_to_json`."""
+    files = dumped["missing_files"]
+    for coverage in dumped["variables"].values():
+        coverage["missing"] = [files[position] for position in coverage["missing"]]
+    return LedgerEntry.model_validate(dumped)
 
 
 def _key(partition: str) -> str:

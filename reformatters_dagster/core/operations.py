@@ -92,7 +92,10 @@ def plan_backfill(
         end=request.end,
         contains=request.contains,
     )
-    return end, [labels[region.start] for region in regions]
+    partitions = [labels[region.start] for region in regions]
+    if partitions:
+        dataset.refuse_other_labels(partitions[-1], now)
+    return end, partitions
 
 
 def backfill(
@@ -166,7 +169,7 @@ def _run(
     on_progress: OnProgress,
 ) -> bool:
     """One partition from plan to commit; whether anything of it succeeded."""
-    context = dataset.context(workspace, plan.now, force=plan.force, on_progress=on_progress)
+    context = dataset.context(workspace, plan.now, run_id=run_id, force=plan.force, on_progress=on_progress)
     outcome = dataset.process_group(context, plan, plan.variables)
     try:
         report.commits.append(dataset.commit_partition(workspace, plan, [outcome], run_id=run_id, now=plan.now))

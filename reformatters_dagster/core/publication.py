@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from reformatters_dagster.core.errors import ObjectMoved, StoreExists
+from reformatters_dagster.core.errors import ObjectMoved, StoreExists, TimeNotOnGrid
 from reformatters_dagster.core.guards import (
     refuse_other_labels,
     refuse_other_start,
@@ -25,6 +25,7 @@ from reformatters_dagster.core.guards import (
 )
 from reformatters_dagster.core.published import open_published, published_labels, read_root
 from reformatters_dagster.core.settings import Workspace
+from reformatters_dagster.core.shards import on_tmp_disk
 from reformatters_dagster.core.storage import Store, commit_metadata
 from reformatters_dagster.core.template import TemplateConfig, write_metadata
 from reformatters_dagster.core.types import MOMENT, Timestamp
@@ -41,7 +42,8 @@ def tmp_metadata(template_ds: xr.Dataset, tmp: Path) -> Iterator[Path]:
     path = tmp / f"{uuid.uuid4().hex[:12]}-tmp.zarr"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write_metadata(template_ds, path)
+        with on_tmp_disk(path):
+            write_metadata(template_ds, path)
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -91,7 +93,14 @@ def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timest
         When the store covers more already.
     TemplateDrift
         When the store is not the template's.
+    TimeNotOnGrid
+        When no label lies before `end`.
     """
+    if end <= template.append_dim.start:
+        raise TimeNotOnGrid(
+            f"a store of {template.dataset_id} with labels before {end:%Y-%m-%dT%H:%M} was asked for; its archive starts at "
+            f"{template.append_dim.start:%Y-%m-%dT%H:%M}: give a later end, or set REFORMATTERS_START earlier"
+        )
     check_store(template, workspace)
     template_ds = template.get_template(end)
     commit_template(template_ds, workspace)
@@ -115,13 +124,13 @@ def merge_ingested_lengths(
     Parameters
     ----------
     lengths : mapping of init time to duration
-        NaT where no lead time is complete.
+        NaT where no lead time is complete. Init times that are not published are left out.
     """
     if INGESTED not in template_ds.coords or not lengths:
         return
     labels = template_ds.indexes["init_time"]
     found = labels.get_indexer(pd.DatetimeIndex(list(lengths)))
-    positions = {int(position): length for position, length in zip(found, lengths.values(), strict=True)}
+    positions = {int(at): length for at, length in zip(found, lengths.values(), strict=True) if at >= 0}
     with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
         for store in workspace.stores.in_write_order:
             _merge_into(store, tmp_store, positions)

@@ -4,6 +4,7 @@
 uploads, the next is read and compressed, and the next group of variables downloads.
 """
 
+import itertools
 import logging
 import shutil
 import uuid
@@ -25,7 +26,7 @@ from reformatters_dagster.core.config import DataVar, Deaccumulation
 from reformatters_dagster.core.errors import ImplausibleRate, ReformatError, TmpDiskFull
 from reformatters_dagster.core.job_context import JobContext, JobStats
 from reformatters_dagster.core.region import filter_regions, shard_index, shard_regions
-from reformatters_dagster.core.shards import write_shards
+from reformatters_dagster.core.shards import on_tmp_disk, write_shards
 from reformatters_dagster.core.source_file import Downloaded, FileResult, Results, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.storage import publish_chunks
 from reformatters_dagster.core.template import write_metadata
@@ -221,12 +222,12 @@ class RegionJob[Coord: SourceFileCoord](ABC):
         start = published[-1] if len(published) else None
         return cls.get_jobs(context, template_ds, start=start)
 
-    def upstream_keys(self) -> set[str]:
-        """Every object upstream that the job is going to read, indexes included."""
+    def upstream_objects(self) -> dict[str, tuple[str, ...]]:
+        """Every file the job is going to read, by key, with the keys of what is read beside it, such as its index."""
         region_ds = self.template_ds.isel({self.append_dim: self.region})
         groups = self.source_groups(self.data_vars)
         coords = {coord for group in groups for coord in self.generate_source_file_coords(region_ds, group)}
-        return {key for coord in coords for key in self.object_keys(coord)}
+        return {coord.key(): self.object_keys(coord) for coord in coords}
 
     def object_keys(self, coord: Coord) -> tuple[str, ...]:
         """Keys of a file and of what is read beside it. Default: the file alone."""
@@ -249,7 +250,7 @@ class RegionJob[Coord: SourceFileCoord](ABC):
         """Download, read, transform, write and upload every variable; metadata is not touched.
 
         A variable of which no file succeeded uploads nothing, and neither does one whose published shard was made from more
-        files, unless the context forces it.
+        files, unless the context forces it. One that an earlier attempt of this run has uploaded is not done again.
 
         Returns
         -------
@@ -263,9 +264,12 @@ class RegionJob[Coord: SourceFileCoord](ABC):
         ReformatError
             When chunks could not be written or uploaded. One bad file does not raise.
         """
+        results = self._finished_before()
+        left = [data_var for data_var in self.data_vars if data_var.name not in results]
+        if not left:
+            return results
         region_ds = self.template_ds.isel({self.append_dim: self.get_processing_region()})
-        groups = self.source_groups(self.data_vars)
-        results: Results = {}
+        groups = self.source_groups(left)
         with self._workspace(region_ds) as folder, _pools(self.context) as pools:
             tmp_store = folder / "region-tmp.zarr"
             write_metadata(self.template_ds, tmp_store)
@@ -279,13 +283,22 @@ class RegionJob[Coord: SourceFileCoord](ABC):
                     self._write(buffer, data_var, region_ds, tmp_store)
                     if upload is not None:
                         upload.result()
-                    upload = pools.upload.submit(self._upload, data_var, tmp_store)
+                    upload = pools.upload.submit(self._upload, data_var, in_region, tmp_store)
                 for downloaded in files.values():
                     if isinstance(downloaded, Downloaded):
                         downloaded.path.unlink(missing_ok=True)
             if upload is not None:
                 upload.result()
         return {data_var.name: results[data_var.name] for data_var in self.data_vars}
+
+    def _finished_before(self) -> Results:
+        if self.context.tracker is None:
+            return {}
+        own = {data_var.name for data_var in self.data_vars}
+        finished = {name: files for name, files in self.context.tracker.finished().items() if name in own}
+        if finished:
+            log.info("region=%s variables=%s were uploaded by an earlier attempt", self.label, ",".join(finished))
+        return finished
 
     def _downloaded_groups(
         self, groups: Sequence[tuple[DataVar, ...]], region_ds: xr.Dataset, folder: Path, pools: "_Pools"
@@ -308,10 +321,9 @@ class RegionJob[Coord: SourceFileCoord](ABC):
     ) -> "Files[Coord]":
         coords = self.generate_source_file_coords(region_ds, group)
         names = ",".join(data_var.name for data_var in group)
-        done = 0
+        done = itertools.count(1)
 
         def download(coord: Coord) -> Downloaded | str:
-            nonlocal done
             if pools.stop.is_set():
                 return "the run was stopped"
             try:
@@ -320,8 +332,7 @@ class RegionJob[Coord: SourceFileCoord](ABC):
                 log.debug("file=%s %s", coord.key(), error)
                 return f"{type(error).__name__}: {error}"
             finally:
-                done += 1
-                self.context.on_progress(f"download {names}", done, len(coords))
+                self.context.on_progress(f"download {names}", next(done), len(coords))
 
         with self.stats.timed("download"):
             fetched = list(pools.download.map(download, coords))
@@ -340,13 +351,11 @@ class RegionJob[Coord: SourceFileCoord](ABC):
         pool: ThreadPoolExecutor,
     ) -> Sequence[FileResult]:
         """Read every file of one variable into the buffer; what no file gives is NaN."""
-        done = 0
+        done = itertools.count(1)
 
         def read(item: tuple[Coord, Downloaded | str]) -> FileResult:
-            nonlocal done
             result = self._read_into(buffer, data_var, *item, region_ds)
-            done += 1
-            self.context.on_progress(f"read {data_var.name}", done, len(files))
+            self.context.on_progress(f"read {data_var.name}", next(done), len(files))
             return result
 
         with self.stats.timed("read"):
@@ -409,12 +418,14 @@ class RegionJob[Coord: SourceFileCoord](ABC):
         with self.stats.timed("write"):
             write_shards(own, tmp_store, data_var.name, self.region, threads=self.context.cpus)
 
-    def _upload(self, data_var: DataVar, tmp_store: Path) -> None:
+    def _upload(self, data_var: DataVar, results: Sequence[FileResult], tmp_store: Path) -> None:
         shard = shard_index(self.region, self.context.template_config.shard_length)
         with self.stats.timed("upload"):
             published = publish_chunks(tmp_store, self.context.stores, data_var.name, shard)
         self.stats.bytes_out += published.bytes
         self.stats.objects_out += published.objects
+        if self.context.tracker is not None:
+            self.context.tracker.record(data_var.name, results)
         self.context.on_progress(f"upload {data_var.name}", 1, 1)
         log.info(
             "region=%s variable=%s objects=%d bytes=%d", self.label, data_var.name, published.objects, published.bytes
@@ -433,7 +444,8 @@ class RegionJob[Coord: SourceFileCoord](ABC):
                     f"region {self.label} of {self.context.template_config.dataset_id} needs {needed:,} bytes in "
                     f"{self.context.tmp}; {free:,} are free: point REFORMATTERS_TMP at a larger disk"
                 )
-            yield folder
+            with on_tmp_disk(folder):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -6,6 +6,7 @@ In: a mapping of environment variables that someone else read. Out: values the w
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +14,7 @@ import pandas as pd
 from pydantic import Field
 
 from reformatters_dagster.core.config import Frozen, SourceArchive, Time
-from reformatters_dagster.core.download import Upstream
+from reformatters_dagster.core.download import Patience, Upstream
 from reformatters_dagster.core.errors import Refused
 from reformatters_dagster.core.storage import StoreSet, open_store_set
 from reformatters_dagster.core.template import TemplateConfig
@@ -70,7 +71,9 @@ class Settings(Frozen):
         start = self.starts.get(template.dataset_id, self.start)
         return template if start is None else template.started_at(start)
 
-    def workspace(self, template: TemplateConfig, archives: tuple[SourceArchive, ...]) -> Workspace:
+    def workspace(
+        self, template: TemplateConfig, archives: tuple[SourceArchive, ...], patience: Patience | None = None
+    ) -> Workspace:
         """Open everything one dataset needs.
 
         Raises
@@ -79,7 +82,9 @@ class Settings(Frozen):
             When the upstream is a folder that does not exist.
         """
         return Workspace(
-            stores=self.stores(template), upstream=Upstream(archives, mirror=self.upstream), tmp=self.tmp_folder()
+            stores=self.stores(template),
+            upstream=Upstream(archives, mirror=self.upstream, patience=patience),
+            tmp=self.tmp_folder(),
         )
 
     def stores(self, template: TemplateConfig) -> StoreSet:
@@ -116,11 +121,10 @@ def parse_time(text: str) -> Timestamp:
         When it cannot be read, or carries a zone other than UTC.
     """
     try:
-        time = pd.Timestamp(text)
+        # pandas would take "now", "18:00" and other words that mean another time tomorrow.
+        time = pd.Timestamp(datetime.fromisoformat(text))
     except ValueError as error:
         raise Refused(f"time {text!r} cannot be read; write UTC as 2026-07-29T18 or 2026-07-29T18:00") from error
-    if pd.isna(time):
-        raise Refused(f"time {text!r} is empty; write UTC as 2026-07-29T18 or 2026-07-29T18:00")
     if time.tzinfo is not None:
         if time.utcoffset() != pd.Timedelta(0):
             raise Refused(f"time {text!r} is not UTC; write UTC as 2026-07-29T18 or 2026-07-29T18:00")

@@ -5,7 +5,9 @@ In: one variable of one region, in memory. Out: its shard objects on local disk,
 
 import errno
 import itertools
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import zarr
@@ -60,15 +62,21 @@ def write_shards(values: Float32Array, tmp_store: Path, variable: str, region: s
     def write_tile(tile: tuple[slice, ...]) -> None:
         array[(slice(region.start, stop), *tile)] = values[(slice(None), *tile)]
 
-    with zarr.config.set({"array.write_empty_chunks": True}), ThreadPoolExecutor(threads) as pool:
-        try:
-            list(pool.map(write_tile, tiles))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise TmpDiskFull(
-                errno.ENOSPC,
-                f"shards of {variable!r} were being written to {tmp_store}; the disk is full: free space or point "
-                "REFORMATTERS_TMP at a larger disk",
-            ) from error
+    whole = zarr.config.set({"array.write_empty_chunks": True})
+    with on_tmp_disk(tmp_store / variable), whole, ThreadPoolExecutor(threads) as pool:
+        list(pool.map(write_tile, tiles))
     return len(tiles)
+
+
+@contextmanager
+def on_tmp_disk(path: Path) -> Iterator[None]:
+    """Raise `TmpDiskFull` in the place of whatever runs out of space in the block, which writes below a path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC or isinstance(error, TmpDiskFull):
+            raise
+        raise TmpDiskFull(
+            errno.ENOSPC,
+            f"{path} was being written; the disk is full: free space or point REFORMATTERS_TMP at a larger disk",
+        ) from error

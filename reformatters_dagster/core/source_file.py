@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from reformatters_dagster.core.config import Duration, Frozen, Time
-from reformatters_dagster.core.types import OutLoc, Timedelta
+from reformatters_dagster.core.types import JSON, OutLoc, Timedelta
 
 
 def whole_hours(lead_time: Timedelta) -> int:
@@ -92,6 +92,17 @@ class FileResult(Frozen):
         if self.status is not SourceFileStatus.PROCESSING:
             raise ValueError(f"{self.coord.key()} is {self.status} and cannot become {status}")
         return self.model_copy(update={"status": status, "reason": reason})
+
+
+def dump_result(result: FileResult) -> JSON:
+    """Plain values, for a result that travels between pods or outlives its process."""
+    coord = {name: str(value) for name, value in result.coord}
+    return {**result.model_dump(mode="json", exclude={"coord"}, exclude_defaults=True), "coord": coord}
+
+
+def load_result(coord: type[SourceFileCoord], dumped: JSON) -> FileResult:
+    """The inverse of `dump_result`, for coords of a class."""
+    return FileResult.model_validate({**dumped, "coord": coord.model_validate(dumped["coord"])})
 
 
 type Results = dict[str, Sequence[FileResult]]

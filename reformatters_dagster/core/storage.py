@@ -35,6 +35,7 @@ from reformatters_dagster.core.guards import (
     coordinate_names,
     length_along,
     refuse_retraction,
+    refuse_structure_drift,
 )
 from reformatters_dagster.core.object_store import Etag, Expected, Sleep, Store, open_store
 from reformatters_dagster.core.template import shard_keys
@@ -199,12 +200,14 @@ def commit_metadata(
     Retraction
         When the primary publishes more labels than the tmp store. A replica that does, after a commit that ended
         halfway, keeps its root.
+    TemplateDrift
+        When a store is of another structure.
     StoreMissing
         When a replica lacks the store that the primary has: what was published before would be a hole in it.
     """
     commit = _Commit(tmp_store, frozenset(keep))
-    if expected_root != "absent":
-        _refuse_missing(stores.replicas)
+    for replica in stores.replicas:
+        commit.refuse_other_replica(replica, create=expected_root == "absent")
     written, unchanged, etag = 0, 0, ""
     for store in stores.in_write_order:
         commit.refuse_other_root(stores.primary, expected_root)
@@ -218,15 +221,6 @@ def commit_metadata(
         written, unchanged = written + sum(puts), unchanged + puts.count(False)
     log.info("store=%s objects=%d unchanged=%d", stores.primary.url, written, unchanged)
     return CommitReceipt(written=written, unchanged=unchanged, root_etag=etag)
-
-
-def _refuse_missing(replicas: Sequence[Store]) -> None:
-    for replica in replicas:
-        if not replica.exists(ROOT):
-            raise StoreMissing(
-                f"replica {replica.url} was to be extended; no store stands there, while the primary has one: copy the "
-                "primary to it, root zarr.json last, or take it out of the replicas"
-            )
 
 
 class _Commit:
@@ -293,13 +287,26 @@ class _Commit:
         except ObjectMoved as error:
             raise _moved(primary, expected, "one put a moment ago") from error
 
+    def refuse_other_replica(self, replica: Store, *, create: bool) -> None:
+        """Refuse a replica that lacks what the primary has, or is of another structure."""
+        found = replica.get_or_none(ROOT)
+        if found is not None:
+            refuse_structure_drift(self.root, json.loads(found[0]), self.append_dim)
+        elif not create:
+            raise StoreMissing(
+                f"replica {replica.url} was to be extended; no store stands there, while the primary has one: copy the "
+                "primary to it, root zarr.json last, or take it out of the replicas"
+            )
+
     def refuse_other_root(self, primary: Store, expected: Expected) -> None:
-        """Refuse to go on once the primary is not what this run has read, or publishes more than it would."""
+        """Refuse to go on once the primary is not what this run has read, or cannot become what it would make of it."""
         found = primary.get_or_none(ROOT)
         if found is not None:
             if found[1] != expected:
                 raise _moved(primary, expected, f"one of ETag {found[1]!r}")
-            refuse_retraction(self.root, json.loads(found[0]), self.append_dim)
+            stored = json.loads(found[0])
+            refuse_structure_drift(self.root, stored, self.append_dim)
+            refuse_retraction(self.root, stored, self.append_dim)
         elif expected != "absent":
             raise _moved(primary, expected, "none")
 

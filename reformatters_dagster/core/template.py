@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 import zarr
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.errors import ZarrUserWarning
 
@@ -59,8 +59,8 @@ class TemplateConfig(Frozen):
     dims: tuple[Dimension, ...] = ()
     """Dimensions between the append dimension and the grid."""
     grid: LatLonGrid
-    chunks: dict[Dim, int]
-    shards: dict[Dim, int]
+    chunks: dict[Dim, PositiveInt]
+    shards: dict[Dim, PositiveInt]
     data_vars: tuple[DataVar, ...]
 
     @field_validator("data_vars")
@@ -233,14 +233,16 @@ class TemplateConfig(Frozen):
         Raises
         ------
         TemplateDrift
-            When the committed template is missing, or is of another dataset or version.
+            When the committed template is missing, is of another dataset or version, or has other arrays, labels, chunks
+            or shards than the code.
         """
         committed = self._open_committed()
         ds = self.coordinates(end).assign_attrs(
             committed.attrs | {"time_domain": self.dataset_attributes()["time_domain"]}
         )
         for name, coord in committed.coords.items():
-            ds[name].attrs, ds[name].encoding = coord.attrs, coord.encoding
+            # xarray gives floats an attribute _FillValue unless told not to; the committed coordinates have none.
+            ds[name].attrs, ds[name].encoding = coord.attrs, coord.encoding | {"_FillValue": None}
         shape = tuple(ds.sizes[dim] for dim in self.dim_names)
         for name, data_var in committed.data_vars.items():
             ds[name] = xr.Variable(data_var.dims, all_nan(shape), data_var.attrs, data_var.encoding)
@@ -259,12 +261,24 @@ class TemplateConfig(Frozen):
                 f"template of {self.dataset_id!r} version {self.dataset_version!r} was asked for; {self.path} describes "
                 f"{found[0]!r} version {found[1]!r}: {advice}"
             )
-        if set(map(str, committed.data_vars)) != set(self.variables):
-            differing = sorted(set(map(str, committed.data_vars)) ^ set(self.variables))
-            raise TemplateDrift(
-                f"code and committed template of {self.dataset_id!r} differ in variables {differing}: {advice}"
-            )
+        if differing := self._differing_arrays(committed):
+            raise TemplateDrift(f"code and committed template of {self.dataset_id!r} differ in {differing}: {advice}")
         return committed
+
+    def _differing_arrays(self, committed: xr.Dataset) -> list[str]:
+        """Arrays that only one of code and committed template has, or whose labels or layout differ."""
+        ds = self.coordinates(self.append_dim.start)
+        differing = {*ds.variables, *self.variables} ^ {*committed.variables}
+        differing |= {
+            dim.name for dim in self.all_dims if not dim.index().equals(committed.indexes.get(dim.name, pd.Index([])))
+        }
+        layout = self.dim_names, tuple(self.chunks.values()), tuple(self.shards.values())
+        differing |= {
+            name
+            for name, data_var in committed.data_vars.items()
+            if (data_var.dims, data_var.encoding["chunks"], data_var.encoding["shards"]) != layout
+        }
+        return sorted(map(str, differing))
 
     def _coordinate_encoding(self, ds: xr.Dataset, name: str) -> dict[str, object]:
         chunk: dict[str, int] = {self.append_dim.name: self.append_dim.coordinate_chunk}

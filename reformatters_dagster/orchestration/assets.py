@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from reformatters_dagster.core.dataset import DynamicalDataset, PartitionPlan
-from reformatters_dagster.core.errors import Refused, StoreUnavailable
+from reformatters_dagster.core.errors import Refused, StoreAccessDenied, StoreUnavailable
 from reformatters_dagster.core.types import JSON
 from reformatters_dagster.orchestration.materialization import materialization_metadata
-from reformatters_dagster.orchestration.names import K8S_TAG, asset_key, k8s_config
+from reformatters_dagster.orchestration.names import FINGERPRINT_TAG, K8S_METADATA, K8S_TAG, asset_key, k8s_config
 from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 
@@ -25,7 +25,9 @@ ATTEMPTS = 3
 class PartitionConfig(dg.Config):
     """Run config of a partition, as the launchpad and the backfill dialog show it."""
 
-    variables: list[str] = Field(default_factory=list)
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    variables: list[str] = Field(default=[])
     """Only these variables; empty means all."""
     publish: bool = False
     """Operational update: grow the published extent when the chunks are there."""
@@ -33,6 +35,8 @@ class PartitionConfig(dg.Config):
     """Backfill: write partitions again that were written before."""
     force: bool = False
     """Replace shards even by ones made from fewer source files."""
+    accept_missing: bool = False
+    """With publish: publish the partition even if nothing of it can be had, as known missing."""
 
 
 @contextmanager
@@ -61,6 +65,9 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
                 variables=config.variables,
                 overwrite_chunks=config.overwrite_chunks,
                 force=config.force,
+                accept_missing=config.accept_missing,
+                upstream=context.run_tags.get(FINGERPRINT_TAG, ""),
+                root_run=context.run.root_run_id or context.run_id,
             )
         for group in planned.groups:
             job = {"plan": planned.model_dump(mode="json"), "variables": list(group)}
@@ -69,15 +76,15 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
     @dg.op(name=dataset.job_name("process_region_job"), tags=tags)
     def process_region_job(context: dg.OpExecutionContext, reformatters: Reformatters, job: JSON) -> JSON:
         planned = PartitionPlan.model_validate(job["plan"])
-        workspace = reformatters.workspace(dataset)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with refusals_not_retried():
-                    jobs = dataset.context(workspace, planned.now, force=planned.force)
+                    workspace = reformatters.workspace(dataset)
+                    jobs = dataset.context(workspace, planned.now, run_id=context.run_id, force=planned.force)
                     outcome = dataset.process_group(jobs, planned, job["variables"])
                 break
             except StoreUnavailable as error:
-                if attempt == ATTEMPTS:
+                if attempt == ATTEMPTS or isinstance(error, StoreAccessDenied):
                     raise
                 context.log.warning("attempt %s of %s failed: %s", attempt, ATTEMPTS, error)
         return {"plan": job["plan"], "outcome": outcome.to_json()}
@@ -85,8 +92,8 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
     @dg.op(name=dataset.job_name("commit"), out=dg.Out(dg.Nothing), tags=tags)
     def commit(context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]) -> None:
         planned = PartitionPlan.model_validate(processed[0]["plan"])
-        workspace = reformatters.workspace(dataset)
         with refusals_not_retried():
+            workspace = reformatters.workspace(dataset)
             report = dataset.commit_partition(
                 workspace,
                 planned,
@@ -105,7 +112,7 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
         group_name=dataset.provider,
         kinds={"zarr"},
         description=dataset.template_config.attributes.description,
-        metadata={"reformatters/k8s": k8s_config(dataset), "dataset_id": dataset.dataset_id},
+        metadata={K8S_METADATA: k8s_config(dataset), "dataset_id": dataset.dataset_id},
         tags={"provider": dataset.provider},
         config=dg.ConfigMapping(config_schema=PartitionConfig.to_config_schema(), config_fn=map_config),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
+from pydantic import ConfigDict
 
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.settings import Settings, parse_time
@@ -21,13 +22,15 @@ from reformatters_dagster.orchestration.names import (
     k8s_config,
 )
 from reformatters_dagster.orchestration.resources import JsonIOManager, Reformatters, environment_settings, utc_now
-from reformatters_dagster.orchestration.sensors import build_upstream_sensor
+from reformatters_dagster.orchestration.sensors import build_heal_sensor, build_upstream_sensor
 
 UPDATE_PRIORITY, BACKFILL_PRIORITY = "10", "-10"
 
 
 class InitialiseConfig(dg.Config):
     """Run config of the job that creates a store's metadata, or extends it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     end: str | None = None
     """Labels before this time are covered; without it, every label up to now."""
@@ -93,7 +96,7 @@ def _definitions(dataset: DynamicalDataset) -> dg.Definitions:
         assets=[asset],
         asset_checks=[build_checks(dataset)],
         jobs=[update, backfill, _initialise_job(dataset), validate],
-        sensors=[build_upstream_sensor(dataset, update)],
+        sensors=[build_upstream_sensor(dataset, update), build_heal_sensor(dataset, backfill)],
         schedules=[schedule],
     )
 

@@ -14,6 +14,7 @@ from reformatters_dagster.core.pictures import as_markdown_image, draw_map
 from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.source_file import FileResult
+from reformatters_dagster.core.types import Label, Timedelta, Timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LONGEST_REASON = 160
 PICTURED_FIRST = ("temperature_2m", "precipitation_surface")
 """Variables a person recognises at a glance; any other is pictured when these are not there."""
 
@@ -37,18 +39,20 @@ def materialization_metadata(
         "files_expected": dg.MetadataValue.int(expected),
         "files_succeeded": dg.MetadataValue.int(succeeded),
         "files_missing": dg.MetadataValue.int(expected - succeeded),
+        "completeness": dg.MetadataValue.md(_completeness_table(report)),
+    }
+    if (picture := _picture_if_possible(dataset, workspace, report)) is not None:
+        metadata["map"] = dg.MetadataValue.md(picture)
+    metadata |= {
+        "store": dg.MetadataValue.text(workspace.stores.primary.url),
+        "published": dg.MetadataValue.bool(report.plan.publish),
+        "labels_in_store": dg.MetadataValue.int(report.labels),
         "bytes_in": dg.MetadataValue.int(report.stats.bytes_in),
         "bytes_out": dg.MetadataValue.int(report.stats.bytes_out),
         "objects_out": dg.MetadataValue.int(report.stats.objects_out),
-        "published": dg.MetadataValue.bool(report.plan.publish),
-        "labels_in_store": dg.MetadataValue.int(report.labels),
-        "store": dg.MetadataValue.text(workspace.stores.primary.url),
-        "completeness": dg.MetadataValue.md(_completeness_table(report)),
     }
     for stage, seconds in sorted(report.stats.seconds.items()):
         metadata[f"seconds_{stage}"] = dg.MetadataValue.float(round(seconds, 3))
-    if (picture := _picture(dataset, workspace, report)) is not None:
-        metadata["map"] = dg.MetadataValue.md(picture)
     return metadata
 
 
@@ -56,10 +60,24 @@ def _completeness_table(report: CommitReport) -> str:
     rows = ["| variable | expected | succeeded | missing | first reason |", "|---|---:|---:|---:|---|"]
     for name in sorted(report.results):
         known = report.entry.variables[name]
-        reason = known.missing[0].reason.replace("|", "\\|")[:160] if known.missing else ""
+        reason = _shortened(known.missing[0].reason).replace("|", "\\|") if known.missing else ""
         missing = known.expected - known.succeeded
         rows.append(f"| {name} | {known.expected} | {known.succeeded} | {missing} | {reason} |")
     return "\n".join(rows)
+
+
+def _shortened(reason: str) -> str:
+    one_line = " ".join(reason.split())
+    return one_line if len(one_line) <= LONGEST_REASON else f"{one_line[:LONGEST_REASON]}…"
+
+
+def _picture_if_possible(dataset: DynamicalDataset, workspace: Workspace, report: CommitReport) -> str | None:
+    """The map, or None: the partition is committed by now, and no picture is worth a failed run."""
+    try:
+        return _picture(dataset, workspace, report)
+    except Exception:
+        log.warning("partition=%s could not be pictured", report.plan.label, exc_info=True)
+        return None
 
 
 def _picture(dataset: DynamicalDataset, workspace: Workspace, report: CommitReport) -> str | None:
@@ -73,11 +91,17 @@ def _picture(dataset: DynamicalDataset, workspace: Workspace, report: CommitRepo
     field = open_published(workspace.stores.primary)[variable].sel(dict(labels))
     if field.ndim != len(dataset.template_config.grid.shape):
         return None
-    title = f"{variable}, " + ", ".join(f"{dim} {label}" for dim, label in labels.items())
+    title = f"{variable}, " + ", ".join(f"{dim} {_label_text(label)}" for dim, label in labels.items())
     latitude, longitude = (field[dim.name].to_numpy() for dim in dataset.template_config.grid.dims)
     values = np.asarray(field.to_numpy(), dtype=np.float32)
     picture = draw_map(values, latitude, longitude, title=title, units=str(field.attrs["units"]))
     return as_markdown_image(picture, title)
+
+
+def _label_text(label: Label) -> str:
+    if isinstance(label, Timedelta):
+        return f"{label / Timedelta(hours=1):g} h"
+    return f"{label:%Y-%m-%dT%H:%M}" if isinstance(label, Timestamp) else str(label)
 
 
 def _last_success(report: CommitReport, variable: str) -> FileResult | None:

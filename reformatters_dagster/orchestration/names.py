@@ -1,22 +1,27 @@
 """What Dagster calls things: the asset key of a dataset, and the tags its runs carry on every launch path."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from reformatters_dagster.core.dataset import DynamicalDataset
+if TYPE_CHECKING:
+    from reformatters_dagster.core.dataset import DynamicalDataset
 
 DATASET_TAG = "reformatters/dataset"
 MODE_TAG = "reformatters/mode"
 EXCLUSIVE_TAG = "reformatters/exclusive"
+FINGERPRINT_TAG = "reformatters/upstream"
+"""What the upstream listed when a sensor launched the run."""
 K8S_TAG = "dagster-k8s/config"
+K8S_METADATA = "reformatters/k8s"
+"""Metadata of an asset: what its runs need, for those that are launched without a job's tags."""
 
 
-def asset_key(dataset: DynamicalDataset) -> dg.AssetKey:
+def asset_key(dataset: "DynamicalDataset") -> dg.AssetKey:
     return dg.AssetKey([dataset.provider, dataset.name])
 
 
-def k8s_config(dataset: DynamicalDataset) -> dict[str, Any]:
+def k8s_config(dataset: "DynamicalDataset") -> dict[str, Any]:
     """What a run of a dataset asks of Kubernetes, as the `dagster-k8s/config` tag holds it."""
     needs = dataset.resources
     quantities = {"cpu": needs.cpu, "memory": needs.memory, "ephemeral-storage": needs.ephemeral_storage}

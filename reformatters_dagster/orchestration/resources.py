@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.settings import Settings, Workspace
 from reformatters_dagster.core.storage import open_store
 from reformatters_dagster.core.types import JSON, Timestamp
@@ -39,9 +40,9 @@ class Reformatters(dg.ConfigurableResource):  # type: ignore[type-arg]
     def settings(self) -> Settings:
         return Settings(store=self.store, replicas=tuple(self.replicas), upstream=self.upstream, tmp=self.tmp)
 
-    def workspace(self, dataset: DynamicalDataset) -> Workspace:
-        """Open everything one dataset needs."""
-        return dataset.workspace(self.settings())
+    def workspace(self, dataset: DynamicalDataset, patience: Patience | None = None) -> Workspace:
+        """Open everything one dataset needs; `patience` says how long archives are waited for."""
+        return dataset.workspace(self.settings(), patience)
 
 
 class JsonIOManager(dg.ConfigurableIOManager):

@@ -1,0 +1,326 @@
+"""`reformat`: the work of the Dagster jobs in this process, without an instance.
+
+In: arguments, the `REFORMATTERS_*` variables, the wall clock. Out: tables or one JSON document on stdout; logs, progress and
+errors on stderr; exit status 0 done, 1 failed, 2 refused, 130 interrupted, 143 terminated.
+
+Whatever is heavy is imported where a command needs it, so that `--help` answers at once.
+"""
+
+import os
+import signal
+import tempfile
+import traceback
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from reformatters_dagster import cli_output as output
+from reformatters_dagster.core.errors import ReformatError, Refused, UnknownDataset
+
+if TYPE_CHECKING:
+    from reformatters_dagster.core.dataset import DynamicalDataset
+    from reformatters_dagster.core.operations import BackfillRequest, RunReport
+    from reformatters_dagster.core.settings import Settings, Workspace
+    from reformatters_dagster.core.types import Timestamp
+
+FAILED, REFUSED = 1, 2
+
+
+class _Commands(TyperGroup):
+    """Tells on stderr what went wrong, and exits as the module says."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (ReformatError, OSError) as error:
+            if ctx.params["debug"]:
+                typer.echo(traceback.format_exc(), err=True)
+            typer.echo(f"{type(error).__name__}: {error}", err=True)
+            raise typer.Exit(REFUSED if isinstance(error, Refused) else FAILED) from error
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="A dataset, as `reformat list` names it.")]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URL", help="Base URL or folder of the stores. Default: REFORMATTERS_STORE."),
+]
+ReplicaUrls = Annotated[
+    list[str] | None,
+    typer.Option("--replica", metavar="URL", help="Base URL of a replica; repeatable. Default: REFORMATTERS_REPLICAS."),
+]
+UpstreamUrl = Annotated[
+    str | None,
+    typer.Option("--upstream", metavar="URL", help="URL or folder of a mirror. Default: REFORMATTERS_UPSTREAM."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Now = Annotated[str | None, typer.Option("--now", metavar="T", help="Work as if it were this time, UTC.")]
+
+
+@app.callback()
+def reformat(
+    ctx: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log what happens on a terminal too.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print a traceback with an error.")] = False,  # noqa: ARG001
+) -> None:
+    """Turn the GRIB2 files of weather models into Zarr stores. Times are UTC: 2026-07-29T18 or 2026-07-29T18:00."""
+    ctx.with_resource(_termination_cleans_up())
+    ctx.with_resource(output.logging_to_stderr(verbose))
+
+
+@app.command("list")
+def list_datasets(store: StoreUrl = None, as_json: AsJson = False) -> None:
+    """List datasets: extent of the store, partitions, last complete one."""
+    from dataset_defs import DATASETS
+    from reformatters_dagster.core.status import survey
+
+    settings = _settings(store)
+    datasets = [dataset.started_by(settings) for dataset in DATASETS]
+    overviews = [survey(dataset, settings.stores(dataset.template_config)) for dataset in datasets]
+    output.tell(output.overviews_document(overviews), output.print_overviews, as_json)
+    _exit_if(any(overview.error for overview in overviews))
+
+
+@app.command()
+def update_template(
+    dataset_id: Annotated[str | None, typer.Argument(metavar="ID", help="A dataset; or give --all.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every dataset.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a template differs.")] = False,
+) -> None:
+    """Write templates/ID/latest.zarr from the code."""
+    from dataset_defs import DATASETS
+    from reformatters_dagster.core.template import differing_files
+
+    if every == (dataset_id is not None):
+        raise Refused("a template was to be written; give either the ID of a dataset or --all")
+    differs = False
+    for dataset in DATASETS if dataset_id is None else [_dataset(dataset_id)]:
+        template = dataset.template_config
+        if not check:
+            template.update_template()
+            typer.echo(f"{dataset.dataset_id}: wrote {template.path}")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            template.write_template(Path(folder) / "latest.zarr")
+            differing = differing_files(Path(folder) / "latest.zarr", template.path)
+        differs |= bool(differing)
+        advice = (
+            f"differs in {', '.join(differing)}: run `reformat update-template {dataset.dataset_id}`, review the diff"
+        )
+        typer.echo(f"{dataset.dataset_id}: {advice if differing else 'in sync'}")
+    _exit_if(differs)
+
+
+@app.command()
+def backfill(
+    dataset_id: Id,
+    start: Annotated[str | None, typer.Option(metavar="T", help="Shards with a label from here on.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="T", help="Shards with a label before this.")] = None,
+    contains: Annotated[list[str] | None, typer.Option(metavar="T", help="Shards with this label; repeatable.")] = None,
+    variables: Annotated[str | None, typer.Option(metavar="A,B", help="Only these variables.")] = None,
+    overwrite_chunks: Annotated[bool, typer.Option("--overwrite-chunks", help="Rewrite data that is there.")] = False,
+    overwrite_metadata: Annotated[
+        bool, typer.Option("--overwrite-metadata", help="Refresh attributes and coordinates, add new arrays.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace shards even by ones made from fewer files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+    upstream: UpstreamUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write whole shards. Without --overwrite-… it creates the store; with both and --end it extends it."""
+    from reformatters_dagster.core import operations
+    from reformatters_dagster.core.settings import parse_time
+
+    dataset, workspace = _open(dataset_id, _settings(store, replica, upstream))
+    request = operations.BackfillRequest(
+        start=parse_time(start) if start is not None else None,
+        end=parse_time(end) if end is not None else None,
+        contains=tuple(parse_time(time) for time in contains) if contains else None,
+        variables=_names(variables),
+        overwrite_chunks=overwrite_chunks,
+        overwrite_metadata=overwrite_metadata,
+        force=force,
+    )
+    if dry_run:
+        _tell_plan(dataset, workspace, request, as_json)
+        return
+    run_id = _new_run_id()
+    with output.progress_bars() as on_progress:
+        report = operations.backfill(dataset, workspace, request, run_id=run_id, now=_now(), on_progress=on_progress)
+    _tell_run(dataset, workspace, run_id, report, as_json)
+
+
+@app.command()
+def update(
+    dataset_id: Id,
+    now: Now = None,
+    store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+    upstream: UpstreamUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one operational update: the last published shard again, then every one since."""
+    from reformatters_dagster.core import operations
+
+    dataset, workspace = _open(dataset_id, _settings(store, replica, upstream))
+    run_id, time = _new_run_id(), _now(now)
+    with output.progress_bars() as on_progress:
+        report = operations.update(dataset, workspace, run_id=run_id, now=time, on_progress=on_progress)
+    _tell_run(dataset, workspace, run_id, report, as_json)
+
+
+@app.command()
+def validate(
+    dataset_id: Id, now: Now = None, store: StoreUrl = None, replica: ReplicaUrls = None, as_json: AsJson = False
+) -> None:
+    """Ask every validator of the primary and of each replica; exit 1 when one fails."""
+    from reformatters_dagster.core.validation import CheckResult
+
+    settings = _settings(store, replica)
+    dataset, time = _dataset(dataset_id).started_by(settings), _now(now)
+    stores = settings.stores(dataset.template_config)
+    checks: dict[str, list[CheckResult]] = {stores.primary.url: dataset.validate(stores.primary, time)}
+    for copy in stores.replicas:
+        try:
+            checks[copy.url] = dataset.validate(copy, time)
+        except ReformatError as error:
+            unread = CheckResult(name="readable", passed=False, message=f"{type(error).__name__}: {error}")
+            checks[copy.url] = [unread]
+    output.tell(output.checks_document(dataset.dataset_id, checks), output.print_checks, as_json)
+    _exit_if(not all(result.passed for results in checks.values() for result in results))
+
+
+@app.command()
+def status(
+    dataset_id: Id,
+    every: Annotated[bool, typer.Option("--all", help="Every partition, not the newest 40 alone.")] = False,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the extent and, for each partition and variable, files expected, succeeded and missing."""
+    from reformatters_dagster.core.status import NEWEST
+    from reformatters_dagster.core.status import status as read_status
+
+    settings = _settings(store)
+    dataset = _dataset(dataset_id).started_by(settings)
+    report = read_status(dataset, settings.stores(dataset.template_config), None if every else NEWEST)
+    output.tell(output.status_document(report), output.print_status, as_json)
+
+
+@app.command()
+def store_urls(dataset_id: Id, store: StoreUrl = None, replica: ReplicaUrls = None, as_json: AsJson = False) -> None:
+    """Print what xr.open_zarr takes: the primary, then each replica."""
+    stores = _settings(store, replica).stores(_dataset(dataset_id).template_config)
+    document = {"primary": stores.primary.url, "replicas": [copy.url for copy in stores.replicas]}
+    output.tell(document, output.print_urls, as_json)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where it keeps everything; new, or of an earlier demo.")] = Path(
+        "data/demo"
+    ),
+) -> None:
+    """Run the main job offline on a sample upstream, through Dagster, and draw what it made."""
+    from reformatters_dagster.demo import run_demo
+
+    raise typer.Exit(run_demo(folder, _now(), typer.echo))
+
+
+def _settings(store: str | None = None, replicas: list[str] | None = None, upstream: str | None = None) -> "Settings":
+    """The environment's, but for what options say."""
+    from reformatters_dagster.core.settings import Settings
+
+    given = {"store": store, "replicas": tuple(replicas or ()), "upstream": upstream}
+    return Settings.from_environment(os.environ).model_copy(update={name: one for name, one in given.items() if one})
+
+
+def _dataset(dataset_id: str) -> "DynamicalDataset":
+    from dataset_defs import DATASETS
+
+    known = {dataset.dataset_id: dataset for dataset in DATASETS}
+    if dataset_id not in known:
+        raise UnknownDataset(f"dataset {dataset_id!r} was asked for; there are {', '.join(sorted(known))}")
+    return known[dataset_id]
+
+
+def _open(dataset_id: str, settings: "Settings") -> "tuple[DynamicalDataset, Workspace]":
+    dataset = _dataset(dataset_id).started_by(settings)
+    return dataset, dataset.workspace(settings)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(filter(None, (name.strip() for name in text.split(","))))
+    if not names:
+        raise Refused(f"--variables {text!r} names none; write them as a,b or leave the option out for all")
+    return names
+
+
+def _now(text: str | None = None) -> "Timestamp":
+    """A time that was given, or the wall clock."""
+    import pandas as pd
+
+    from reformatters_dagster.core.settings import parse_time
+
+    if text is not None:
+        return parse_time(text)
+    return pd.Timestamp(datetime.now(UTC).replace(tzinfo=None)).as_unit("us")
+
+
+def _new_run_id() -> str:
+    return f"cli-{uuid.uuid4().hex[:12]}"
+
+
+def _tell_plan(dataset: "DynamicalDataset", workspace: "Workspace", request: "BackfillRequest", as_json: bool) -> None:
+    from reformatters_dagster.core.operations import plan_backfill
+
+    template = dataset.template_config
+    end, partitions = plan_backfill(dataset, workspace, request, _now())
+    names = [data_var.name for data_var in template.select(request.variables)]
+    labels = list(template.append_dim.labels(end))
+    document = output.plan_document(dataset.dataset_id, workspace.stores.primary.url, labels, partitions, names)
+    output.tell(document, output.print_plan, as_json)
+
+
+def _tell_run(
+    dataset: "DynamicalDataset", workspace: "Workspace", run_id: str, report: "RunReport", as_json: bool
+) -> None:
+    """Say what became of each partition; exit 1 where nothing of one succeeded."""
+    document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report)
+    output.tell(document, output.print_run, as_json)
+    _exit_if(bool(report.failures))
+
+
+def _exit_if(failed: bool) -> None:
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _termination_cleans_up() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that tmp stores and downloads go, and exit with 143."""
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    # Who ends a process group may tell each process twice; the second must not cut the cleaning short.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + number)

@@ -1,0 +1,288 @@
+"""What commands have to say, for people or for programs, and where logs and progress go.
+
+In: reports of the core. Out: on stdout tables or one JSON document, on stderr everything else. Nothing heavy is imported
+here, since every `--help` passes through.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+
+if TYPE_CHECKING:
+    from reformatters_dagster.core.job_context import OnProgress
+    from reformatters_dagster.core.operations import RunReport
+    from reformatters_dagster.core.status import Overview, PartitionStatus, StatusReport
+    from reformatters_dagster.core.types import JSON, Timestamp
+    from reformatters_dagster.core.validation import CheckResult
+
+PIPED_WIDTH = 160
+"""Columns of a table that no terminal shows."""
+COUNTED = ("files_expected", "files_succeeded", "files_missing", "bytes_in", "bytes_out")
+
+STDERR = Console(stderr=True, markup=False, emoji=False, highlight=False)
+"""Shared by log lines and progress bars, so that neither is written through the other."""
+
+
+def tell[Document: JSON | list[JSON]](
+    document: Document, for_people: Callable[[Document], None], as_json: bool
+) -> None:
+    """Write a command's answer to stdout: as one JSON document and nothing else, or for people."""
+    if as_json:
+        typer.echo(json.dumps(document, indent=1))
+    else:
+        for_people(document)
+
+
+@contextmanager
+def logging_to_stderr(verbose: bool) -> Iterator[None]:
+    """Log there: from INFO on where nobody watches, or wants to read it; from WARNING on beside progress bars."""
+    handler: logging.Handler
+    if STDERR.is_terminal:
+        handler = RichHandler(console=STDERR, show_path=False)
+    else:
+        handler = logging.StreamHandler()
+        formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        formatter.converter = time.gmtime
+        handler.setFormatter(formatter)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING if STDERR.is_terminal and not verbose else logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+@contextmanager
+def progress_bars(console: Console = STDERR) -> Iterator["OnProgress"]:
+    """One bar for each kind of stage, gone at the end; none where the console is no terminal."""
+    from reformatters_dagster.core.job_context import ignore_progress
+
+    if not console.is_terminal:
+        yield ignore_progress
+        return
+    stage_column = TextColumn("{task.description}", markup=False, table_column=Column(width=40, no_wrap=True))
+    columns = (stage_column, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    lock = Lock()
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        def show(stage: str, done: int, total: int) -> None:
+            kind = stage.partition(" ")[0]
+            with lock:
+                if kind not in tasks:
+                    tasks[kind] = progress.add_task(stage, total=total)
+            progress.update(tasks[kind], description=stage, completed=done, total=total)
+
+        yield show
+
+
+def overviews_document(overviews: Sequence["Overview"]) -> "list[JSON]":
+    """What `list --json` prints."""
+    return [
+        {
+            "dataset_id": overview.dataset_id,
+            "store": overview.store,
+            "extent": _extent(overview.report) if overview.report else None,
+            "partitions": overview.report.partition_count if overview.report else 0,
+            "last_complete": overview.report.last_complete if overview.report else None,
+            "error": overview.error,
+        }
+        for overview in overviews
+    ]
+
+
+def print_overviews(document: "list[JSON]") -> None:
+    """One line per dataset."""
+    rows = []
+    for row in document:
+        extent = row["error"] or (" to ".join(row["extent"]) if row["extent"] else "no store yet")
+        rows.append([row["dataset_id"], extent, row["partitions"], row["last_complete"] or "none"])
+    _print_table(["dataset", "extent", "partitions", "last complete"], rows)
+
+
+def status_document(report: "StatusReport") -> "JSON":
+    """What `status --json` prints: of each partition its variables, and each missing file once."""
+    return {
+        "dataset_id": report.dataset_id,
+        "store": report.store,
+        "append_dim": report.append_dim,
+        "extent": _extent(report),
+        "partition_count": report.partition_count,
+        "last_complete": report.last_complete,
+        "partitions": [_partition_document(partition, report.variables) for partition in report.partitions],
+    }
+
+
+def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) -> "JSON":
+    known = partition.entry.variables if partition.entry else {}
+    lacking: dict[tuple[str, str, str], list[str]] = {}
+    for name, coverage in known.items():
+        for missing in coverage.missing:
+            lacking.setdefault((missing.file, missing.labels, missing.reason), []).append(name)
+    return {
+        "partition": partition.partition,
+        "written_at": partition.entry.written_at.isoformat(timespec="seconds") if partition.entry else None,
+        "run_id": partition.entry.run_id if partition.entry else None,
+        "known_missing": partition.entry is not None and partition.entry.known_missing,
+        "variables": {
+            name: {
+                "written": name in known,
+                "expected": known[name].expected if name in known else None,
+                "succeeded": known[name].succeeded if name in known else None,
+                "missing": known[name].expected - known[name].succeeded if name in known else None,
+                "first_reason": known[name].missing[0].reason if name in known and known[name].missing else None,
+            }
+            for name in variables
+        },
+        "missing_files": [
+            {"file": file, "labels": labels, "reason": reason, "variables": names}
+            for (file, labels, reason), names in lacking.items()
+        ],
+    }
+
+
+def print_status(document: "JSON") -> None:
+    """The extent, and a line for the variables of a partition that fare alike."""
+    first, last = document["extent"]
+    shown, count = len(document["partitions"]), document["partition_count"]
+    which = "" if shown == count else f", of which the newest {shown} are shown"
+    typer.echo(f"{document['dataset_id']} at {document['store']}")
+    typer.echo(f"{document['append_dim']} {first} to {last}, partitions: {count}{which}")
+    rows: list[list[object]] = []
+    for partition in document["partitions"]:
+        alike: dict[tuple[object, ...], list[str]] = {}
+        for name, found in partition["variables"].items():
+            alike.setdefault(tuple(found.values()), []).append(name)
+        for (written, *counts, reason), names in alike.items():
+            everything = len(names) == len(partition["variables"])
+            cells = [*counts, reason or ""] if written else ["", "", "", "never written"]
+            key = f"{partition['partition']} (given up)" if partition["known_missing"] else partition["partition"]
+            rows.append([key, "all" if everything else ", ".join(names), *cells])
+    _print_table(["partition", "variables", "expected", "succeeded", "missing", "first reason"], rows)
+
+
+def plan_document(
+    dataset_id: str,
+    store: str,
+    labels: Sequence["Timestamp"],
+    partitions: Sequence["Timestamp"],
+    variables: Sequence[str],
+) -> "JSON":
+    """What `backfill --dry-run --json` prints; `labels` are those the store would have."""
+    return {
+        "dataset_id": dataset_id,
+        "store": store,
+        "dry_run": True,
+        "extent": [_text(labels[0]), _text(labels[-1])] if len(labels) else None,
+        "partitions": [_text(label) for label in partitions],
+        "variables": list(variables) if partitions else [],
+    }
+
+
+def print_plan(document: "JSON") -> None:
+    """The same for people."""
+    extent = " to ".join(document["extent"]) if document["extent"] else "no label"
+    typer.echo(
+        f"Dry run: {len(document['partitions'])} partitions of {len(document['variables'])} variables would be written to "
+        f"{document['store']}, whose metadata would cover {extent}"
+    )
+    for what in ("partitions", "variables"):
+        typer.echo(f"{what}: {' '.join(document[what]) or 'none'}")
+
+
+def run_document(dataset_id: str, store: str, run_id: str, report: "RunReport") -> "JSON":
+    """What `backfill --json` and `update --json` print."""
+    commits = {commit.plan.label: commit for commit in report.commits}
+    partitions: list[JSON] = []
+    for label in report.partitions:
+        row: JSON = {"partition": _text(label), "status": "not reached", "reason": report.failures.get(label)}
+        row |= dict.fromkeys(COUNTED) | {"kept_variables": []}
+        if label in report.failures:
+            row["status"] = "failed"
+        elif label in commits:
+            commit = commits[label]
+            files = [file for results in commit.results.values() for file in results]
+            succeeded = sum(file.succeeded for file in files)
+            counts = (len(files), succeeded, len(files) - succeeded, commit.stats.bytes_in, commit.stats.bytes_out)
+            row |= dict(zip(COUNTED, counts, strict=True))
+            row |= {"status": "committed", "kept_variables": commit.stats.kept}
+        partitions.append(row)
+    return {"dataset_id": dataset_id, "store": store, "run_id": run_id, "partitions": partitions}
+
+
+def print_run(document: "JSON") -> None:
+    """One line per partition."""
+    rows = [
+        [row["partition"], row["status"], *(row[name] for name in COUNTED), row["reason"] or _kept(row)]
+        for row in document["partitions"]
+    ]
+    if rows:
+        _print_table(["partition", "status", *(name.replace("_", " ") for name in COUNTED), "remarks"], rows)
+    else:
+        typer.echo("No partition was to be written")
+    typer.echo(f"Store: {document['store']}")
+
+
+def _kept(row: "JSON") -> str:
+    names = row["kept_variables"]
+    return f"kept, since made from more files before: {', '.join(names)}" if names else ""
+
+
+def checks_document(dataset_id: str, checks: "Mapping[str, Sequence[CheckResult]]") -> "JSON":
+    """What `validate --json` prints; `checks` are by store."""
+    stores = [
+        {"store": store, "checks": [result.model_dump(mode="json") for result in results]}
+        for store, results in checks.items()
+    ]
+    return {"dataset_id": dataset_id, "stores": stores}
+
+
+def print_checks(document: "JSON") -> None:
+    """One line per check, those of each store together."""
+    for store in document["stores"]:
+        typer.echo(store["store"])
+        rows = [
+            ["passed" if one["passed"] else f"FAILED ({one['severity']})", one["name"], one["message"]]
+            for one in store["checks"]
+        ]
+        _print_table(["", "check", "message"], rows)
+
+
+def print_urls(document: "JSON") -> None:
+    """One URL per line, the primary first."""
+    typer.echo("\n".join([document["primary"], *document["replicas"]]))
+
+
+def _print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, header in enumerate(headers):
+        is_number = any(isinstance(row[position], int) for row in rows)
+        table.add_column(header, justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    console.print(table)
+
+
+def _extent(report: "StatusReport") -> list[str]:
+    return [_text(label) for label in report.extent]
+
+
+def _text(time: "Timestamp") -> str:
+    return f"{time:%Y-%m-%dT%H:%M}"

@@ -1,0 +1,157 @@
+"""One writer per partition: a lease object in the dataset's internal location, kept alive while its holder works.
+
+In: a store, a partition, who asks. Out: the right to write the partition, or a refusal that names the holder.
+
+No clock is compared between machines: a lease whose object has not changed for its time to live, as the one who asks has
+watched it, is dead.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event, Thread
+
+from reformatters_dagster.core.errors import LeaseHeld, ObjectMoved, ReformatError
+from reformatters_dagster.core.object_store import Etag, Store
+
+log = logging.getLogger(__name__)
+
+FOLDER = "lease"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseTerms:
+    """How long a lease lives without a sign of life. Times in seconds."""
+
+    time_to_live: float = 60.0
+    heartbeat: float = 15.0
+    look_again: float = 5.0
+    """Between looks at a lease that may be dead."""
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+
+DEFAULT_TERMS = LeaseTerms()
+
+
+class _Lease:
+    """The lease object of one partition, as one holder writes it."""
+
+    def __init__(self, store: Store, partition: str, holder: str) -> None:
+        self.store = store
+        self.key = f"{FOLDER}/{partition}.json"
+        self.partition = partition
+        self.holder = holder
+        self.beats = 0
+        self.etag: Etag | None = None
+
+    def write(self, expected: Etag | None) -> None:
+        """Put the object where nothing, or the expected version, stands; `ObjectMoved` otherwise."""
+        self.beats += 1
+        document = json.dumps({"holder": self.holder, "beats": self.beats}).encode()
+        self.etag = self.store.put(self.key, document, only_if="absent" if expected is None else expected)
+
+    def found(self) -> tuple[str, Etag] | None:
+        """Who holds it, and the version that says so."""
+        found = self.store.get_or_none(self.key)
+        return None if found is None else (str(json.loads(found[0]).get("holder")), found[1])
+
+    def release(self) -> None:
+        found = self.found()
+        if found is not None and found[0] == self.holder:
+            self.store.delete(self.key)
+
+
+@contextmanager
+def hold_lease(
+    store: Store, partition: str, holder: str, *, keep: bool = False, terms: LeaseTerms = DEFAULT_TERMS
+) -> Iterator[Callable[[], None]]:
+    """Hold a partition's lease while the block runs.
+
+    A lease the same holder left behind, as an earlier step of the same run does, is taken over at once; another's only after
+    it has shown no sign of life for its time to live.
+
+    Parameters
+    ----------
+    store : Store
+        The dataset's internal location.
+    holder : str
+        Who asks: the root run.
+    keep : bool
+        Leave the lease in place when the block ends well, for a later step of the same run.
+
+    Yields
+    ------
+    callable
+        Raises `LeaseHeld` when the lease was lost meanwhile; call it before anything that readers will see.
+
+    Raises
+    ------
+    LeaseHeld
+        When another holder is at work.
+    """
+    lease = _Lease(store, partition, holder)
+    _acquire(lease, terms)
+    stop, lost = Event(), Event()
+    heart = Thread(target=_beat, args=(lease, terms, stop, lost), name=f"lease-{partition}", daemon=True)
+    heart.start()
+
+    def check() -> None:
+        if lost.is_set():
+            raise LeaseHeld(
+                f"the lease of partition {partition} was held by {holder!r}; another writer took it meanwhile"
+            )
+
+    kept = False
+    try:
+        yield check
+        kept = keep
+    finally:
+        stop.set()
+        heart.join()
+        if not kept:
+            lease.release()
+
+
+def _acquire(lease: _Lease, terms: LeaseTerms) -> None:
+    watched: Etag | None = None
+    since = terms.clock()
+    while True:
+        found = lease.found()
+        try:
+            if found is None or found[0] == lease.holder:
+                lease.write(None if found is None else found[1])
+                return
+            if found[1] == watched and terms.clock() - since >= terms.time_to_live:
+                log.warning(
+                    "partition=%s lease of %s shows no sign of life and is taken over", lease.partition, found[0]
+                )
+                lease.write(found[1])
+                return
+        except ObjectMoved:
+            continue
+        if watched is not None and found[1] != watched:
+            raise LeaseHeld(
+                f"partition {lease.partition} was to be written by {lease.holder!r}; {found[0]!r} is writing it: wait for "
+                "that run, or end it"
+            )
+        if watched is None:
+            watched, since = found[1], terms.clock()
+        terms.sleep(terms.look_again)
+
+
+def _beat(lease: _Lease, terms: LeaseTerms, stop: Event, lost: Event) -> None:
+    while not stop.wait(terms.heartbeat):
+        try:
+            lease.write(lease.etag)
+        except ObjectMoved:
+            found = lease.found()
+            if found is None or found[0] != lease.holder:
+                lost.set()
+                return
+            lease.etag = found[1]  # another step of the same run
+        except ReformatError as error:
+            log.warning("partition=%s lease could not be renewed: %s", lease.partition, error)

@@ -1,0 +1,194 @@
+"""What is to be launched: upstream, ledger and store compared, and nothing remembered in between.
+
+In: a dataset, its places, the time it is. Out: at most a few partitions worth a run, each with the reason, and what was seen.
+
+Every answer follows from what stands in the upstream, the ledger and the store, so asking twice, or losing a sensor's
+cursor, changes nothing.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from reformatters_dagster.core.arrivals import Arrivals, find_arrivals
+from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.errors import SourceFileUnavailable
+from reformatters_dagster.core.ledger import LedgerEntry, read_ledger, write_ledger
+from reformatters_dagster.core.published import published_labels
+from reformatters_dagster.core.settings import Workspace
+from reformatters_dagster.core.types import Timestamp
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A partition worth a run now."""
+
+    label: Timestamp
+    arrivals: Arrivals
+    reason: str
+    accept_missing: bool = False
+    """Publish it even if nothing of it can be had: it is given up."""
+
+
+@dataclass
+class Survey:
+    """What one look at the upstream found."""
+
+    launches: list[Launch] = field(default_factory=list)
+    seen: list[Arrivals] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    """Why other partitions are not launched, for the one who asks the sensor."""
+    given_up: list[Timestamp] = field(default_factory=list)
+
+
+class Budget:
+    """Time for one look; a sensor that takes longer than Dagster allows is killed."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ends = clock() + seconds
+        self._clock = clock
+
+    @property
+    def is_spent(self) -> bool:
+        return self._clock() >= self._ends
+
+
+def survey_unpublished(dataset: DynamicalDataset, workspace: Workspace, now: Timestamp, budget: Budget) -> Survey:
+    """Look at every partition the store does not publish yet, and pick the one to publish next.
+
+    The newest are listed first, so that what is observed of the upstream is fresh even when the budget ends early; the
+    oldest is the one launched, since commits go in order. It is launched when its files are complete, or some are there and
+    the soft deadline has passed, or when it is past the give-up age and a later one has begun to arrive: then what is there
+    is published, and what is not is known to be missing.
+
+    Raises
+    ------
+    StoreUnavailable
+        When the store cannot be read; it is not thereby empty.
+    """
+    survey = Survey()
+    labels = unpublished_labels(dataset, workspace, now)
+    if not labels:
+        survey.waiting.append("everything that has begun is published")
+        return survey
+    first = labels[0]
+    arrivals = _list(dataset, workspace, now, first, survey)
+    for label in reversed(labels[1:]):
+        if budget.is_spent:
+            survey.waiting.append(f"the listing budget ended before {partition_key(label)}")
+            break
+        _list(dataset, workspace, now, label, survey)
+    if arrivals is None:
+        return survey
+    age = now - first
+    if arrivals.complete:
+        survey.launches.append(Launch(first, arrivals, "all files have arrived"))
+    elif arrivals.present and age >= dataset.soft_deadline:
+        survey.launches.append(Launch(first, arrivals, f"the soft deadline has passed with {_count(arrivals)}"))
+    elif age >= dataset.give_up_age and any(one.present for one in survey.seen if one.label > first):
+        reason = f"given up with {_count(arrivals)}; later ones have arrived"
+        survey.launches.append(Launch(first, arrivals, reason, accept_missing=True))
+    else:
+        survey.waiting.append(f"{partition_key(first)} has {_count(arrivals)}")
+    return survey
+
+
+def survey_incomplete(dataset: DynamicalDataset, workspace: Workspace, now: Timestamp, budget: Budget) -> Survey:
+    """Look at the published partitions of the heal window, newest first, for holes that the upstream can fill by now.
+
+    A partition is worth a run when it lacks files and the upstream lists something else than at its last run, or when a file
+    it was made from has been published again. One that is past the give-up age is marked as known missing in the ledger.
+    """
+    survey = Survey()
+    for label in _recent_published(dataset, workspace, now):
+        if budget.is_spent:
+            survey.waiting.append(f"the listing budget ended before {partition_key(label)}")
+            break
+        entry = read_ledger(workspace.stores.internal, partition_key(label))
+        if now - label >= dataset.give_up_age:
+            _give_up(dataset, workspace, entry, label, survey)
+            continue
+        if entry is not None and now - entry.written_at < dataset.heal_cool_down:
+            survey.waiting.append(f"{partition_key(label)} ran {now - entry.written_at} ago and cools down")
+            continue
+        arrivals = _list(dataset, workspace, now, label, survey)
+        if arrivals is not None and (reason := _why_heal(dataset, entry, arrivals, now)) is not None:
+            survey.launches.append(Launch(label, arrivals, reason))
+    return survey
+
+
+def unpublished_labels(dataset: DynamicalDataset, workspace: Workspace, now: Timestamp) -> list[Timestamp]:
+    """First labels of every shard that has begun and is not wholly published, oldest first."""
+    template = dataset.template_config
+    published = len(published_labels(workspace.stores.primary, template.append_dim.name))
+    first = template.append_dim.start + (published // template.shard_length) * template.shard_duration
+    return [label.as_unit("us") for label in pd.date_range(first, now, freq=template.shard_duration)]
+
+
+def is_whole(dataset: DynamicalDataset, entry: LedgerEntry) -> bool:
+    """Whether every variable of the template has every file."""
+    return entry.is_complete and set(entry.variables) >= set(dataset.template_config.variables)
+
+
+def _recent_published(dataset: DynamicalDataset, workspace: Workspace, now: Timestamp) -> Iterator[Timestamp]:
+    """Published shards up to one past the give-up age, newest first: how many does not depend on the archive's length."""
+    template = dataset.template_config
+    published = published_labels(workspace.stores.primary, template.append_dim.name)
+    if not len(published):
+        return
+    label = template.append_dim.start + (len(published) - 1) // template.shard_length * template.shard_duration
+    oldest = max(now - dataset.give_up_age - 4 * template.shard_duration, template.append_dim.start)
+    while label >= oldest:
+        yield label
+        label -= template.shard_duration
+
+
+def _list(
+    dataset: DynamicalDataset, workspace: Workspace, now: Timestamp, label: Timestamp, survey: Survey
+) -> Arrivals | None:
+    try:
+        arrivals = find_arrivals(dataset.region_job, dataset.context(workspace, now), label)
+    except SourceFileUnavailable as error:
+        log.warning("partition=%s could not be listed: %s", partition_key(label), error)
+        survey.waiting.append(f"{partition_key(label)} could not be listed: {error}")
+        return None
+    survey.seen.append(arrivals)
+    return arrivals
+
+
+def _why_heal(dataset: DynamicalDataset, entry: LedgerEntry | None, arrivals: Arrivals, now: Timestamp) -> str | None:
+    if entry is None:
+        due = arrivals.complete or (arrivals.present and now - arrivals.label >= dataset.soft_deadline)
+        return f"never written, and {_count(arrivals)} are there" if due else None
+    if entry.upstream == arrivals.fingerprint:
+        return None
+    again = sum(1 for key, etag in entry.etags.items() if arrivals.etags.get(key, etag) != etag)
+    if again:
+        return f"{again} files were published again"
+    if is_whole(dataset, entry):
+        return None
+    lacking = {missing.file for coverage in entry.variables.values() for missing in coverage.missing}
+    late = sum(1 for key in lacking if key in arrivals.etags)
+    return f"{late} files that were missing have arrived" if late else None
+
+
+def _give_up(
+    dataset: DynamicalDataset, workspace: Workspace, entry: LedgerEntry | None, label: Timestamp, survey: Survey
+) -> None:
+    if entry is None or entry.known_missing or is_whole(dataset, entry):
+        return
+    write_ledger(workspace.stores.internal, entry.model_copy(update={"known_missing": True}))
+    survey.given_up.append(label)
+    log.warning(
+        "partition=%s is incomplete past its give-up age and is known missing from now on", partition_key(label)
+    )
+
+
+def _count(arrivals: Arrivals) -> str:
+    return f"{arrivals.present} of {arrivals.expected} files"

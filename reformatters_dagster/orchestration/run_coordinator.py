@@ -1,0 +1,64 @@
+"""Pod resources for runs that Dagster launches without the tags of a job.
+
+In: a run on its way into the queue. Out: the same run, asking for what the datasets it selects need.
+
+Whatever is launched from an asset's page, partition backfills included, runs in a job of Dagster's own that knows nothing of
+ours. `dagster.yaml` names `DatasetRunCoordinator`; webserver and daemon then import this module, which is why it needs
+nothing of the core.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+from dagster._core.run_coordinator import SubmitRunContext
+
+from reformatters_dagster.orchestration.names import K8S_METADATA, K8S_TAG
+
+type PodConfig = dict[str, Any]
+"""As `names.k8s_config` makes it."""
+
+
+class DatasetRunCoordinator(dg.QueuedRunCoordinator):
+    """Dagster's run queue, in which every run of a dataset has the dataset's pod resources. A run's own tag wins."""
+
+    def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
+        run = context.dagster_run
+        if K8S_TAG not in run.tags and (needs := list(_needs(context))):
+            self._instance.add_run_tags(run.run_id, {K8S_TAG: json.dumps(largest_need(needs))})
+        return super().submit_run(context)
+
+
+def _needs(context: SubmitRunContext) -> Iterator[PodConfig]:
+    """Pod config of every dataset whose asset or checks a run selects."""
+    run, graph = context.dagster_run, context.workspace.asset_graph
+    checked = {check.asset_key for check in run.asset_check_selection or ()}
+    for key in sorted(checked | (run.asset_selection or set())):
+        if graph.has(key) and (need := graph.get(key).metadata.get(K8S_METADATA)) is not None:
+            yield _plain(need)
+
+
+def _plain(metadata: Any) -> PodConfig:
+    value: PodConfig = metadata.value if isinstance(metadata, dg.MetadataValue) else metadata
+    return value
+
+
+def largest_need(needs: Sequence[PodConfig]) -> PodConfig:
+    """One pod config that serves each of several: the first, with the largest quantity any of them names.
+
+    Parameters
+    ----------
+    needs : sequence of PodConfig
+        At least one.
+    """
+    from kubernetes.utils import parse_quantity  # type: ignore[import-untyped]
+
+    resources: PodConfig = {}
+    for need in needs:
+        for kind, quantities in need["container_config"]["resources"].items():
+            largest = resources.setdefault(kind, {})
+            for name, quantity in quantities.items():
+                largest[name] = max(largest.get(name, quantity), quantity, key=parse_quantity)
+    first = needs[0]
+    return {**first, "container_config": {**first["container_config"], "resources": resources}}

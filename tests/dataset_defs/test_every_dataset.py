@@ -1,0 +1,397 @@
+"""One contract, every dataset: its template, names and units, source files, partitions, budgets."""
+
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.resources import files
+from itertools import product
+from math import ceil, prod
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from cf_units import Unit
+from compliance_checker.cf.util import StandardNameTable
+
+from dataset_defs import DATASETS
+from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.errors import IndexMismatch
+from reformatters_dagster.core.indexed_grib import IndexedGribRegionJob
+from reformatters_dagster.core.region_job import RegionJob
+from reformatters_dagster.core.settings import Settings
+from reformatters_dagster.core.source_file import ForecastFileCoord, SourceFileCoord, whole_hours
+from reformatters_dagster.core.template import TemplateConfig, differing_files, shard_keys, write_metadata
+from reformatters_dagster.core.types import MOMENT
+from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
+
+NOW = pd.Timestamp("2026-08-02T09:30")
+
+URLS = {
+    "noaa-gfs-forecast": (
+        r"s3://noaa-gfs-bdp-pds/gfs\.(?P<date>\d{8})/(?P<hour>\d\d)/atmos/gfs\.t(?P=hour)z\.pgrb2\.0p25\.f(?P<lead>\d{3})"
+    ),
+}
+INDEXES = {"noaa-gfs-forecast": "*--gfs.t*.pgrb2.0p25.f*.idx"}
+REGION_GB_AND_OBJECTS = {
+    "noaa-gfs-forecast": (0.87, 2),
+    "noaa-gefs-analysis": (12.0, 8),
+    "noaa-gefs-forecast-35-day": (23.3, 8),
+    "noaa-hrrr-forecast-48-hour": (0.37, 1),
+    "dwd-icon-eu-forecast-5-day": (0.34, 1),
+    "ecmwf-ifs-ens-forecast-15-day-0-25-degree": (18.0, 15),
+}
+"""Of one variable and one shard along the append dimension, in float32."""
+
+OWN_ATTRIBUTES = {"dataset_version", "description", "attribution", "license", "coordinates"}
+SOURCE_KEYS = {
+    "grib_element",
+    "grib_description",
+    "grib_index_level",
+    "window_reset_frequency",
+    "keep_mantissa_bits",
+    "deaccumulate_to_rate",
+}
+DESCRIPTION = re.compile(r'(?P<value>\d+)\[(?:m|Pa|-)\] \w+="(?P<surface>[^"]+)"')
+SURFACES = {
+    "Ground or water surface": 1,
+    "Entire Atmosphere": 10,
+    "Isobaric surface": 100,
+    "Mean sea level": 101,
+    "Specified height level above ground": 103,
+    "Entire atmosphere (considered as a single layer)": 200,
+    "Cloud ceiling": 215,
+}
+
+every_dataset = pytest.mark.parametrize("dataset", DATASETS, ids=[dataset.dataset_id for dataset in DATASETS])
+
+
+@pytest.fixture(scope="module")
+def catalogue(shared_data: Path) -> dict[str, Any]:
+    """The structure of the public datasets of the same names."""
+    found: dict[str, Any] = json.loads((shared_data / "../reference/datasets.json").read_text())
+    return {dataset_id: dataset for dataset_id, dataset in found.items() if not dataset_id.startswith("_")}
+
+
+@pytest.fixture(scope="module")
+def standard_names() -> Any:
+    table = files("compliance_checker") / "data/cf-standard-name-table.xml"
+    return StandardNameTable(cached_location=str(table))
+
+
+def root_of(template: TemplateConfig) -> dict[str, Any]:
+    root: dict[str, Any] = json.loads((template.path / "zarr.json").read_text())
+    return root
+
+
+def arrays_of(template: TemplateConfig) -> dict[str, dict[str, Any]]:
+    arrays: dict[str, dict[str, Any]] = root_of(template)["consolidated_metadata"]["metadata"]
+    return arrays
+
+
+def described(array: dict[str, Any]) -> dict[str, Any]:
+    """An array's document in the words of the catalogue."""
+    stored = array["chunk_grid"]["configuration"]["chunk_shape"]
+    inner = [codec["configuration"]["chunk_shape"] for codec in array["codecs"] if codec["name"] == "sharding_indexed"]
+    return {
+        "dims": array.get("dimension_names") or None,
+        "template_shape": array["shape"],
+        "dtype": array["data_type"],
+        "fill_value": array["fill_value"],
+        "chunks": inner[0] if inner else stored,
+        **({"shards": stored} if inner else {}),
+    }
+
+
+def job_at(dataset: DynamicalDataset, label: pd.Timestamp, folder: Path) -> RegionJob[Any]:
+    """The region job of a label; it is not run."""
+    context = dataset.context(dataset.workspace(Settings(store=str(folder))), NOW)
+    template_ds = dataset.template_config.get_template(label + dataset.template_config.append_dim.frequency)
+    (job,) = dataset.region_job.get_jobs(context, template_ds, contains=[label])
+    return job
+
+
+def coords_of(job: RegionJob[Any]) -> list[list[SourceFileCoord]]:
+    """Source files of each group of variables."""
+    region_ds = job.template_ds.isel({job.append_dim: job.region})
+    return [list(job.generate_source_file_coords(region_ds, group)) for group in job.source_groups(job.data_vars)]
+
+
+def test_ids_are_unique() -> None:
+    assert len({dataset.dataset_id for dataset in DATASETS}) == len(DATASETS) > 0
+
+
+# Template
+
+
+@every_dataset
+def test_the_committed_template_is_what_the_code_writes(dataset: DynamicalDataset, tmp_path: Path) -> None:
+    dataset.template_config.write_template(tmp_path / "latest.zarr")
+    assert differing_files(dataset.template_config.path, tmp_path / "latest.zarr") == []
+
+
+@every_dataset
+def test_a_store_of_one_label_has_the_committed_metadata(dataset: DynamicalDataset, tmp_path: Path) -> None:
+    template = dataset.template_config
+    write_metadata(template.get_template(template.append_dim.start + MOMENT), tmp_path / "a-tmp.zarr")
+    assert differing_files(template.path, tmp_path / "a-tmp.zarr") == []
+
+
+@every_dataset
+def test_the_structure_is_that_of_the_catalogue(dataset: DynamicalDataset, catalogue: dict[str, Any]) -> None:
+    if (public := catalogue.get(dataset.dataset_id)) is None:
+        pytest.skip(f"{dataset.dataset_id} is not in the catalogue")
+    arrays = arrays_of(dataset.template_config)
+    expected = public["coords"] | public["data_vars"]
+    assert arrays.keys() == expected.keys()
+    structure = {"dims", "template_shape", "dtype", "fill_value", "chunks", "shards"}
+    for name, array in arrays.items():
+        assert described(array) == {k: v for k, v in expected[name].items() if k in structure}, name
+        attrs = array["attributes"]
+        assert {k: v for k, v in attrs.items() if k != "comment"} == expected[name]["attrs"], name
+        assert attrs.get("comment", "").strip() or not expected[name].get("needs_comment"), f"{name} needs a comment"
+    attributes = root_of(dataset.template_config)["attributes"]
+    assert {k: v for k, v in attributes.items() if k not in OWN_ATTRIBUTES} == public["attributes"]
+
+
+@every_dataset
+def test_the_dataset_says_what_it_is(dataset: DynamicalDataset) -> None:
+    attributes = root_of(dataset.template_config)["attributes"]
+    needed = {"dataset_id", "name", "spatial_domain", "spatial_resolution", "time_domain", "time_resolution"}
+    assert needed | OWN_ATTRIBUTES <= attributes.keys()
+    assert all(value.strip() for value in attributes.values())
+    assert attributes["dataset_id"] == dataset.dataset_id
+
+
+@every_dataset
+def test_coordinates_stay_one_object_for_years(dataset: DynamicalDataset) -> None:
+    axis = dataset.template_config.append_dim
+    (chunk,) = described(arrays_of(dataset.template_config)[axis.name])["chunks"]
+    assert len(axis.labels(pd.Timestamp("2039-12-01"))) <= chunk == axis.coordinate_chunk
+
+
+# Names, units, messages
+
+
+@every_dataset
+def test_every_array_is_named_and_has_units_and_a_fill_value(dataset: DynamicalDataset) -> None:
+    for name, array in arrays_of(dataset.template_config).items():
+        assert array["fill_value"] is not None, name
+        if name == "spatial_ref":
+            continue
+        assert array["attributes"]["long_name"].strip(), name
+        Unit(array["attributes"]["units"], calendar=array["attributes"].get("calendar"))
+
+
+@every_dataset
+def test_standard_names_exist_and_units_convert_to_theirs(dataset: DynamicalDataset, standard_names: Any) -> None:
+    named = {
+        name: array["attributes"]
+        for name, array in arrays_of(dataset.template_config).items()
+        if "standard_name" in array["attributes"]
+    }
+    assert {"temperature_2m", "latitude", dataset.template_config.append_dim.name} <= named.keys()
+    for name, attrs in named.items():
+        assert attrs["standard_name"] in standard_names._names, name
+        canonical = standard_names[attrs["standard_name"]].canonical_units
+        units = Unit(attrs["units"], calendar=attrs.get("calendar"))
+        if units.is_time_reference():
+            assert canonical == "s", name
+        else:
+            assert units.is_convertible(canonical), f"{name}: {attrs['units']} to {canonical}"
+
+
+@every_dataset
+def test_flags_are_explained(dataset: DynamicalDataset) -> None:
+    for data_var in dataset.template_config.data_vars:
+        assert len((data_var.flag_meanings or "").split()) == len(data_var.flag_values), data_var.name
+
+
+def test_a_variable_of_one_name_is_the_same_everywhere(catalogue: dict[str, Any]) -> None:
+    ours = {
+        dataset.dataset_id: {data_var.name: data_var.attrs for data_var in dataset.template_config.data_vars}
+        for dataset in DATASETS
+    }
+    public = {
+        dataset_id: {name: data_var["attrs"] for name, data_var in dataset["data_vars"].items()}
+        for dataset_id, dataset in catalogue.items()
+    }
+    meanings: dict[str, set[str]] = defaultdict(set)
+    for data_vars in (*ours.values(), *public.values()):
+        for name, attrs in data_vars.items():
+            # Models differ in whether a field is a mean or an instant, and that is what the comment is about.
+            common = {k: v for k, v in attrs.items() if k not in {"step_type", "comment"}}
+            meanings[name].add(json.dumps(common, sort_keys=True))
+    assert {name: found for name, found in meanings.items() if len(found) > 1} == {}
+
+
+@every_dataset
+def test_variables_are_made_from_the_messages_of_the_catalogue(
+    dataset: DynamicalDataset, catalogue: dict[str, Any]
+) -> None:
+    if (public := catalogue.get(dataset.dataset_id)) is None:
+        pytest.skip(f"{dataset.dataset_id} is not in the catalogue")
+    for name, data_var in dataset.template_config.variables.items():
+        source = public["data_vars"][name]["source"]
+        assert source.keys() <= SOURCE_KEYS, f"{name}: say here what {source.keys() - SOURCE_KEYS} are to equal"
+        field = data_var.field
+        assert (field.element, field.level) == (source["grib_element"], source["grib_index_level"]), name
+        match = DESCRIPTION.fullmatch(source["grib_description"])
+        assert match is not None
+        kind, value = SURFACES[match["surface"]], float(match["value"])
+        assert field.surface == (kind, value or None), name
+        reset = source.get("window_reset_frequency")
+        assert data_var.window_reset == (reset and pd.Timedelta(reset)), name
+        bits = source["keep_mantissa_bits"]
+        assert data_var.keep_mantissa_bits == (None if bits == "no-rounding" else bits), name
+        assert (data_var.deaccumulation is not None) == source.get("deaccumulate_to_rate", False), name
+        assert data_var.deaccumulation is None or data_var.deaccumulation.reset == data_var.window_reset, name
+
+
+# Source files
+
+
+@every_dataset
+@pytest.mark.parametrize("which", ["first", "newest"])
+def test_urls_of_the_first_and_the_newest_label(dataset: DynamicalDataset, which: str, tmp_path: Path) -> None:
+    axis = dataset.template_config.append_dim
+    label = {"first": axis.start, "newest": axis.labels(NOW)[-1]}[which]
+    groups = coords_of(job_at(dataset, label, tmp_path))
+    leads = dataset.template_config.all_dims[0].index()
+    for coords in groups:
+        assert len({coord.get_url() for coord in coords}) == len(coords)
+        for coord in coords:
+            assert isinstance(coord, ForecastFileCoord)
+            match = re.fullmatch(URLS[dataset.dataset_id], coord.get_url())
+            assert match is not None, coord.get_url()
+            assert pd.to_datetime(match["date"] + match["hour"], format="%Y%m%d%H") == coord.init_time == label
+            assert int(match["lead"]) == whole_hours(coord.lead_time)
+            assert coord.get_url().endswith(f"/{coord.key()}")
+        assert coords[-1].out_loc() == {"init_time": label, "lead_time": leads[-1]}
+    firsts = {coords[0].out_loc()["lead_time"] for coords in groups}
+    assert firsts == set(leads[:2])
+
+
+@every_dataset
+def test_every_variable_is_found_in_every_real_index(
+    dataset: DynamicalDataset, shared_data: Path, tmp_path: Path
+) -> None:
+    job = job_at(dataset, dataset.template_config.append_dim.start, tmp_path)
+    assert isinstance(job, IndexedGribRegionJob)
+    paths = sorted((shared_data / "idx_only").glob(INDEXES[dataset.dataset_id]))
+    leads = {pd.Timedelta(hours=int(path.stem[-3:])) for path in paths}
+    assert pd.Timedelta(0) in leads
+    assert len(leads) > 2
+    for path in paths:
+        entries = job.parse_index(path.read_text(), 1 << 40, path.name)
+        lead_time = pd.Timedelta(hours=int(path.stem[-3:]))
+        coord = job.source_file_coord.model_validate({"init_time": entries[0].reference_time, "lead_time": lead_time})
+        assert coord.get_url().endswith(path.stem.partition("--")[2])
+        found = set()
+        for data_var in job.data_vars:
+            if lead_time == pd.Timedelta(0) and not data_var.has_hour_0:
+                with pytest.raises(IndexMismatch, match=f"does not have {data_var.field.element}:"):
+                    job.find_message(entries, coord, data_var)
+                continue
+            entry = job.find_message(entries, coord, data_var)
+            alike = [e for e in entries if (e.element, e.level, e.window) == (entry.element, entry.level, entry.window)]
+            assert len(alike) == 1 or data_var.field.first_of_duplicates, data_var.name
+            found.add(entry.number)
+        wanted = [v for v in job.data_vars if v.has_hour_0 or lead_time > pd.Timedelta(0)]
+        assert len(found) == len(wanted)
+
+
+# Partitions
+
+
+@pytest.fixture(params=["UTC", "Europe/Berlin", "America/New_York"])
+def _zone_of_the_machine(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def partitions(template: TemplateConfig, now: pd.Timestamp) -> list[str]:
+    return list(shard_partitions(template).get_partition_keys(current_time=now.tz_localize("UTC").to_pydatetime()))
+
+
+def begun_shards(template: TemplateConfig, now: pd.Timestamp) -> list[str]:
+    return [partition_key(label) for label in template.shard_labels(now + MOMENT)]
+
+
+@every_dataset
+def test_partitions_are_the_shards_that_have_begun(dataset: DynamicalDataset) -> None:
+    template = dataset.template_config
+    keys = partitions(template, NOW)
+    assert keys == begun_shards(template, NOW)
+    assert [partition_label(key) for key in keys[:: len(keys) - 1]] == [
+        template.append_dim.start,
+        template.shard_labels(NOW)[-1],
+    ]
+
+
+@every_dataset
+@pytest.mark.usefixtures("_zone_of_the_machine")
+@pytest.mark.parametrize("clocks_change", ["2026-03-08", "2026-03-29", "2026-10-25", "2026-11-01"])
+def test_partitions_follow_utc_when_clocks_change(dataset: DynamicalDataset, clocks_change: str) -> None:
+    day = pd.Timestamp(clocks_change)
+    template = dataset.template_config.started_at(day - pd.Timedelta("2D"))
+    for now in pd.date_range(day, day + pd.Timedelta("1D"), freq="3h"):
+        assert partitions(template, now) == begun_shards(template, now), now
+
+
+@every_dataset
+@pytest.mark.usefixtures("_zone_of_the_machine")
+def test_a_partition_exists_from_the_first_moment_of_its_shard(dataset: DynamicalDataset) -> None:
+    template = dataset.template_config.started_at(pd.Timestamp("2026-07-01"))
+    first = template.append_dim.start
+    for shards, offset in product((1, 5), (-MOMENT, 0 * MOMENT, MOMENT)):
+        now = first + template.shard_duration * shards + offset
+        keys = partitions(template, now)
+        assert keys == begun_shards(template, now), now
+        assert len(keys) == shards + (offset >= 0 * MOMENT)
+
+
+# Budgets
+
+
+def region_values(template: TemplateConfig) -> int:
+    """Values of one variable in one shard along the append dimension."""
+    return template.shard_length * prod(len(dim.labels) for dim in template.all_dims)
+
+
+def quantity(text: str) -> float:
+    """Bytes of a Kubernetes quantity."""
+    return float(text.removesuffix("Gi")) * 1024**3
+
+
+@every_dataset
+def test_size_and_objects_of_one_variable_of_one_shard(dataset: DynamicalDataset) -> None:
+    template = dataset.template_config
+    gigabytes, objects = REGION_GB_AND_OBJECTS[dataset.dataset_id]
+    assert 4e-9 * region_values(template) == pytest.approx(gigabytes, rel=0.02)
+    others = tuple(len(dim.labels) for dim in template.all_dims)
+    assert len(shard_keys(others, tuple(template.shards.values())[1:])) == objects
+
+
+@every_dataset
+def test_a_pod_holds_what_a_region_job_holds(dataset: DynamicalDataset) -> None:
+    template, cpus = dataset.template_config, ceil(float(dataset.resources.cpu))
+    field = 4 * prod(template.grid.shape)
+    encoding = cpus * 4 * prod(template.shards.values()) * 2
+    assert quantity(dataset.resources.memory) > 4 * region_values(template) + cpus * field * 3 + encoding
+
+
+@every_dataset
+def test_a_pod_stores_what_a_region_job_stores(dataset: DynamicalDataset) -> None:
+    template = dataset.template_config
+    groups = dataset.region_job.source_groups(template.data_vars)
+    # One group is read while the next downloads; packed, a value takes two bytes at the most.
+    downloads = 2 * region_values(template) * sum(sorted(map(len, groups))[-2:])
+    uncompressed = 2 * 4 * region_values(template)
+    assert quantity(dataset.resources.ephemeral_storage) > downloads + uncompressed
