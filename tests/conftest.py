@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 from hypothesis import settings
 
 os.environ["MPLBACKEND"] = "Agg"
+# Where bytecode is not kept, every process that a test starts compiles half its environment anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 SHARED_DATA = Path(__file__).parents[1] / "../shared/data"
 NO_SHARED_DATA = "no ../shared/data"

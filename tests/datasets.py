@@ -228,8 +228,8 @@ class Site:
         return open_as_reader(store or self.stores.primary.url)
 
     def objects(self) -> dict[str, bytes]:
-        """Every object of every store, what the platform keeps about them included."""
-        return objects_of(self.folder, skip=("upstream", "tmp"))
+        """Every object of the primary store, and of what the platform keeps about it."""
+        return objects_of(self.folder / "primary")
 
     def tmp_files(self) -> list[Path]:
         return [path for path in self.tmp.rglob("*") if path.is_file()] if self.tmp.exists() else []
@@ -240,10 +240,10 @@ def open_as_reader(url: str) -> xr.Dataset:
     return published
 
 
-def objects_of(folder: Path, skip: Sequence[str] = ()) -> dict[str, bytes]:
+def objects_of(folder: Path) -> dict[str, bytes]:
     """Files below a folder but for locks, by their path."""
-    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {str(path): (folder / path).read_bytes() for path in files if path.parts[0] not in skip and path.suffix != ".lock"}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def truth(variable: str, init_time: Timestamp, lead: int) -> Array2D:

@@ -14,7 +14,14 @@ CORE, ORCHESTRATION = "reformatters_dagster.core", "reformatters_dagster.orchest
 
 FLOORS = (
     ("core.types", "core.errors"),
-    ("core.config", "core.region", "core.grib_sections", "core.store_failures", "core._transform_kernels"),
+    (
+        "core.config",
+        "core.region",
+        "core.grib_sections",
+        "core.store_failures",
+        "core._transform_kernels",
+        "core._grib_kernels",
+    ),
     ("core.template", "core.source_file", "core.guards", "core.object_store"),
     (
         "core.download",

@@ -116,7 +116,7 @@ def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Times
             for name in template.variables
         ]
         seconds = np.min(through)
-        lengths[init] = np.timedelta64("NaT") if np.isnan(seconds) else np.timedelta64(round(seconds), "s")
+        lengths[init] = np.timedelta64("NaT" if np.isnan(seconds) else round(seconds), "s")
     return lengths
 
 

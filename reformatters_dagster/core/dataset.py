@@ -359,6 +359,11 @@ class DynamicalDataset:
         trimmed = grows and not plan.accept_missing
         template_ds = job.update_template_with_results(results) if trimmed else job.template_ds
         labels = int(template_ds.sizes[self.template_config.append_dim.name])
+        if not labels:
+            raise NothingSucceeded(
+                f"{self.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} is the archive's first; some variables have no "
+                "file of it, and the dataset publishes a label once all have: nothing was published"
+            )
         entry = account_for(job, results, stats.kept, labels=labels, run_id=run_id, now=now)
         entry = entry.model_copy(update={"upstream": plan.upstream, "known_missing": plan.accept_missing})
         merge_ingested_lengths(template_ds, workspace, ingested_lengths(self.template_config, entry))

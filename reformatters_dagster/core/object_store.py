@@ -44,7 +44,8 @@ type Sleep = Callable[[float], None]
 ATTEMPTS = 6
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 TIMEOUT = "90s"
-PART_BYTES = 16 << 20
+# Parts of one upload are in memory at once, and several uploads run at a time.
+PART_BYTES, PARTS_AT_ONCE = 8 << 20, 4
 
 
 class Store:
@@ -166,7 +167,8 @@ class Store:
     def _put(self, key: str, data: bytes | Path, only_if: Expected | None) -> Etag:
         """One attempt."""
         if isinstance(data, Path) and data.stat().st_size > PART_BYTES:
-            return self._tag(obstore.put(self._patient, key, data, chunk_size=PART_BYTES))
+            parts = obstore.put(self._patient, key, data, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+            return self._tag(parts)
         return self._tag(obstore.put(self.backend, key, data, mode=self._mode(only_if), use_multipart=False))
 
     def _mode(self, only_if: Expected | None) -> "PutMode":
@@ -330,7 +332,7 @@ def open_store(base_url: str, path: str, *, sleep: Sleep = time.sleep) -> Store:
     if not separator:
         return FolderStore(Path(base_url).expanduser().absolute() / path, sleep=sleep)
     if scheme == "file":
-        return FolderStore(Path.from_uri(base_url) / path, sleep=sleep)
+        return FolderStore(_folder_of(base_url) / path, sleep=sleep)
     url = f"{base_url.rstrip('/')}/{path}".rstrip("/")
     if scheme == "memory":
         return Store(url, _MEMORY.setdefault(url, MemoryStore()), sleep=sleep)
@@ -344,6 +346,13 @@ def open_store(base_url: str, path: str, *, sleep: Sleep = time.sleep) -> Store:
         if failure_of(error, remote=True) == "denied":
             raise translated("open", url, error, "denied") from error
         raise Refused(f"store {url!r} was asked for; it cannot be: {gist(error)}; correct the URL") from error
+
+
+def _folder_of(url: str) -> Path:
+    # Without the third slash the first folder would be taken for a host.
+    if not url.startswith("file:///"):
+        raise Refused(f"store {url!r} was asked for; a folder's URL is absolute: write file:///data/stores, or a path")
+    return Path.from_uri(url)
 
 
 def _connect(url: str, *, retries: int) -> ObjectStore:

@@ -138,14 +138,17 @@ def update(
 ) -> RunReport:
     """One operational update: the last published shard again, then every one since, each committed before the next.
 
-    It stops at the first partition beyond the published extent of which nothing is there yet.
+    It stops at the first partition beyond the published extent of which nothing is there yet, or that could not be
+    published to its end.
 
     Raises
     ------
     NothingSucceeded
         When a partition that readers already see could not be read again: the upstream is out, and nothing was touched.
     """
-    published = published_labels(workspace.stores.primary, dataset.template_config.append_dim.name)
+    template = dataset.template_config
+    axis = template.append_dim
+    published = published_labels(workspace.stores.primary, axis.name)
     context = dataset.context(workspace, now)
     jobs = dataset.region_job.operational_update_jobs(context, published, end=now + MOMENT)
     report = RunReport([job.label for job in jobs])
@@ -155,6 +158,8 @@ def update(
         if not _run(dataset, workspace, plan, report, run_id=run_id, on_progress=on_progress):
             if is_published:
                 raise NothingSucceeded(report.failures[label])
+            break
+        if axis.start + report.commits[-1].labels * axis.frequency < label + template.shard_duration:
             break
     return report
 

@@ -175,9 +175,9 @@ def test_memory_is_shared_within_the_process() -> None:
     assert open_store(base, "b").get_or_none("x") is None
 
 
-@pytest.mark.parametrize("url", ["s4://bucket", "http://host/path", "s3://"])
+@pytest.mark.parametrize("url", ["s4://bucket", "http://host/path", "s3://", "file://relative"])
 def test_what_names_no_store_is_refused(url: str) -> None:
-    with pytest.raises(Refused, match=r"was asked for; .*(s3://|correct the URL)"):
+    with pytest.raises(Refused, match=r"was asked for; .*(s3://|correct the URL|file:///)"):
         open_store(url, "a")
 
 

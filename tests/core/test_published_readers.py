@@ -298,7 +298,7 @@ def test_a_full_disk_is_named_and_can_be_freed(tmp_store: Path, tmp_path: Path) 
     except (FileNotFoundError, subprocess.CalledProcessError):
         pytest.skip("this machine lets no process mount a disk of its own")
     command = [*on_disk, sys.executable, "-c", IN_A_FULL_DISK, str(disk), str(tmp_store)]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True, cwd=CHECKOUT, timeout=60)
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, cwd=CHECKOUT, timeout=120)
     full, count, objects = ran.stdout.splitlines()
     assert full.startswith(f"{errno.ENOSPC} [Errno {errno.ENOSPC}] ")
     assert "wind_u_10m" in full

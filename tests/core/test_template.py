@@ -183,7 +183,7 @@ def test_a_template_is_written_the_same_twice(forecast: TinyTemplate, tmp_path: 
 
 def test_a_template_is_written_the_same_on_another_machine(forecast: TinyTemplate, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", WRITE_IT, str(tmp_path)]
-    subprocess.run(command, check=True, cwd=CHECKOUT, env=os.environ | ELSEWHERE, timeout=60)
+    subprocess.run(command, check=True, cwd=CHECKOUT, env=os.environ | ELSEWHERE, timeout=120)
     assert differing_files(forecast.path, tiny_template(tmp_path).path) == []
 
 
@@ -233,7 +233,7 @@ def test_the_root_holds_every_array_in_name_order(forecast: TinyTemplate) -> Non
     inside = document(forecast.path)["consolidated_metadata"]["metadata"]
     assert list(inside) == sorted(path.parent.name for path in forecast.path.glob("*/zarr.json"))
     for name, array in inside.items():
-        assert array == document(forecast.path / name) | {"attributes": array["attributes"]}
+        assert array == document(forecast.path / name)
 
 
 @pytest.mark.parametrize("name", ["v1.2.3.zarr", "latest.zarr.old", "tmp.zarr", "zarr"])

@@ -1,10 +1,7 @@
-"""A dataset under Dagster, in a folder of its own: its definitions, an instance, and what its runs say.
-
-A test module that asks for the fixture says `pytest_plugins = ["tests.datasets", "tests.orchestration.deployments"]`.
-"""
+"""A dataset under Dagster, in a folder of its own: its definitions, an instance, and what its runs say."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.core.types import Timestamp
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import asset_key
-from tests.datasets import PRIMARY, Site
+from tests.datasets import Site
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -27,7 +24,7 @@ class Deployment:
     """One dataset, its places and a Dagster instance."""
 
     site: Site
-    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+    instance: dg.DagsterInstance
 
     @cached_property
     def settings(self) -> Settings:
@@ -108,10 +105,3 @@ def step_outputs(base: Path) -> dict[str, Any]:
     """What the JSON IO manager has kept of runs, by run-less key."""
     files = sorted((base / "_runs").rglob("*.json"))
     return {"/".join(file.relative_to(base).parts[2:]): json.loads(file.read_text()) for file in files}
-
-
-@pytest.fixture
-def deployment(site: Site) -> Deployment:
-    """A forecast that begins at `INIT`, with nothing upstream yet, and no store."""
-    (site.upstream / PRIMARY).mkdir(parents=True)
-    return Deployment(site)

@@ -42,7 +42,7 @@ NOT_EXACT = (
     "90D",
     "360D",
 )
-MINUTES = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)).map(lambda time: pd.Timestamp(time).floor("min"))
+MINUTES = st.integers(10_519_200, 68_000_000).map(lambda minutes: pd.Timestamp(minutes * 60, unit="s").as_unit("us"))
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Pacific/Chatham")
 
 
@@ -95,7 +95,7 @@ def test_keys_sort_as_their_labels_do(one: Timestamp, other: Timestamp) -> None:
 
 @pytest.mark.parametrize("text", ["2026-07-29", "2026-07-29T18", "2026-07-29T18:00:00", "2026-07-29 18:00", "latest"])
 def test_another_text_is_no_key(text: str) -> None:
-    with pytest.raises(ValueError, match="time data|unconverted data"):
+    with pytest.raises(ValueError, match=r"time data|unconverted data"):
         partition_label(text)
 
 

@@ -1,0 +1,708 @@
+"""Backfills and updates from upstream files to what readers see, and every request that is refused."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+
+from reformatters_dagster.core.config import AppendAxis
+from reformatters_dagster.core.coverage import template_hash
+from reformatters_dagster.core.errors import (
+    NothingSucceeded,
+    PublishGap,
+    Refused,
+    Retraction,
+    StoreAccessDenied,
+    StoreExists,
+    StoreMissing,
+    StoreTooShort,
+    TemplateDrift,
+    TimeNotOnGrid,
+    TmpDiskFull,
+    UnknownVariable,
+    UpstreamMissing,
+)
+from reformatters_dagster.core.operations import BackfillRequest, plan_backfill
+from reformatters_dagster.core.published import open_published
+from reformatters_dagster.core.settings import Settings
+from reformatters_dagster.core.types import Timedelta, Timestamp
+from tests.datasets import (
+    EARLIER,
+    INIT,
+    LEADS,
+    PRIMARY,
+    RAIN,
+    SECOND,
+    SOON,
+    SUN,
+    TEMPERATURE,
+    THIRD,
+    VARIABLES,
+    WIND,
+    Site,
+    assert_forecast_true,
+    gfs_forecast,
+    gfs_key,
+    objects_of,
+)
+from tests.stores import S3Bucket
+
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
+HOUR = Timedelta("1h")
+UNREACHABLE = "http://127.0.0.1:9"
+
+
+def init_times(site: Site) -> list[Timestamp]:
+    return list(site.read().indexes["init_time"])
+
+
+def ingested(site: Site) -> list[Timedelta]:
+    return list(pd.TimedeltaIndex(site.read()["ingested_forecast_length"].to_numpy()))
+
+
+def metadata(site: Site) -> dict[str, bytes]:
+    return {key: data for key, data in site.objects().items() if "/c/" not in key and "_internal" not in key}
+
+
+def chunks(site: Site) -> dict[str, bytes]:
+    return {key: data for key, data in site.objects().items() if any(f"/{name}/c/" in key for name in VARIABLES)}
+
+
+# Backfill
+
+
+def test_a_backfill_creates_the_store_and_fills_it(site: Site) -> None:
+    site.arrive(INIT, SECOND)
+    report = site.backfill(SECOND + SOON)
+    assert report.partitions == [INIT, SECOND]
+    assert report.failures == {}
+    ds = site.read()
+    assert list(ds.indexes["init_time"]) == [INIT, SECOND]
+    for init in (INIT, SECOND):
+        assert_forecast_true(ds, init)
+    assert ingested(site) == [9 * HOUR] * 2
+    assert site.tmp_files() == []
+
+
+def test_an_end_and_filters_choose_partitions_of_a_new_store(site: Site) -> None:
+    site.arrive(INIT, SECOND, THIRD)
+    report = site.backfill(THIRD + SOON, start=SECOND, end=THIRD, variables=(WIND,))
+    assert report.partitions == [SECOND]
+    ds = site.read()
+    assert list(ds.indexes["init_time"]) == [INIT, SECOND]
+    assert_forecast_true(ds, SECOND, variables=[WIND])
+    assert {key.split("/c/")[0].rsplit("/", 1)[1] for key in chunks(site)} == {WIND}
+    assert pd.isna(ingested(site)).all()
+
+
+def test_a_partition_without_files_is_reported_and_stops_no_other(site: Site) -> None:
+    site.arrive(INIT, THIRD)
+    report = site.backfill(THIRD + SOON)
+    assert list(report.failures) == [SECOND]
+    assert report.failures[SECOND].startswith(
+        "test-gfs-forecast partition 2026-07-30T00:00 wanted 38 files for 4 variables; none succeeded"
+    )
+    assert "SourceFileMissing" in report.failures[SECOND]
+    assert_forecast_true(site.read(), THIRD)
+    assert site.ledger(SECOND) is None
+
+
+def test_a_standing_store_is_not_created_again(site: Site) -> None:
+    site.arrive(INIT)
+    site.backfill()
+    before = site.objects()
+    with pytest.raises(StoreExists, match="one stands already: add --overwrite-chunks to rewrite data, --overwrite-metadata"):
+        site.backfill()
+    assert site.objects() == before
+
+
+@pytest.mark.parametrize("flags", [{"overwrite_chunks": True}, {"overwrite_metadata": True}])
+def test_nothing_to_overwrite(site: Site, flags: dict[str, Any]) -> None:
+    with pytest.raises(StoreMissing, match="there is no store: leave out --overwrite-chunks and --overwrite-metadata"):
+        site.backfill(**flags)
+    assert site.objects() == {}
+
+
+def test_overwriting_chunks_leaves_metadata_and_other_shards(site: Site) -> None:
+    site.arrive(INIT, SECOND)
+    site.remove(3, init_time=SECOND)
+    site.backfill(SECOND + SOON)
+    documents, before = metadata(site), chunks(site)
+    site.arrive(SECOND)
+    report = site.backfill(THIRD + SOON, overwrite_chunks=True, contains=(SECOND,))
+    assert report.partitions == [SECOND]
+    assert metadata(site) == documents
+    changed = {key.split("/c/")[1].split("/")[0] for key, data in chunks(site).items() if before[key] != data}
+    assert changed == {"1"}
+    assert_forecast_true(site.read(), SECOND)
+    assert ingested(site) == [9 * HOUR] * 2
+
+
+def test_overwriting_chunks_ends_where_the_store_ends(site: Site) -> None:
+    site.arrive(INIT, SECOND)
+    site.backfill()
+    assert site.backfill(SECOND + SOON, overwrite_chunks=True).partitions == [INIT]
+    assert site.backfill(SECOND + SOON, overwrite_chunks=True, end=THIRD).partitions == [INIT]
+    assert init_times(site) == [INIT]
+
+
+def test_overwriting_metadata_refreshes_attributes_and_adds_arrays(site: Site, tmp_path: Path) -> None:
+    site.arrive(INIT)
+    described = site.dataset.template_config.attributes.model_copy(update={"description": "Told anew."})
+    fewer = replace(site, dataset=gfs_forecast(tmp_path / "fewer", variables=[WIND, RAIN]))
+    fewer.backfill()
+    before = chunks(site)
+    more = replace(site, dataset=gfs_forecast(tmp_path / "more", attributes=described))
+    assert more.backfill(overwrite_metadata=True).partitions == []
+    ds = site.read()
+    assert ds.attrs["description"] == "Told anew."
+    assert set(ds.data_vars) == set(VARIABLES)
+    assert ds[SUN].isnull().all()
+    assert_forecast_true(ds, INIT, variables=[WIND, RAIN])
+    assert chunks(site) == before
+    assert ingested(site) == [9 * HOUR]
+    more.backfill(overwrite_chunks=True, variables=(TEMPERATURE, SUN))
+    assert_forecast_true(site.read(), INIT)
+
+
+@pytest.mark.parametrize("chosen", [{"start": INIT}, {"end": SECOND}, {"contains": (INIT,)}, {"variables": (WIND,)}])
+def test_overwriting_metadata_takes_no_filters(site: Site, chosen: dict[str, Any]) -> None:
+    site.arrive(INIT)
+    site.backfill()
+    with pytest.raises(Refused, match="--overwrite-metadata alone touches no data, yet an end or a choice"):
+        site.backfill(overwrite_metadata=True, **chosen)
+
+
+def test_both_flags_and_an_end_extend_the_store(site: Site) -> None:
+    site.arrive(INIT, SECOND)
+    site.backfill()
+    both: dict[str, Any] = {"overwrite_chunks": True, "overwrite_metadata": True}
+    assert site.backfill(SECOND + SOON, **both).partitions == [INIT]
+    assert site.backfill(SECOND + SOON, **both, start=SECOND, end=SECOND + HOUR).partitions == [SECOND]
+    ds = site.read()
+    assert list(ds.indexes["init_time"]) == [INIT, SECOND]
+    for init in (INIT, SECOND):
+        assert_forecast_true(ds, init)
+    site.backfill(SECOND + SOON, **both, end=SECOND)
+    assert init_times(site) == [INIT, SECOND]
+
+
+def test_a_plan_writes_nothing(site: Site) -> None:
+    end, partitions = plan_backfill(site.dataset, site.workspace, BackfillRequest(), SECOND + SOON)
+    assert (end, partitions) == (SECOND + SOON + Timedelta("1us"), [INIT, SECOND])
+    assert site.objects() == {}
+    assert site.tmp_files() == []
+    site.arrive(INIT)
+    site.backfill()
+    before = site.objects()
+    request = BackfillRequest(overwrite_chunks=True, overwrite_metadata=True, end=THIRD)
+    assert plan_backfill(site.dataset, site.workspace, request, THIRD) == (THIRD, [INIT, SECOND])
+    assert site.objects() == before
+
+
+def test_a_shard_made_from_more_files_is_kept_unless_forced(site: Site) -> None:
+    site.arrive(INIT)
+    site.backfill()
+    before = site.objects()
+    site.remove(3)
+    report = site.backfill(overwrite_chunks=True)
+    assert report.commits[0].stats.kept == sorted(VARIABLES)
+    assert chunks(site) == chunks(replace(site)) == {key: before[key] for key in chunks(site)}
+    entry = site.ledger()
+    assert entry is not None
+    assert entry.is_complete
+    assert ingested(site) == [9 * HOUR]
+    site.backfill(overwrite_chunks=True, force=True)
+    assert ingested(site) == [2 * HOUR]
+    entry = site.ledger()
+    assert entry is not None
+    assert {name: known.succeeded for name, known in entry.variables.items()} == {
+        **dict.fromkeys((TEMPERATURE, WIND), 9),
+        **dict.fromkeys((SUN, RAIN), 8),
+    }
+
+
+# Update
+
+
+def test_the_first_update_makes_the_store(site: Site) -> None:
+    site.arrive(INIT)
+    report = site.update(SECOND + SOON)
+    assert report.partitions == [INIT, SECOND]
+    assert list(report.failures) == [SECOND]
+    assert init_times(site) == [INIT]
+    assert_forecast_true(site.read(), INIT)
+
+
+def test_a_first_update_without_files_makes_nothing(site: Site) -> None:
+    report = site.update()
+    assert list(report.failures) == [INIT]
+    assert site.objects() == {}
+
+
+def test_an_update_redoes_the_tail_and_appends_what_is_new(site: Site) -> None:
+    site.arrive(INIT)
+    site.remove(3, 8)
+    site.update()
+    assert ingested(site) == [2 * HOUR]
+    site.arrive(INIT, SECOND, THIRD)
+    report = site.update(THIRD + SOON)
+    assert report.partitions == [INIT, SECOND, THIRD]
+    assert [commit.labels for commit in report.commits] == [1, 2, 3]
+    ds = site.read()
+    for init in (INIT, SECOND, THIRD):
+        assert_forecast_true(ds, init)
+    assert ingested(site) == [9 * HOUR] * 3
+    assert site.tmp_files() == []
+
+
+def test_an_update_with_nothing_new_changes_nothing(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    before = site.objects()
+    assert site.update().partitions == [INIT]
+    assert site.objects() == before
+
+
+def test_an_update_waits_for_what_is_not_there_yet(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    before = site.objects()
+    report = site.update(SECOND + HOUR)
+    assert report.partitions == [INIT, SECOND]
+    assert list(report.failures) == [SECOND]
+    assert chunks(site) == {key: before[key] for key in chunks(site)}
+    assert init_times(site) == [INIT]
+
+
+def test_an_update_publishes_no_init_time_behind_one_that_is_not_there(site: Site) -> None:
+    site.arrive(INIT, THIRD)
+    report = site.update(THIRD + SOON)
+    assert list(report.failures) == [SECOND]
+    assert init_times(site) == [INIT]
+
+
+def test_a_total_outage_leaves_every_byte(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    before = site.objects()
+    site.remove(*LEADS)
+    with pytest.raises(NothingSucceeded, match="wanted 38 files for 4 variables; none succeeded, nothing was published"):
+        site.update(SECOND + SOON)
+    assert site.objects() == before
+    assert site.tmp_files() == []
+
+
+def drop_sunshine(site: Site, init_time: Timestamp) -> None:
+    for lead in LEADS[1:]:
+        index = Path(f"{site.file(lead, init_time)}.idx")
+        index.write_text("".join(line for line in index.read_text().splitlines(keepends=True) if "DSWRF" not in line))
+
+
+def test_under_policy_any_a_lagging_variable_leaves_a_hole(site: Site) -> None:
+    site.arrive(INIT, SECOND)
+    drop_sunshine(site, SECOND)
+    site.update(SECOND + SOON)
+    ds = site.read()
+    assert list(ds.indexes["init_time"]) == [INIT, SECOND]
+    assert_forecast_true(ds, SECOND, variables=[TEMPERATURE, WIND, RAIN])
+    assert ds[SUN].sel(init_time=SECOND).isnull().all()
+    assert ingested(site)[0] == 9 * HOUR
+    assert pd.isna(ingested(site)[1])
+    entry = site.ledger(SECOND)
+    assert entry is not None
+    assert (entry.variables[SUN].succeeded, entry.variables[SUN].expected) == (0, 9)
+    site.arrive(SECOND)
+    site.update(SECOND + SOON)
+    assert_forecast_true(site.read(), SECOND)
+    assert ingested(site) == [9 * HOUR] * 2
+
+
+def test_under_policy_all_a_lagging_variable_holds_the_init_time_back(site: Site) -> None:
+    site = site.having(publish_policy="all")
+    site.arrive(INIT, SECOND, THIRD)
+    site.update()
+    drop_sunshine(site, SECOND)
+    report = site.update(THIRD + SOON)
+    assert [commit.labels for commit in report.commits] == [1, 1]
+    assert init_times(site) == [INIT]
+    assert ingested(site) == [9 * HOUR]
+    entry = site.ledger(SECOND)
+    assert entry is not None
+    assert entry.extent == (INIT, INIT)
+    site.arrive(SECOND)
+    site.update(THIRD + SOON)
+    ds = site.read()
+    for init in (INIT, SECOND, THIRD):
+        assert_forecast_true(ds, init)
+    assert ingested(site) == [9 * HOUR] * 3
+
+
+def test_under_policy_all_the_first_init_time_waits_too(site: Site) -> None:
+    site = site.having(publish_policy="all")
+    site.arrive(INIT)
+    drop_sunshine(site, INIT)
+    report = site.update()
+    assert "is the archive's first; some variables have no file of it" in report.failures[INIT]
+    assert not site.stores.primary.exists("zarr.json")
+    site.arrive(INIT)
+    site.update()
+    assert_forecast_true(site.read(), INIT)
+
+
+def test_a_missing_file_heals_when_it_arrives(site: Site) -> None:
+    site.arrive(INIT)
+    site.remove(3)
+    site.update()
+    assert site.read()[TEMPERATURE].sel(lead_time=3 * HOUR).isnull().all()
+    entry = site.ledger()
+    assert entry is not None
+    assert not entry.is_complete
+    site.arrive(INIT, leads=[3])
+    site.update()
+    assert_forecast_true(site.read(), INIT)
+    entry = site.ledger()
+    assert entry is not None
+    assert entry.is_complete
+    assert ingested(site) == [9 * HOUR]
+
+
+def test_an_analysis_grows_within_its_shard_and_beyond(analysis: Site) -> None:
+    def times(count: int) -> list[Timestamp]:
+        return list(pd.date_range(INIT, periods=count, freq="1h"))
+
+    analysis.update(INIT + 2 * HOUR)
+    assert list(analysis.read().indexes["time"]) == times(3)
+    first = chunks(analysis)
+    analysis.update(INIT + 7 * HOUR)
+    ds = analysis.read()
+    assert list(ds.indexes["time"]) == times(8)
+    assert ds.isel(time=slice(1, None)).notnull().all().to_array().all()
+    assert {key.split("/c/")[1].split("/")[0] for key in chunks(analysis)} == {"0", "1"}
+    assert all(chunks(analysis)[key] != data for key, data in first.items())
+
+
+def test_an_analysis_stops_where_a_shard_has_no_end_yet(analysis: Site) -> None:
+    """Hours 4 and 5 of a shard are not there, the next shard is: publishing that one would leave a hole."""
+    for lead in (4, 5):
+        analysis.file(lead).unlink()
+    report = analysis.update(SECOND + 2 * HOUR)
+    assert report.partitions == [INIT, SECOND]
+    assert [commit.labels for commit in report.commits] == [4]
+    assert analysis.read().indexes["time"][-1] == INIT + 3 * HOUR
+    analysis.arrive(INIT, leads=[4, 5])
+    analysis.update(SECOND + 2 * HOUR)
+    assert analysis.read().sizes["time"] == 9
+
+
+# Ledger and ingested lengths
+
+
+def test_the_ledger_tells_what_happened(site: Site) -> None:
+    site.arrive(INIT)
+    site.remove(3)
+    site.file(5).write_bytes(b"GRIB")
+    report = site.backfill()
+    entry = site.ledger()
+    assert entry is not None
+    assert report.commits[0].entry == entry
+    template = site.dataset.template_config
+    assert (entry.partition, entry.dataset_id, entry.version) == ("2026-07-29T18:00", "test-gfs-forecast", "0.1.0")
+    assert entry.region == entry.extent == (INIT, INIT)
+    assert (entry.template_hash, entry.run_id, entry.written_at) == (template_hash(template), "backfill", INIT + SOON)
+    found = {name: (known.expected, known.succeeded) for name, known in entry.variables.items()}
+    assert found == {TEMPERATURE: (10, 8), WIND: (10, 8), RAIN: (9, 7), SUN: (9, 7)}
+    gone, cut = entry.variables[RAIN].missing
+    assert (gone.file, cut.file) == (gfs_key(INIT, 3), gfs_key(INIT, 5))
+    assert gone.labels == "init_time=2026-07-29 18:00:00 lead_time=0 days 03:00:00"
+    assert gone.reason.startswith("SourceFileMissing: ")
+    assert "f005.idx line 1 starts" in cut.reason
+    assert set(entry.etags) == {gfs_key(INIT, lead) for lead in LEADS if lead not in {3, 5}}
+
+
+def test_the_ledger_of_some_variables_joins_that_of_the_others(site: Site) -> None:
+    site.arrive(INIT)
+    site.backfill(variables=(WIND,))
+    assert pd.isna(ingested(site)[0])
+    site.remove(7)
+    site.backfill(variables=(TEMPERATURE, RAIN, SUN), overwrite_chunks=True)
+    entry = site.ledger()
+    assert entry is not None
+    assert {name: known.succeeded for name, known in entry.variables.items()} == {WIND: 10, TEMPERATURE: 9, RAIN: 8, SUN: 8}
+    assert ingested(site) == [6 * HOUR]
+
+
+@pytest.mark.parametrize(
+    ("missing", "length"),
+    [([], 9 * HOUR), ([9], 8 * HOUR), ([4], 3 * HOUR), ([4, 2], HOUR), ([1], pd.NaT), ([0], pd.NaT)],
+)
+def test_ingested_is_the_lead_time_up_to_which_all_is_there(site: Site, missing: list[int], length: Any) -> None:
+    """NaT where some variable lacks its very first file: the analysis, or the first hour of a window."""
+    site.arrive(INIT)
+    site.remove(*missing)
+    site.update()
+    (found,) = ingested(site)
+    assert found == length or (pd.isna(found) and pd.isna(length))
+
+
+def test_ingested_goes_by_the_variable_that_has_least(site: Site) -> None:
+    """Of the temperature there is only the analysis, of all else everything."""
+    site.arrive(INIT)
+    index = Path(f"{site.file(1)}.idx")
+    index.write_text(index.read_text().replace(":TMP:", ":TMAX:"))
+    site.update()
+    assert ingested(site) == [0 * HOUR]
+
+
+def test_ingested_of_one_init_time_leaves_the_others(site: Site) -> None:
+    site.arrive(INIT, SECOND, THIRD)
+    site.remove(5)
+    site.remove(2, init_time=THIRD)
+    site.update(THIRD + SOON)
+    assert ingested(site) == [4 * HOUR, 9 * HOUR, HOUR]
+    site.arrive(THIRD)
+    site.backfill(THIRD + SOON, overwrite_chunks=True, contains=(THIRD,))
+    assert ingested(site) == [4 * HOUR, 9 * HOUR, 9 * HOUR]
+    site.backfill(THIRD + SOON, overwrite_metadata=True)
+    assert ingested(site) == [4 * HOUR, 9 * HOUR, 9 * HOUR]
+
+
+# Where things are kept
+
+
+def test_replicas_are_the_same_bytes(site: Site, tmp_path: Path) -> None:
+    site = replace(site, settings={"replicas": (str(tmp_path / "one"), f"file://{tmp_path / 'two'}")})
+    site.arrive(INIT)
+    site.remove(4)
+    site.update()
+    site.arrive(INIT, SECOND)
+    site.update(SECOND + SOON)
+    store = "test-gfs-forecast/v0.1.0.zarr"
+    primary = objects_of(tmp_path / "primary" / store)
+    assert_forecast_true(site.read(), SECOND)
+    for replica in ("one", "two"):
+        assert objects_of(tmp_path / replica / store) == primary
+        assert list((tmp_path / replica / "test-gfs-forecast").glob("_internal/**/*.json")) == []
+
+
+def test_a_bucket_holds_what_a_folder_holds(site: Site, s3: S3Bucket, tmp_path: Path) -> None:
+    site.arrive(INIT, SECOND)
+    site.update(SECOND + SOON)
+    bucket = replace(site, settings={"store": f"{s3.url}/stores"})
+    bucket.update(SECOND + SOON)
+    store = objects_of(tmp_path / "primary" / "test-gfs-forecast/v0.1.0.zarr")
+    found = bucket.stores.primary
+    assert {key: found.get(key)[0] for key, _ in found.list()} == store
+    ds = open_published(found).load()
+    for init in (INIT, SECOND):
+        assert_forecast_true(ds, init)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"chunks": {"init_time": 1, "lead_time": 5, "latitude": 5, "longitude": 9}}, r"temperature_2m: codecs .* in the store"),
+        ({"variables": [WIND, RAIN, SUN]}, "temperature_2m is in the store and not in the template"),
+        (
+            {"append_dim": AppendAxis(name="init_time", start=EARLIER, frequency="6h")},
+            "the archive was to start at 2026-07-29T12:00; the store starts at 2026-07-29T18:00: set REFORMATTERS_START",
+        ),
+    ],
+    ids=["chunks", "variable", "start"],
+)  # fmt: skip
+@pytest.mark.parametrize("publish", [False, True])
+def test_a_store_that_drifted_is_refused(
+    site: Site, tmp_path: Path, change: dict[str, Any], message: str, publish: bool
+) -> None:
+    site.arrive(INIT)
+    site.backfill()
+    before = site.objects()
+    drifted = replace(site, dataset=gfs_forecast(tmp_path / "drifted", **change))
+    with pytest.raises(TemplateDrift, match=message):
+        drifted.update() if publish else drifted.backfill(overwrite_chunks=True)
+    with pytest.raises(TemplateDrift, match=message):
+        drifted.backfill(overwrite_metadata=True)
+    assert site.objects() == before
+
+
+def test_a_store_of_another_version_is_refused(site: Site) -> None:
+    site.arrive(INIT)
+    site.backfill()
+    root = Path(site.stores.primary.url) / "zarr.json"
+    root.write_text(root.read_text().replace('"dataset_version": "0.1.0"', '"dataset_version": "0.0.9"'))
+    with pytest.raises(TemplateDrift, match=r"'test-gfs-forecast' version '0.1.0' was asked for; found .* version '0.0.9'"):
+        site.update()
+
+
+def test_labels_of_other_dimensions_are_compared(site: Site) -> None:
+    site.arrive(INIT)
+    site.backfill()
+    zarr.open_array(site.stores.primary.url, path="latitude", mode="r+")[3] = 61.0
+    with pytest.raises(TemplateDrift, match=r"latitude has label 60.0 at position 3 in the template; the store has 61.0 there"):
+        site.update()
+
+
+def plan(site: Site, label: str, *, publish: bool, **options: Any) -> None:
+    site.dataset.plan_partition(
+        site.workspace, pd.Timestamp(label).as_unit("us"), now=THIRD + SOON, publish=publish, **options
+    )
+
+
+@pytest.mark.parametrize("publish", [False, True])
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("2026-07-29T12", "partition 2026-07-29T12:00 of .* was asked for; its archive starts at 2026-07-29T18:00"),
+        ("2026-07-30T01", "partitions start every 0 days 06:00:00 from .*: this time lies in partition 2026-07-30T00:00"),
+        ("2026-07-30T18", "it is 2026-07-30T11:00 now and nothing of it can exist yet"),
+    ],
+)
+def test_labels_that_are_none_are_refused(site: Site, label: str, message: str, publish: bool) -> None:
+    with pytest.raises(TimeNotOnGrid, match=message):
+        plan(site, label, publish=publish)
+    assert site.objects() == {}
+
+
+def test_a_gap_is_refused(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    with pytest.raises(PublishGap, match=r"partition 2026-07-30T06:00 .* the store ends before 2026-07-30T00:00, .*leave a hole"):
+        plan(site, "2026-07-30T06", publish=True)
+
+
+def test_a_store_too_short_for_a_backfill_names_the_job_that_extends_it(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    with pytest.raises(StoreTooShort, match=r"ends before 2026-07-30T00:00: extend it with job 'test_gfs_forecast__initialise'"):
+        plan(site, "2026-07-30T00", publish=False)
+
+
+def test_a_written_partition_is_kept_where_that_is_asked(site: Site) -> None:
+    site.arrive(INIT)
+    site.backfill(SECOND + SOON)
+    with pytest.raises(StoreExists, match="without overwrite_chunks; the ledger says it was written before"):
+        plan(site, "2026-07-29T18", publish=False, overwrite_chunks=False)
+    plan(site, "2026-07-30T00", publish=False, overwrite_chunks=False)
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "message"),
+    [
+        ({"variables": ("snow",)}, UnknownVariable, r"\['snow'\] were asked for; test-gfs-forecast has downward_short"),
+        ({"contains": (INIT + HOUR,)}, TimeNotOnGrid, r"--contains 2026-07-29T19:00 .* nearest are 2026-07-29T18:00 and 2026-07-30"),
+        ({"contains": (EARLIER,)}, TimeNotOnGrid, r"--contains 2026-07-29T12:00 .*the archive starts at 2026-07-29T18:00"),
+        ({"end": THIRD + 7 * HOUR}, TimeNotOnGrid, r"partition 2026-07-30T12:00 .*it is 2026-07-30T11:00 now and nothing of it"),
+        ({"end": INIT}, TimeNotOnGrid, r"labels before 2026-07-29T18:00 was asked for; its archive starts at 2026-07-29T18:00"),
+    ],
+    ids=["variable", "off the grid", "too early", "future", "no labels"],
+)  # fmt: skip
+def test_a_bad_request_is_refused_before_anything_is_written(
+    site: Site, request_: dict[str, Any], kind: type[Refused], message: str
+) -> None:
+    site.arrive(INIT)
+    with pytest.raises(kind, match=message):
+        site.backfill(THIRD + SOON, **request_)
+    assert site.objects() == {}
+
+
+def test_published_labels_are_never_withdrawn(analysis: Site) -> None:
+    analysis.update(INIT + 4 * HOUR)
+    (tail,) = (4,)
+    before = metadata(analysis)
+    for init, lead in ((INIT, tail), (INIT, tail - 1)):
+        analysis.file(lead, init).unlink()
+    with pytest.raises(Retraction, match="was to be published with 3 labels of time; the store publishes 5"):
+        analysis.update(INIT + 4 * HOUR)
+    assert metadata(analysis) == before
+    assert analysis.read()[WIND].isel(time=4).notnull().all()
+
+
+def test_an_upstream_folder_that_is_not_there_is_refused(site: Site, tmp_path: Path) -> None:
+    nowhere = Settings(store=str(tmp_path / "primary"), upstream=str(tmp_path / "nowhere"), tmp=str(tmp_path / "tmp"))
+    with pytest.raises(UpstreamMissing, match=rf"upstream '.*nowhere' is no folder, and was to hold '{PRIMARY}'"):
+        site.dataset.workspace(nowhere)
+    (tmp_path / "nowhere" / "gfs").mkdir(parents=True)
+    with pytest.raises(UpstreamMissing, match=r"upstream '.*nowhere' holds none of .*; check REFORMATTERS_UPSTREAM"):
+        site.dataset.workspace(nowhere)
+
+
+@pytest.mark.parametrize("act", [Site.backfill, Site.update])
+def test_missing_credentials_are_not_an_absent_store(
+    site: Site, monkeypatch: pytest.MonkeyPatch, act: Callable[[Site], object]
+) -> None:
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", UNREACHABLE)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    site.arrive(INIT)
+    with pytest.raises(StoreAccessDenied, match=r"s3://nobodys/stores/.* was denied: .*AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"):
+        act(replace(site, settings={"store": "s3://nobodys/stores"}))
+    assert site.tmp_files() == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mounts a disk of so many KiB."""
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+
+    def mount(kilobytes: int) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(folder)]
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+        if mounted.returncode:
+            pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("kilobytes", "message"),
+    [
+        (40, r"region 2026-07-29 18:00:00 of test-gfs-forecast needs 54,720 bytes in .*; \d\d,\d{3} are free: point"),
+        (64, r"was being written; the disk is full: free space or point REFORMATTERS_TMP at a larger disk"),
+        (96, r"was being written; the disk is full"),
+        (120, r"was being written; the disk is full"),
+        (140, r"was being written; the disk is full"),
+    ],
+)
+def test_a_full_tmp_disk_is_said_and_left_empty(
+    site: Site, small_disk: Callable[[int], Path], kilobytes: int, message: str
+) -> None:
+    disk = small_disk(kilobytes)
+    site.arrive(INIT)
+    site.job().process()
+    before = site.objects()
+    full = replace(site, settings={"tmp": str(disk)})
+    with pytest.raises(TmpDiskFull, match=message):
+        full.job().process()
+    assert list(disk.iterdir()) == []
+    assert {key: site.objects()[key] for key in before} == before
+
+
+def test_a_full_tmp_disk_stops_a_backfill(site: Site, small_disk: Callable[[int], Path]) -> None:
+    disk = small_disk(24)
+    site.arrive(INIT)
+    with pytest.raises(TmpDiskFull, match="the disk is full"):
+        replace(site, settings={"tmp": str(disk)}).backfill()
+    assert site.objects() == {}
+    assert list(disk.iterdir()) == []
+
+
+def test_hours_that_were_never_there_stay_nan(site: Site) -> None:
+    """Chunks that hold nothing are written all the same, so that a missing object means "never written"."""
+    site.arrive(INIT, leads=[0])
+    site.update()
+    ds = site.read()
+    assert np.isnan(ds[TEMPERATURE].isel(lead_time=slice(1, None))).all()
+    assert len([key for key in chunks(site) if f"/{TEMPERATURE}/c/" in key]) == 2
+    assert not [key for key in chunks(site) if f"/{RAIN}/c/" in key]
