@@ -101,8 +101,7 @@ class GfsAnalysisRegionJob(NoaaGribRegionJob[GfsAnalysisFileCoord]):
         instant = all(data_var.has_hour_0 for data_var in data_vars)
         inits = times.floor("6h") if instant else times.ceil("6h") - Timedelta("6h")
         return [
-            GfsAnalysisFileCoord(init_time=init, lead_time=time - init)
-            for time, init in zip(times, inits, strict=True)
+            GfsAnalysisFileCoord(init_time=init, lead_time=time - init) for time, init in zip(times, inits, strict=True)
         ]
 
 
@@ -270,7 +269,9 @@ def assert_true(found: Any, variable: str, init_time: Timestamp, lead: int) -> N
     values = np.asarray(found)
     np.testing.assert_array_equal(np.isnan(values), np.isnan(wanted), err_msg=f"{variable} {init_time} {lead}")
     excess = np.nan_to_num(np.abs(values - wanted) - tolerance).max()
-    assert excess <= 0, f"{variable} of {init_time} lead {lead} is {excess} further off than packing and rounding explain"
+    assert excess <= 0, (
+        f"{variable} of {init_time} lead {lead} is {excess} further off than packing and rounding explain"
+    )
 
 
 def assert_forecast_true(ds: xr.Dataset, init_time: Timestamp, *, variables: Sequence[str] = VARIABLES) -> None:
@@ -312,6 +313,23 @@ def analysis_dataset(tmp_path_factory: pytest.TempPathFactory) -> DynamicalDatas
 def site(tmp_path: Path, forecast_dataset: DynamicalDataset, gfs_sample: Sample) -> Site:
     """A forecast that begins at `INIT`, with nothing upstream yet."""
     return Site(tmp_path, forecast_dataset, gfs_sample)
+
+
+@pytest.fixture(scope="session")
+def _published_folder(
+    tmp_path_factory: pytest.TempPathFactory, forecast_dataset: DynamicalDataset, gfs_sample: Sample
+) -> Path:
+    made = Site(tmp_path_factory.mktemp("published"), forecast_dataset, gfs_sample)
+    made.arrive(INIT)
+    made.update()
+    return made.folder
+
+
+@pytest.fixture
+def published(site: Site, _published_folder: Path) -> Site:
+    """The same with all files of `INIT` upstream, and a store that holds them."""
+    shutil.copytree(_published_folder, site.folder, dirs_exist_ok=True)
+    return site
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class Deaccumulation(Frozen):
     """How running totals, or running means, become mean rates (see `transforms.deaccumulate_in_place`)."""
 
     kind: Literal["accumulation", "average"] = "accumulation"
-    reset: Duration | None = None
+    reset: Annotated[Duration, Field(gt=Timedelta(0))] | None = None
     """How often the source restarts its window; None when it never does."""
     invalid_below: float = -7e-5
     """A rate below this (target units) becomes NaN; a smaller negative one becomes 0."""
@@ -132,7 +132,7 @@ class AppendAxis(Frozen):
 
     name: AppendDim
     start: Time
-    frequency: Duration
+    frequency: Annotated[Duration, Field(gt=Timedelta(0))]
     years: int = 15
     """Years from 2025 that the first chunk of its coordinates is to hold, so that they stay one object."""
 
@@ -288,6 +288,7 @@ def by_name(data_vars: Iterable[DataVar]) -> dict[str, DataVar]:
     """Variables by name; a repeated name raises."""
     named: dict[str, DataVar] = {}
     for data_var in data_vars:
-        if named.setdefault(data_var.name, data_var) is not data_var:
+        if data_var.name in named:
             raise ValueError(f"variable {data_var.name!r} is defined twice")
+        named[data_var.name] = data_var
     return named

@@ -23,12 +23,12 @@ from reformatters_dagster.core.guards import (
     refuse_structure_drift,
     refuse_version_mismatch,
 )
-from reformatters_dagster.core.published import open_published, published_labels, read_root
+from reformatters_dagster.core.published import ROOT, open_published, published_labels, read_root
 from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.shards import on_tmp_disk
 from reformatters_dagster.core.storage import Store, commit_metadata
 from reformatters_dagster.core.template import TemplateConfig, write_metadata
-from reformatters_dagster.core.types import MOMENT, Timestamp
+from reformatters_dagster.core.types import Timestamp
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +64,8 @@ def check_store(template: TemplateConfig, workspace: Workspace) -> None:
     refuse_other_start(
         template.append_dim.start, published_labels(workspace.stores.primary, template.append_dim.name)[0]
     )
-    template_ds = template.get_template(template.append_dim.start + MOMENT)
-    with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
-        refuse_structure_drift(json.loads((tmp_store / "zarr.json").read_text()), store_root, template.append_dim.name)
+    template.get_template(template.append_dim.start)  # refuses a committed template that is not the code's
+    refuse_structure_drift(json.loads((template.path / ROOT).read_text()), store_root, template.append_dim.name)
     published = open_published(workspace.stores.primary)
     for dim in template.all_dims:
         refuse_other_labels(dim.name, list(dim.index()), list(published.indexes[dim.name]))
@@ -110,7 +109,7 @@ def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timest
 def commit_template(template_ds: xr.Dataset, workspace: Workspace) -> None:
     """Publish a template's metadata and coordinates, root last; nulls replace no value the store holds."""
     with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
-        found = workspace.stores.primary.get_or_none("zarr.json")
+        found = workspace.stores.primary.get_or_none(ROOT)
         commit_metadata(tmp_store, workspace.stores, expected_root="absent" if found is None else found[1])
 
 

@@ -42,7 +42,7 @@ def write_shards(values: Float32Array, tmp_store: Path, variable: str, region: s
     TmpDiskFull
         When the disk ran out of space.
     """
-    array = zarr.open_array(tmp_store / variable, mode="r+")
+    array = zarr.open_array(tmp_store / variable, mode="r+", config={"write_empty_chunks": True})
     shards = array.shards or array.chunks
     stop = min(region.stop, array.shape[0])
     if region.start % shards[0] or region.stop - region.start != shards[0]:
@@ -62,8 +62,7 @@ def write_shards(values: Float32Array, tmp_store: Path, variable: str, region: s
     def write_tile(tile: tuple[slice, ...]) -> None:
         array[(slice(region.start, stop), *tile)] = values[(slice(None), *tile)]
 
-    whole = zarr.config.set({"array.write_empty_chunks": True})
-    with on_tmp_disk(tmp_store / variable), whole, ThreadPoolExecutor(threads) as pool:
+    with on_tmp_disk(tmp_store / variable), ThreadPoolExecutor(threads) as pool:
         list(pool.map(write_tile, tiles))
     return len(tiles)
 

@@ -114,13 +114,13 @@ def test_a_partition_without_files_is_reported_and_stops_no_other(site: Site) ->
     assert site.ledger(SECOND) is None
 
 
-def test_a_standing_store_is_not_created_again(site: Site) -> None:
-    site.arrive(INIT)
-    site.backfill()
-    before = site.objects()
-    with pytest.raises(StoreExists, match="one stands already: add --overwrite-chunks to rewrite data, --overwrite-metadata"):
-        site.backfill()
-    assert site.objects() == before
+def test_a_standing_store_is_not_created_again(published: Site) -> None:
+    before = published.objects()
+    with pytest.raises(
+        StoreExists, match="one stands already: add --overwrite-chunks to rewrite data, --overwrite-metadata"
+    ):
+        published.backfill()
+    assert published.objects() == before
 
 
 @pytest.mark.parametrize("flags", [{"overwrite_chunks": True}, {"overwrite_metadata": True}])
@@ -145,12 +145,11 @@ def test_overwriting_chunks_leaves_metadata_and_other_shards(site: Site) -> None
     assert ingested(site) == [9 * HOUR] * 2
 
 
-def test_overwriting_chunks_ends_where_the_store_ends(site: Site) -> None:
-    site.arrive(INIT, SECOND)
-    site.backfill()
-    assert site.backfill(SECOND + SOON, overwrite_chunks=True).partitions == [INIT]
-    assert site.backfill(SECOND + SOON, overwrite_chunks=True, end=THIRD).partitions == [INIT]
-    assert init_times(site) == [INIT]
+def test_overwriting_chunks_ends_where_the_store_ends(published: Site) -> None:
+    published.arrive(SECOND)
+    for end in (None, THIRD):
+        request = BackfillRequest(overwrite_chunks=True, end=end)
+        assert plan_backfill(published.dataset, published.workspace, request, THIRD)[1] == [INIT]
 
 
 def test_overwriting_metadata_refreshes_attributes_and_adds_arrays(site: Site, tmp_path: Path) -> None:
@@ -173,55 +172,51 @@ def test_overwriting_metadata_refreshes_attributes_and_adds_arrays(site: Site, t
 
 
 @pytest.mark.parametrize("chosen", [{"start": INIT}, {"end": SECOND}, {"contains": (INIT,)}, {"variables": (WIND,)}])
-def test_overwriting_metadata_takes_no_filters(site: Site, chosen: dict[str, Any]) -> None:
-    site.arrive(INIT)
-    site.backfill()
+def test_overwriting_metadata_takes_no_filters(published: Site, chosen: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="--overwrite-metadata alone touches no data, yet an end or a choice"):
-        site.backfill(overwrite_metadata=True, **chosen)
+        published.backfill(overwrite_metadata=True, **chosen)
 
 
-def test_both_flags_and_an_end_extend_the_store(site: Site) -> None:
-    site.arrive(INIT, SECOND)
-    site.backfill()
+def test_both_flags_and_an_end_extend_the_store(published: Site) -> None:
+    published.arrive(SECOND)
     both: dict[str, Any] = {"overwrite_chunks": True, "overwrite_metadata": True}
-    assert site.backfill(SECOND + SOON, **both).partitions == [INIT]
-    assert site.backfill(SECOND + SOON, **both, start=SECOND, end=SECOND + HOUR).partitions == [SECOND]
-    ds = site.read()
+    assert published.backfill(SECOND + SOON, **both).partitions == [INIT]
+    assert published.backfill(SECOND + SOON, **both, start=SECOND, end=SECOND + HOUR).partitions == [SECOND]
+    ds = published.read()
     assert list(ds.indexes["init_time"]) == [INIT, SECOND]
     for init in (INIT, SECOND):
         assert_forecast_true(ds, init)
-    site.backfill(SECOND + SOON, **both, end=SECOND)
-    assert init_times(site) == [INIT, SECOND]
+    published.backfill(SECOND + SOON, **both, contains=(), end=SECOND)
+    assert init_times(published) == [INIT, SECOND]
 
 
 def test_a_plan_writes_nothing(site: Site) -> None:
     end, partitions = plan_backfill(site.dataset, site.workspace, BackfillRequest(), SECOND + SOON)
     assert (end, partitions) == (SECOND + SOON + Timedelta("1us"), [INIT, SECOND])
-    assert site.objects() == {}
-    assert site.tmp_files() == []
-    site.arrive(INIT)
-    site.backfill()
-    before = site.objects()
+    assert not (site.folder / "primary").exists()
+    assert not site.tmp.exists()
+
+
+def test_a_plan_of_an_extension_writes_nothing(published: Site) -> None:
+    before = published.objects()
     request = BackfillRequest(overwrite_chunks=True, overwrite_metadata=True, end=THIRD)
-    assert plan_backfill(site.dataset, site.workspace, request, THIRD) == (THIRD, [INIT, SECOND])
-    assert site.objects() == before
+    assert plan_backfill(published.dataset, published.workspace, request, THIRD) == (THIRD, [INIT, SECOND])
+    assert published.objects() == before
 
 
-def test_a_shard_made_from_more_files_is_kept_unless_forced(site: Site) -> None:
-    site.arrive(INIT)
-    site.backfill()
-    before = site.objects()
-    site.remove(3)
-    report = site.backfill(overwrite_chunks=True)
+def test_a_shard_made_from_more_files_is_kept_unless_forced(published: Site) -> None:
+    before = published.objects()
+    published.remove(3)
+    report = published.backfill(overwrite_chunks=True)
     assert report.commits[0].stats.kept == sorted(VARIABLES)
-    assert chunks(site) == chunks(replace(site)) == {key: before[key] for key in chunks(site)}
-    entry = site.ledger()
+    assert chunks(published) == {key: before[key] for key in chunks(published)}
+    entry = published.ledger()
     assert entry is not None
     assert entry.is_complete
-    assert ingested(site) == [9 * HOUR]
-    site.backfill(overwrite_chunks=True, force=True)
-    assert ingested(site) == [2 * HOUR]
-    entry = site.ledger()
+    assert ingested(published) == [9 * HOUR]
+    published.backfill(overwrite_chunks=True, force=True)
+    assert ingested(published) == [2 * HOUR]
+    entry = published.ledger()
     assert entry is not None
     assert {name: known.succeeded for name, known in entry.variables.items()} == {
         **dict.fromkeys((TEMPERATURE, WIND), 9),
@@ -247,39 +242,31 @@ def test_a_first_update_without_files_makes_nothing(site: Site) -> None:
     assert site.objects() == {}
 
 
-def test_an_update_redoes_the_tail_and_appends_what_is_new(site: Site) -> None:
-    site.arrive(INIT)
-    site.remove(3, 8)
-    site.update()
-    assert ingested(site) == [2 * HOUR]
-    site.arrive(INIT, SECOND, THIRD)
-    report = site.update(THIRD + SOON)
+def test_an_update_redoes_the_tail_and_appends_what_is_new(published: Site) -> None:
+    published.arrive(SECOND, THIRD)
+    report = published.update(THIRD + SOON)
     assert report.partitions == [INIT, SECOND, THIRD]
     assert [commit.labels for commit in report.commits] == [1, 2, 3]
-    ds = site.read()
+    ds = published.read()
     for init in (INIT, SECOND, THIRD):
         assert_forecast_true(ds, init)
-    assert ingested(site) == [9 * HOUR] * 3
-    assert site.tmp_files() == []
+    assert ingested(published) == [9 * HOUR] * 3
+    assert published.tmp_files() == []
 
 
-def test_an_update_with_nothing_new_changes_nothing(site: Site) -> None:
-    site.arrive(INIT)
-    site.update()
-    before = site.objects()
-    assert site.update().partitions == [INIT]
-    assert site.objects() == before
+def test_an_update_with_nothing_new_changes_nothing(published: Site) -> None:
+    before = published.objects()
+    assert published.update().partitions == [INIT]
+    assert published.objects() == before
 
 
-def test_an_update_waits_for_what_is_not_there_yet(site: Site) -> None:
-    site.arrive(INIT)
-    site.update()
-    before = site.objects()
-    report = site.update(SECOND + HOUR)
+def test_an_update_waits_for_what_is_not_there_yet(published: Site) -> None:
+    before = published.objects()
+    report = published.update(SECOND + HOUR)
     assert report.partitions == [INIT, SECOND]
     assert list(report.failures) == [SECOND]
-    assert chunks(site) == {key: before[key] for key in chunks(site)}
-    assert init_times(site) == [INIT]
+    assert chunks(published) == {key: before[key] for key in chunks(published)}
+    assert init_times(published) == [INIT]
 
 
 def test_an_update_publishes_no_init_time_behind_one_that_is_not_there(site: Site) -> None:
@@ -289,15 +276,15 @@ def test_an_update_publishes_no_init_time_behind_one_that_is_not_there(site: Sit
     assert init_times(site) == [INIT]
 
 
-def test_a_total_outage_leaves_every_byte(site: Site) -> None:
-    site.arrive(INIT)
-    site.update()
-    before = site.objects()
-    site.remove(*LEADS)
-    with pytest.raises(NothingSucceeded, match="wanted 38 files for 4 variables; none succeeded, nothing was published"):
-        site.update(SECOND + SOON)
-    assert site.objects() == before
-    assert site.tmp_files() == []
+def test_a_total_outage_leaves_every_byte(published: Site) -> None:
+    before = published.objects()
+    published.remove(*LEADS)
+    with pytest.raises(
+        NothingSucceeded, match="wanted 38 files for 4 variables; none succeeded, nothing was published"
+    ):
+        published.update(SECOND + SOON)
+    assert published.objects() == before
+    assert published.tmp_files() == []
 
 
 def drop_sunshine(site: Site, init_time: Timestamp) -> None:
@@ -306,29 +293,24 @@ def drop_sunshine(site: Site, init_time: Timestamp) -> None:
         index.write_text("".join(line for line in index.read_text().splitlines(keepends=True) if "DSWRF" not in line))
 
 
-def test_under_policy_any_a_lagging_variable_leaves_a_hole(site: Site) -> None:
-    site.arrive(INIT, SECOND)
-    drop_sunshine(site, SECOND)
-    site.update(SECOND + SOON)
-    ds = site.read()
+def test_under_policy_any_a_lagging_variable_leaves_a_hole(published: Site) -> None:
+    published.arrive(SECOND)
+    drop_sunshine(published, SECOND)
+    published.update(SECOND + SOON)
+    ds = published.read()
     assert list(ds.indexes["init_time"]) == [INIT, SECOND]
     assert_forecast_true(ds, SECOND, variables=[TEMPERATURE, WIND, RAIN])
     assert ds[SUN].sel(init_time=SECOND).isnull().all()
-    assert ingested(site)[0] == 9 * HOUR
-    assert pd.isna(ingested(site)[1])
-    entry = site.ledger(SECOND)
+    assert ingested(published)[0] == 9 * HOUR
+    assert pd.isna(ingested(published)[1])
+    entry = published.ledger(SECOND)
     assert entry is not None
     assert (entry.variables[SUN].succeeded, entry.variables[SUN].expected) == (0, 9)
-    site.arrive(SECOND)
-    site.update(SECOND + SOON)
-    assert_forecast_true(site.read(), SECOND)
-    assert ingested(site) == [9 * HOUR] * 2
 
 
-def test_under_policy_all_a_lagging_variable_holds_the_init_time_back(site: Site) -> None:
-    site = site.having(publish_policy="all")
-    site.arrive(INIT, SECOND, THIRD)
-    site.update()
+def test_under_policy_all_a_lagging_variable_holds_the_init_time_back(published: Site) -> None:
+    site = published.having(publish_policy="all")
+    site.arrive(SECOND, THIRD)
     drop_sunshine(site, SECOND)
     report = site.update(THIRD + SOON)
     assert [commit.labels for commit in report.commits] == [1, 1]
@@ -338,23 +320,20 @@ def test_under_policy_all_a_lagging_variable_holds_the_init_time_back(site: Site
     assert entry is not None
     assert entry.extent == (INIT, INIT)
     site.arrive(SECOND)
-    site.update(THIRD + SOON)
+    site.update(SECOND + SOON)
     ds = site.read()
-    for init in (INIT, SECOND, THIRD):
+    for init in (INIT, SECOND):
         assert_forecast_true(ds, init)
-    assert ingested(site) == [9 * HOUR] * 3
+    assert ingested(site) == [9 * HOUR] * 2
 
 
 def test_under_policy_all_the_first_init_time_waits_too(site: Site) -> None:
-    site = site.having(publish_policy="all")
     site.arrive(INIT)
     drop_sunshine(site, INIT)
-    report = site.update()
+    report = site.having(publish_policy="all").update()
     assert "is the archive's first; some variables have no file of it" in report.failures[INIT]
     assert not site.stores.primary.exists("zarr.json")
-    site.arrive(INIT)
-    site.update()
-    assert_forecast_true(site.read(), INIT)
+    assert site.ledger() is None
 
 
 def test_a_missing_file_heals_when_it_arrives(site: Site) -> None:
@@ -435,21 +414,13 @@ def test_the_ledger_of_some_variables_joins_that_of_the_others(site: Site) -> No
     site.backfill(variables=(TEMPERATURE, RAIN, SUN), overwrite_chunks=True)
     entry = site.ledger()
     assert entry is not None
-    assert {name: known.succeeded for name, known in entry.variables.items()} == {WIND: 10, TEMPERATURE: 9, RAIN: 8, SUN: 8}
+    assert {name: known.succeeded for name, known in entry.variables.items()} == {
+        WIND: 10,
+        TEMPERATURE: 9,
+        RAIN: 8,
+        SUN: 8,
+    }
     assert ingested(site) == [6 * HOUR]
-
-
-@pytest.mark.parametrize(
-    ("missing", "length"),
-    [([], 9 * HOUR), ([9], 8 * HOUR), ([4], 3 * HOUR), ([4, 2], HOUR), ([1], pd.NaT), ([0], pd.NaT)],
-)
-def test_ingested_is_the_lead_time_up_to_which_all_is_there(site: Site, missing: list[int], length: Any) -> None:
-    """NaT where some variable lacks its very first file: the analysis, or the first hour of a window."""
-    site.arrive(INIT)
-    site.remove(*missing)
-    site.update()
-    (found,) = ingested(site)
-    assert found == length or (pd.isna(found) and pd.isna(length))
 
 
 def test_ingested_goes_by_the_variable_that_has_least(site: Site) -> None:
@@ -461,17 +432,18 @@ def test_ingested_goes_by_the_variable_that_has_least(site: Site) -> None:
     assert ingested(site) == [0 * HOUR]
 
 
-def test_ingested_of_one_init_time_leaves_the_others(site: Site) -> None:
-    site.arrive(INIT, SECOND, THIRD)
-    site.remove(5)
-    site.remove(2, init_time=THIRD)
-    site.update(THIRD + SOON)
-    assert ingested(site) == [4 * HOUR, 9 * HOUR, HOUR]
-    site.arrive(THIRD)
-    site.backfill(THIRD + SOON, overwrite_chunks=True, contains=(THIRD,))
-    assert ingested(site) == [4 * HOUR, 9 * HOUR, 9 * HOUR]
-    site.backfill(THIRD + SOON, overwrite_metadata=True)
-    assert ingested(site) == [4 * HOUR, 9 * HOUR, 9 * HOUR]
+def test_ingested_of_one_init_time_leaves_the_others(published: Site) -> None:
+    published.arrive(SECOND)
+    published.remove(5)
+    published.remove(1, init_time=SECOND)
+    published.update(SECOND + SOON)
+    assert ingested(published)[0] == 9 * HOUR
+    assert pd.isna(ingested(published)[1])
+    published.arrive(SECOND)
+    published.backfill(SECOND + SOON, overwrite_chunks=True, contains=(SECOND,))
+    assert ingested(published) == [9 * HOUR] * 2
+    published.backfill(SECOND + SOON, overwrite_metadata=True)
+    assert ingested(published) == [9 * HOUR] * 2
 
 
 # Where things are kept
@@ -522,34 +494,32 @@ def test_a_bucket_holds_what_a_folder_holds(site: Site, s3: S3Bucket, tmp_path: 
 )  # fmt: skip
 @pytest.mark.parametrize("publish", [False, True])
 def test_a_store_that_drifted_is_refused(
-    site: Site, tmp_path: Path, change: dict[str, Any], message: str, publish: bool
+    published: Site, tmp_path: Path, change: dict[str, Any], message: str, publish: bool
 ) -> None:
-    site.arrive(INIT)
-    site.backfill()
-    before = site.objects()
-    drifted = replace(site, dataset=gfs_forecast(tmp_path / "drifted", **change))
+    before = published.objects()
+    drifted = replace(published, dataset=gfs_forecast(tmp_path / "drifted", **change))
     with pytest.raises(TemplateDrift, match=message):
         drifted.update() if publish else drifted.backfill(overwrite_chunks=True)
     with pytest.raises(TemplateDrift, match=message):
         drifted.backfill(overwrite_metadata=True)
-    assert site.objects() == before
+    assert published.objects() == before
 
 
-def test_a_store_of_another_version_is_refused(site: Site) -> None:
-    site.arrive(INIT)
-    site.backfill()
-    root = Path(site.stores.primary.url) / "zarr.json"
+def test_a_store_of_another_version_is_refused(published: Site) -> None:
+    root = Path(published.stores.primary.url) / "zarr.json"
     root.write_text(root.read_text().replace('"dataset_version": "0.1.0"', '"dataset_version": "0.0.9"'))
-    with pytest.raises(TemplateDrift, match=r"'test-gfs-forecast' version '0.1.0' was asked for; found .* version '0.0.9'"):
-        site.update()
+    with pytest.raises(
+        TemplateDrift, match=r"'test-gfs-forecast' version '0.1.0' was asked for; found .* version '0.0.9'"
+    ):
+        published.update()
 
 
-def test_labels_of_other_dimensions_are_compared(site: Site) -> None:
-    site.arrive(INIT)
-    site.backfill()
-    zarr.open_array(site.stores.primary.url, path="latitude", mode="r+")[3] = 61.0
-    with pytest.raises(TemplateDrift, match=r"latitude has label 60.0 at position 3 in the template; the store has 61.0 there"):
-        site.update()
+def test_labels_of_other_dimensions_are_compared(published: Site) -> None:
+    zarr.open_array(published.stores.primary.url, path="latitude", mode="r+")[3] = 61.0
+    with pytest.raises(
+        TemplateDrift, match=r"latitude has label 60.0 at position 3 in the template; the store has 61.0 there"
+    ):
+        published.update()
 
 
 def plan(site: Site, label: str, *, publish: bool, **options: Any) -> None:
@@ -563,7 +533,10 @@ def plan(site: Site, label: str, *, publish: bool, **options: Any) -> None:
     ("label", "message"),
     [
         ("2026-07-29T12", "partition 2026-07-29T12:00 of .* was asked for; its archive starts at 2026-07-29T18:00"),
-        ("2026-07-30T01", "partitions start every 0 days 06:00:00 from .*: this time lies in partition 2026-07-30T00:00"),
+        (
+            "2026-07-30T01",
+            "partitions start every 0 days 06:00:00 from .*: this time lies in partition 2026-07-30T00:00",
+        ),
         ("2026-07-30T18", "it is 2026-07-30T11:00 now and nothing of it can exist yet"),
     ],
 )
@@ -573,26 +546,25 @@ def test_labels_that_are_none_are_refused(site: Site, label: str, message: str, 
     assert site.objects() == {}
 
 
-def test_a_gap_is_refused(site: Site) -> None:
-    site.arrive(INIT)
-    site.update()
-    with pytest.raises(PublishGap, match=r"partition 2026-07-30T06:00 .* the store ends before 2026-07-30T00:00, .*leave a hole"):
-        plan(site, "2026-07-30T06", publish=True)
+def test_a_gap_is_refused(published: Site) -> None:
+    with pytest.raises(
+        PublishGap, match=r"partition 2026-07-30T06:00 .* the store ends before 2026-07-30T00:00, .*leave a hole"
+    ):
+        plan(published, "2026-07-30T06", publish=True)
 
 
-def test_a_store_too_short_for_a_backfill_names_the_job_that_extends_it(site: Site) -> None:
-    site.arrive(INIT)
-    site.update()
-    with pytest.raises(StoreTooShort, match=r"ends before 2026-07-30T00:00: extend it with job 'test_gfs_forecast__initialise'"):
-        plan(site, "2026-07-30T00", publish=False)
+def test_a_store_too_short_for_a_backfill_names_the_job_that_extends_it(published: Site) -> None:
+    with pytest.raises(
+        StoreTooShort, match=r"ends before 2026-07-30T00:00: extend it with job 'test_gfs_forecast__initialise'"
+    ):
+        plan(published, "2026-07-30T00", publish=False)
 
 
-def test_a_written_partition_is_kept_where_that_is_asked(site: Site) -> None:
-    site.arrive(INIT)
-    site.backfill(SECOND + SOON)
+def test_a_written_partition_is_kept_where_that_is_asked(published: Site) -> None:
+    published.dataset.initialise(published.workspace, THIRD, THIRD)
     with pytest.raises(StoreExists, match="without overwrite_chunks; the ledger says it was written before"):
-        plan(site, "2026-07-29T18", publish=False, overwrite_chunks=False)
-    plan(site, "2026-07-30T00", publish=False, overwrite_chunks=False)
+        plan(published, "2026-07-29T18", publish=False, overwrite_chunks=False)
+    plan(published, "2026-07-30T00", publish=False, overwrite_chunks=False)
 
 
 @pytest.mark.parametrize(
@@ -617,10 +589,9 @@ def test_a_bad_request_is_refused_before_anything_is_written(
 
 def test_published_labels_are_never_withdrawn(analysis: Site) -> None:
     analysis.update(INIT + 4 * HOUR)
-    (tail,) = (4,)
     before = metadata(analysis)
-    for init, lead in ((INIT, tail), (INIT, tail - 1)):
-        analysis.file(lead, init).unlink()
+    for lead in (3, 4):
+        analysis.file(lead).unlink()
     with pytest.raises(Retraction, match="was to be published with 3 labels of time; the store publishes 5"):
         analysis.update(INIT + 4 * HOUR)
     assert metadata(analysis) == before
@@ -643,7 +614,9 @@ def test_missing_credentials_are_not_an_absent_store(
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", UNREACHABLE)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     site.arrive(INIT)
-    with pytest.raises(StoreAccessDenied, match=r"s3://nobodys/stores/.* was denied: .*AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"):
+    with pytest.raises(
+        StoreAccessDenied, match=r"s3://nobodys/stores/.* was denied: .*AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
+    ):
         act(replace(site, settings={"store": "s3://nobodys/stores"}))
     assert site.tmp_files() == []
 
@@ -670,9 +643,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     [
         (40, r"region 2026-07-29 18:00:00 of test-gfs-forecast needs 54,720 bytes in .*; \d\d,\d{3} are free: point"),
         (64, r"was being written; the disk is full: free space or point REFORMATTERS_TMP at a larger disk"),
-        (96, r"was being written; the disk is full"),
-        (120, r"was being written; the disk is full"),
-        (140, r"was being written; the disk is full"),
+        (130, r"was being written; the disk is full"),
     ],
 )
 def test_a_full_tmp_disk_is_said_and_left_empty(
@@ -680,13 +651,10 @@ def test_a_full_tmp_disk_is_said_and_left_empty(
 ) -> None:
     disk = small_disk(kilobytes)
     site.arrive(INIT)
-    site.job().process()
-    before = site.objects()
     full = replace(site, settings={"tmp": str(disk)})
     with pytest.raises(TmpDiskFull, match=message):
         full.job().process()
     assert list(disk.iterdir()) == []
-    assert {key: site.objects()[key] for key in before} == before
 
 
 def test_a_full_tmp_disk_stops_a_backfill(site: Site, small_disk: Callable[[int], Path]) -> None:

@@ -560,7 +560,9 @@ def test_variables_of_one_file_stay_together_up_to_the_limit(
 def test_variables_are_chosen_by_name(site: Site) -> None:
     assert jobs_of(site, variables=[WIND, RAIN], start=THIRD) == [(THIRD, (RAIN, WIND))]
     assert jobs_of(site, variables=[]) == []
-    with pytest.raises(UnknownVariable, match=r"\['snow'\] were asked for; test-gfs-forecast has .*temperature_2m, wind_u_10m"):
+    with pytest.raises(
+        UnknownVariable, match=r"\['snow'\] were asked for; test-gfs-forecast has .*temperature_2m, wind_u_10m"
+    ):
         jobs_of(site, variables=["snow", WIND])
 
 

@@ -462,6 +462,7 @@ def test_first_labels_of_shards(end: str, labels: list[str]) -> None:
     assert tiny_template(NEVER).shard_labels(pd.Timestamp(end)) == [pd.Timestamp(label) for label in labels]
 
 
+@settings(max_examples=30)
 @given(shard=st.integers(1, 12), hours=st.integers(0, 1000))
 def test_every_label_lies_in_one_shard(shard: int, hours: int) -> None:
     template = tiny_template(NEVER, chunks={**SIZES, "init_time": 1}, shards={**SIZES, "init_time": shard})
@@ -493,6 +494,7 @@ def test_an_archive_of_long_shards_starts_at_a_whole_one() -> None:
     assert started.append_dim.start == template.shard_labels(pd.Timestamp("2026-07-29T19"))[-1]
 
 
+@settings(max_examples=30)
 @given(seconds=st.integers(-(10**8), 10**8))
 def test_a_started_archive_keeps_the_templates_shards(seconds: int) -> None:
     template, start = tiny_analysis(NEVER), START + pd.Timedelta(seconds=seconds)
