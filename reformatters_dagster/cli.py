@@ -26,7 +26,7 @@ from reformatters_dagster.core.errors import ReformatError, Refused, UnknownData
 
 if TYPE_CHECKING:
     from reformatters_dagster.core.dataset import DynamicalDataset
-    from reformatters_dagster.core.operations import BackfillRequest, RunReport
+    from reformatters_dagster.core.operations import BackfillRequest
     from reformatters_dagster.core.settings import Settings, Workspace
     from reformatters_dagster.core.types import Timestamp
 
@@ -159,7 +159,9 @@ def backfill(
     run_id = _new_run_id()
     with output.progress_bars() as on_progress:
         report = operations.backfill(dataset, workspace, request, run_id=run_id, now=_now(), on_progress=on_progress)
-    _tell_run(dataset, workspace, run_id, report, as_json)
+    document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report)
+    output.tell(document, output.print_run, as_json)
+    _exit_if(bool(report.failures))
 
 
 @app.command()
@@ -178,7 +180,9 @@ def update(
     run_id, time = _new_run_id(), _now(now)
     with output.progress_bars() as on_progress:
         report = operations.update(dataset, workspace, run_id=run_id, now=time, on_progress=on_progress)
-    _tell_run(dataset, workspace, run_id, report, as_json)
+    # A published partition that cannot be read again has raised by now: what is left has not arrived yet.
+    document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report, "not there yet")
+    output.tell(document, output.print_run, as_json)
 
 
 @app.command()
@@ -294,15 +298,6 @@ def _tell_plan(dataset: "DynamicalDataset", workspace: "Workspace", request: "Ba
     labels = list(template.append_dim.labels(end))
     document = output.plan_document(dataset.dataset_id, workspace.stores.primary.url, labels, partitions, names)
     output.tell(document, output.print_plan, as_json)
-
-
-def _tell_run(
-    dataset: "DynamicalDataset", workspace: "Workspace", run_id: str, report: "RunReport", as_json: bool
-) -> None:
-    """Say what became of each partition; exit 1 where nothing of one succeeded."""
-    document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report)
-    output.tell(document, output.print_run, as_json)
-    _exit_if(bool(report.failures))
 
 
 def _exit_if(failed: bool) -> None:

@@ -204,15 +204,17 @@ def print_plan(document: "JSON") -> None:
         typer.echo(f"{what}: {' '.join(document[what]) or 'none'}")
 
 
-def run_document(dataset_id: str, store: str, run_id: str, report: "RunReport") -> "JSON":
-    """What `backfill --json` and `update --json` print."""
+def run_document(
+    dataset_id: str, store: str, run_id: str, report: "RunReport", nothing_succeeded: str = "failed"
+) -> "JSON":
+    """What `backfill --json` and `update --json` print; the last argument names partitions of which nothing succeeded."""
     commits = {commit.plan.label: commit for commit in report.commits}
     partitions: list[JSON] = []
     for label in report.partitions:
         row: JSON = {"partition": _text(label), "status": "not reached", "reason": report.failures.get(label)}
         row |= dict.fromkeys(COUNTED) | {"kept_variables": []}
         if label in report.failures:
-            row["status"] = "failed"
+            row["status"] = nothing_succeeded
         elif label in commits:
             commit = commits[label]
             files = [file for results in commit.results.values() for file in results]

@@ -5,17 +5,22 @@ In: what became of every file. Out: coverage by variable, merged with what earli
 
 import hashlib
 import importlib.metadata
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from reformatters_dagster.core.errors import LedgerUnreadable
 from reformatters_dagster.core.ledger import LedgerEntry, MissingFile, VariableCoverage, merge, read_ledger
+from reformatters_dagster.core.object_store import Store
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.source_file import FileResult, Results
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import Timestamp
+
+log = logging.getLogger(__name__)
 
 PARTITION_FORMAT = "%Y-%m-%dT%H:%M"
 
@@ -23,6 +28,15 @@ PARTITION_FORMAT = "%Y-%m-%dT%H:%M"
 def partition_key(label: Timestamp) -> str:
     """Key of the partition whose shard starts at a label."""
     return label.strftime(PARTITION_FORMAT)
+
+
+def previous_entry(internal: Store, label: Timestamp) -> LedgerEntry | None:
+    """What the ledger knows of a partition that is about to be written; an unreadable entry is as good as none."""
+    try:
+        return read_ledger(internal, partition_key(label))
+    except LedgerUnreadable as error:
+        log.warning("%s", error)
+        return None
 
 
 def account_for(
@@ -44,7 +58,7 @@ def account_for(
     template = job.context.template_config
     all_labels = pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])
     own = all_labels[job.region]
-    previous = read_ledger(job.context.stores.internal, partition_key(own[0]))
+    previous = previous_entry(job.context.stores.internal, own[0])
     known = previous.variables if previous else {}
     unwritten = {name for name, files in results.items() if name in known and not any(f.succeeded for f in files)}
     written = {name: files for name, files in results.items() if name not in unwritten and name not in kept}

@@ -12,12 +12,12 @@ from typing import Any, Literal, Self
 from uuid import uuid4
 
 from reformatters_dagster.core.config import Frozen, SourceArchive, Time
-from reformatters_dagster.core.coverage import account_for, ingested_lengths, partition_key
+from reformatters_dagster.core.coverage import account_for, ingested_lengths, partition_key, previous_entry
 from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.errors import NothingSucceeded, PublishGap, StoreExists, StoreTooShort, TimeNotOnGrid
 from reformatters_dagster.core.job_context import JobContext, JobStats, OnProgress, ignore_progress
 from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
-from reformatters_dagster.core.ledger import LedgerEntry, read_ledger, write_ledger
+from reformatters_dagster.core.ledger import LedgerEntry, write_ledger
 from reformatters_dagster.core.progress import UpdateProgressTracker
 from reformatters_dagster.core.publication import (
     check_store,
@@ -155,7 +155,7 @@ class DynamicalDataset:
         """What the jobs of one run share; it knows what the ledger says of published shards."""
 
         def coverage(label: Timestamp, variable: str) -> int:
-            entry = read_ledger(workspace.stores.internal, partition_key(label))
+            entry = previous_entry(workspace.stores.internal, label)
             known = entry.variables.get(variable) if entry else None
             return known.succeeded if known else 0
 
@@ -266,7 +266,7 @@ class DynamicalDataset:
             )
 
     def _refuse_overwrite(self, workspace: Workspace, label: Timestamp, overwrite_chunks: bool) -> None:
-        if not overwrite_chunks and read_ledger(workspace.stores.internal, partition_key(label)) is not None:
+        if not overwrite_chunks and previous_entry(workspace.stores.internal, label) is not None:
             raise StoreExists(
                 f"backfill of {self.dataset_id} partition {label:%Y-%m-%dT%H:%M} was asked for without overwrite_chunks; "
                 "the ledger says it was written before: set overwrite_chunks to write it again"

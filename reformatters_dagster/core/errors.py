@@ -85,6 +85,10 @@ class IndexMismatch(CorruptMessage):
     """An index that does not describe the file beside it, or lacks a wanted message."""
 
 
+class LedgerUnreadable(ReformatError, ValueError):
+    """An object lies where a ledger entry should, and is none."""
+
+
 class ImplausibleRate(ReformatError, ValueError):
     """Deaccumulation gave more negative rates than packing noise explains."""
 

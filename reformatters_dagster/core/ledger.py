@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from reformatters_dagster.core.config import Frozen, Time
-from reformatters_dagster.core.errors import ReformatError
+from reformatters_dagster.core.errors import LedgerUnreadable
 from reformatters_dagster.core.object_store import Store
 from reformatters_dagster.core.types import JSON
 
@@ -101,7 +101,7 @@ def read_ledger(store: Store, partition: str) -> LedgerEntry | None:
 
     Raises
     ------
-    ReformatError
+    LedgerUnreadable
         When an object is there and is no entry.
     """
     found = store.get_or_none(_key(partition))
@@ -110,7 +110,7 @@ def read_ledger(store: Store, partition: str) -> LedgerEntry | None:
     try:
         return _from_json(json.loads(found[0]))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ReformatError(
+        raise LedgerUnreadable(
             f"the ledger entry of partition {partition!r} was asked for; {store.url}/{_key(partition)} is none: "
             f"{' '.join(str(error).split())[:300]}; run the partition again to replace it"
         ) from error

@@ -32,7 +32,6 @@ from tests.datasets import (
     NOMADS,
     PRIMARY,
     RAIN,
-    ROWS,
     SECOND,
     SOON,
     SUN,
@@ -54,10 +53,11 @@ pytest_plugins = ["tests.datasets"]
 
 ROOT = Path(__file__).parents[2]
 BAD = 3
+ALL_SUCCEEDED = {variable: {SourceFileStatus.SUCCEEDED} for variable in IN_ORDER}
 HOUR = Timedelta("1h")
 
 
-def published(site: Site, job: RegionJob[Any]) -> tuple[Results, xr.Dataset]:
+def processed(site: Site, job: RegionJob[Any]) -> tuple[Results, xr.Dataset]:
     """Results of a job, and what a reader sees of it."""
     create_store(site.dataset.template_config, site.workspace, INIT + MOMENT)
     return job.process(), site.read()
@@ -78,10 +78,10 @@ def of_lead(files: Sequence[FileResult], lead: int) -> FileResult:
 
 def test_values_are_the_true_ones(site: Site) -> None:
     site.arrive(INIT)
-    results, ds = published(site, site.job())
+    results, ds = processed(site, site.job())
     assert_forecast_true(ds, INIT)
     assert list(results) == list(IN_ORDER)
-    assert statuses(results) == dict.fromkeys(IN_ORDER, {SourceFileStatus.SUCCEEDED})
+    assert statuses(results) == ALL_SUCCEEDED
     assert {name: len(files) for name, files in results.items()} == {RAIN: 9, SUN: 9, TEMPERATURE: 10, WIND: 10}
 
 
@@ -102,7 +102,7 @@ def test_a_rate_needs_the_total_of_the_hour_before(site: Site) -> None:
     """A missing total blanks its own hour and the next one; the first after a reset stands by itself."""
     site.arrive(INIT)
     site.remove(BAD, 6)
-    _, ds = published(site, site.job())
+    _, ds = processed(site, site.job())
     for lead in LEADS:
         field = ds[RAIN].sel(init_time=INIT, lead_time=lead * HOUR)
         if lead in {BAD, BAD + 1, 6}:
@@ -197,7 +197,7 @@ def test_one_bad_file(
 ) -> None:
     site.arrive(INIT)
     spoil(site.file(BAD))
-    results, ds = published(site, site.job())
+    results, ds = processed(site, site.job())
     for variable, files in results.items():
         bad, others = of_lead(files, BAD), [file for file in files if file is not of_lead(files, BAD)]
         assert {file.status for file in others} == {SourceFileStatus.SUCCEEDED}
@@ -242,7 +242,7 @@ def forget_sunshine(site: Site) -> None:
 def test_a_variable_without_success_uploads_nothing(site: Site) -> None:
     site.arrive(INIT)
     forget_sunshine(site)
-    results, ds = published(site, site.job())
+    results, ds = processed(site, site.job())
     assert {result.status for result in results[SUN]} == {SourceFileStatus.DOWNLOAD_FAILED}
     assert all("does not have DSWRF:surface:0-" in str(result.reason) for result in results[SUN][:6])
     assert not [key for key in chunk_keys(site) if key.startswith(SUN)]
@@ -328,7 +328,7 @@ def test_an_interrupt_leaves_no_tmp_files(site: Site, at: str) -> None:
 
 @pytest.mark.parametrize("successes", [0, 3, 7])
 def test_a_store_that_fails_ends_the_job_and_leaves_no_tmp_files(site: Site, successes: int) -> None:
-    puts = []
+    puts: list[str] = []
 
     def fail(url: str, key: str) -> None:
         if len(puts) == successes:
@@ -358,7 +358,7 @@ def test_files_of_a_group_go_when_its_last_variable_is_read(site: Site) -> None:
             return downloaded
 
         def apply_data_transformations(self, values: Float32Array, data_var: DataVar, region_ds: xr.Dataset) -> None:
-            left[data_var.name] = sum(path.exists() for path in downloads[RAIN, SUN][:] + downloads[SUN, RAIN])
+            left[data_var.name] = sum(path.exists() for path in downloads[SUN, RAIN])
 
     site.arrive(INIT)
     site.having(region_job=Watching).job().process()
@@ -403,7 +403,7 @@ def test_stages_overlap(site: Site) -> None:
             return super().read_data(coord, data_var, downloaded)
 
     def slow_put(url: str, key: str) -> None:
-        variable = key.split("/")[0]
+        variable = key.partition("/")[0]
         timeline.note("upload", variable)
         if variable in following:
             timeline.wait_for("read", following[variable])
@@ -422,7 +422,7 @@ def test_one_variable_uploads_at_a_time(site: Site) -> None:
     lock = threading.Lock()
 
     def watch(url: str, key: str) -> None:
-        variable = key.split("/")[0]
+        variable = key.partition("/")[0]
         with lock:
             uploading.add(variable)
             together.append(set(uploading))
@@ -480,12 +480,10 @@ def test_shards_made_one_by_one_are_as_if_made_at_once(analysis: Site) -> None:
     """The hour before a shard is read along, so that a rate at its first hour is right; what comes of it is left out."""
     times = pd.date_range(INIT, periods=18, freq="1h", unit="us")
     create_store(analysis.dataset.template_config, analysis.workspace, times[-1] + MOMENT)
-    template_ds = analysis.dataset.template_config.get_template(times[-1] + MOMENT)
-    jobs = GfsAnalysisJobs(analysis).all(template_ds)
-    for job in reversed(jobs):
+    for job in reversed(jobs_of(analysis, times[-1])):
         results = job.process()
         assert [file.coord.out_loc()["time"] for file in results[RAIN]] == list(times[job.region])
-        assert statuses(results) == dict.fromkeys(IN_ORDER, {SourceFileStatus.SUCCEEDED})
+        assert statuses(results) == ALL_SUCCEEDED
     ds = analysis.read()
     for variable, hour in product(VARIABLES, times):
         init = hour.floor("6h") if variable in INSTANT else hour.ceil("6h") - 6 * HOUR
@@ -494,20 +492,15 @@ def test_shards_made_one_by_one_are_as_if_made_at_once(analysis: Site) -> None:
     assert ds[RAIN].sel(time=INIT).isnull().all()
 
 
-class GfsAnalysisJobs:
-    def __init__(self, site: Site) -> None:
-        self.site = site
-
-    def all(self, template_ds: xr.Dataset) -> list[RegionJob[Any]]:
-        context = self.site.dataset.context(self.site.workspace, THIRD + SOON)
-        return list(self.site.dataset.region_job.get_jobs(context, template_ds))
-
-
-def jobs_of(site: Site, **filters: Any) -> list[tuple[Timestamp, tuple[str, ...]]]:
-    """First label and variables of each job over three init times."""
-    template_ds = site.dataset.template_config.get_template(THIRD + MOMENT)
+def jobs_of(site: Site, last: Timestamp = THIRD, **filters: Any) -> list[RegionJob[Any]]:
+    """Jobs over labels up to the last one."""
+    template_ds = site.dataset.template_config.get_template(last + MOMENT)
     context = site.dataset.context(site.workspace, THIRD + SOON)
-    jobs = site.dataset.region_job.get_jobs(context, template_ds, **filters)
+    return list(site.dataset.region_job.get_jobs(context, template_ds, **filters))
+
+
+def gist(jobs: Sequence[RegionJob[Any]]) -> list[tuple[Timestamp, tuple[str, ...]]]:
+    """First label and variables of each job."""
     return [(job.label, tuple(data_var.name for data_var in job.data_vars)) for job in jobs]
 
 
@@ -533,13 +526,11 @@ INITS = (INIT, SECOND, THIRD)
     ],
 )
 def test_time_filters_intersect(site: Site, filters: dict[str, Any], inits: tuple[Timestamp, ...]) -> None:
-    assert jobs_of(site, **filters) == [(init, IN_ORDER) for init in inits]
+    assert gist(jobs_of(site, **filters)) == [(init, IN_ORDER) for init in inits]
 
 
 def test_whole_shards_are_kept(analysis: Site) -> None:
-    template_ds = analysis.dataset.template_config.get_template(THIRD + HOUR)
-    context = analysis.dataset.context(analysis.workspace, THIRD + SOON)
-    jobs = analysis.dataset.region_job.get_jobs(context, template_ds, start=SECOND - HOUR, end=SECOND + HOUR)
+    jobs = jobs_of(analysis, start=SECOND - HOUR, end=SECOND + HOUR)
     assert [job.region for job in jobs] == [slice(0, 6), slice(6, 12)]
 
 
@@ -554,11 +545,11 @@ def test_whole_shards_are_kept(analysis: Site) -> None:
 def test_variables_of_one_file_stay_together_up_to_the_limit(
     site: Site, size: int | None, batches: list[tuple[str, ...]]
 ) -> None:
-    assert jobs_of(site, max_vars_per_job=size) == [(init, batch) for init in INITS for batch in batches]
+    assert gist(jobs_of(site, max_vars_per_job=size)) == [(init, batch) for init in INITS for batch in batches]
 
 
 def test_variables_are_chosen_by_name(site: Site) -> None:
-    assert jobs_of(site, variables=[WIND, RAIN], start=THIRD) == [(THIRD, (RAIN, WIND))]
+    assert gist(jobs_of(site, variables=[WIND, RAIN], start=THIRD)) == [(THIRD, (RAIN, WIND))]
     assert jobs_of(site, variables=[]) == []
     with pytest.raises(
         UnknownVariable, match=r"\['snow'\] were asked for; test-gfs-forecast has .*temperature_2m, wind_u_10m"
@@ -583,11 +574,11 @@ def test_the_template_ends_where_results_end(
     job = replace(site.job(publish_policy=policy), template_ds=template.get_template(THIRD + MOMENT))
 
     def files(newest: Timestamp | None) -> list[FileResult]:
-        found = [FileResult(coord=GfsSourceFileCoord(init_time=init, lead_time=HOUR)) for init in INITS]
-        done = [newest is not None and file.coord.out_loc()["init_time"] <= newest for file in found]
         return [
-            file.advance(SourceFileStatus.SUCCEEDED if has else SourceFileStatus.READ_FAILED)
-            for file, has in zip(found, done, strict=True)
+            FileResult(coord=GfsSourceFileCoord(init_time=init, lead_time=HOUR)).advance(
+                SourceFileStatus.SUCCEEDED if newest is not None and init <= newest else SourceFileStatus.READ_FAILED
+            )
+            for init in INITS
         ]
 
     cut = job.update_template_with_results({name: files(newest) for name, newest in reached.items()})

@@ -343,7 +343,11 @@ def code_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 
 def test_a_run_executed_again_from_its_failure_downloads_nothing_a_second_time(
-    code_location: Path, gfs_sample: Sample, s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
+    code_location: Path,
+    gfs_sample: Sample,
+    s3: S3Bucket,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REFORMATTERS_STORE", s3.url)
     site = Site(code_location, gfs_forecast(code_location / "templates"), gfs_sample, {"store": s3.url})
@@ -353,22 +357,18 @@ def test_a_run_executed_again_from_its_failure_downloads_nothing_a_second_time(
     job = dg.reconstructable(location.backfill_job)
     config = QUIET | {"ops": {"test__gfs_forecast": {"config": {"variables": [TEMPERATURE]}}}}
     tags = {"dagster/partition": partition_key(INIT)}
-    (code_location / "dagster").mkdir()
     s3.server.fail({"methods": ["PUT"], "path": "/ledger/", "status": 403, "code": "AccessDenied"})
-    with dg.DagsterInstance.local_temp(str(code_location / "dagster")) as instance:
-        failed = dg.execute_job(job, instance, run_config=config, tags=tags)
-        assert [event.node_name for event in failed.all_events if event.is_step_failure] == [
-            "test_gfs_forecast__commit"
-        ]
-        assert site.ledger() is None
-        s3.server.fail()
-        shutil.rmtree(site.upstream)
-        (site.upstream / PRIMARY).mkdir(parents=True)
-        again = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
-        retried = dg.execute_job(job, instance, run_config=config, tags=tags, reexecution_options=again)
-        ran = {event.node_name for event in retried.all_events if event.is_step_success}
-        assert (retried.success, ran) == (True, {"test_gfs_forecast__commit"})
-        (event,) = retried.asset_materializations_for_node("test__gfs_forecast")
+    failed = dg.execute_job(job, instance, run_config=config, tags=tags)
+    assert [event.node_name for event in failed.all_events if event.is_step_failure] == ["test_gfs_forecast__commit"]
+    assert site.ledger() is None
+    s3.server.fail()
+    shutil.rmtree(site.upstream)
+    (site.upstream / PRIMARY).mkdir(parents=True)
+    again = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
+    retried = dg.execute_job(job, instance, run_config=config, tags=tags, reexecution_options=again)
+    ran = {event.node_name for event in retried.all_events if event.is_step_success}
+    assert (retried.success, ran) == (True, {"test_gfs_forecast__commit"})
+    (event,) = retried.asset_materializations_for_node("test__gfs_forecast")
     assert metadata_of(event)["files_succeeded"] == len(LEADS)
     entry = site.ledger()
     assert entry is not None
