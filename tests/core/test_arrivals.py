@@ -1,0 +1,168 @@
+"""What has arrived is what a listing shows of what is wanted, and its fingerprint tells when that changed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reformatters_dagster.core.arrivals import Arrivals, _before, find_arrivals
+from reformatters_dagster.core.config import SourceArchive, lead_time
+from reformatters_dagster.core.errors import SourceFileUnavailable
+from reformatters_dagster.core.types import Timedelta, Timestamp
+from tests.datasets import (
+    INIT,
+    LEADS,
+    NOMADS,
+    PRIMARY,
+    SECOND,
+    SOON,
+    TEMPERATURE,
+    Site,
+    gfs_forecast,
+    gfs_key,
+    lay_out,
+)
+from tests.stores import S3Bucket
+
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
+
+def arrived(site: Site, label: Timestamp = INIT, now: Timestamp = INIT + SOON) -> Arrivals:
+    return find_arrivals(site.dataset.region_job, site.dataset.context(site.workspace, now), label)
+
+
+def test_nothing_has_arrived(site: Site) -> None:
+    found = arrived(site)
+    assert (found.label, found.expected, found.present, found.newest) == (INIT, 10, 0, None)
+    assert not found.complete
+    assert found.etags == {}
+
+
+def test_files_arrive_one_by_one(site: Site) -> None:
+    seen = [arrived(site)]
+    for lead in LEADS:
+        site.arrive(INIT, leads=[lead])
+        seen.append(arrived(site))
+        assert arrived(site) == seen[-1]
+    assert [found.present for found in seen] == list(range(11))
+    assert [found.complete for found in seen] == [False] * 10 + [True]
+    assert len({found.fingerprint for found in seen}) == 11
+    assert set(seen[-1].etags) == {gfs_key(INIT, lead) for lead in LEADS}
+
+
+def test_a_file_counts_once_its_index_is_there(site: Site) -> None:
+    site.arrive(INIT)
+    index = Path(f"{site.file(3)}.idx")
+    text = index.read_bytes()
+    index.unlink()
+    without = arrived(site)
+    assert without.present == 9
+    assert gfs_key(INIT, 3) not in without.etags
+    index.write_bytes(text)
+    assert arrived(site).complete
+    assert arrived(site).fingerprint != without.fingerprint
+
+
+def test_a_file_published_again_changes_the_fingerprint(site: Site) -> None:
+    site.arrive(INIT)
+    before = arrived(site)
+    changed = site.file(4)
+    os.utime(changed, (1_800_000_000, 1_800_000_000))
+    after = arrived(site)
+    assert (after.present, after.newest) == (10, pd.Timestamp(1_800_000_000, unit="s"))
+    assert after.fingerprint != before.fingerprint
+    assert {key for key, etag in after.etags.items() if before.etags[key] != etag} == {gfs_key(INIT, 4)}
+
+
+def test_other_files_of_the_folder_do_not_count(site: Site) -> None:
+    site.arrive(INIT, leads=[0, 9])
+    before = arrived(site)
+    for name in (
+        "pgrb2.0p25.f010",
+        "pgrb2.0p25.f003.tmp",
+        "pgrb2.1p00.f003",
+        "pgrb2.0p25.anl",
+        "goessimpgrb2.0p25.f003",
+    ):
+        (site.file(0).parent / f"gfs.t18z.{name}").write_bytes(b"other")
+    site.arrive(SECOND)
+    assert arrived(site) == before
+    assert before.present == 2
+
+
+def test_a_partition_of_one_file(site: Site, tmp_path: Path) -> None:
+    """The file's key is what both its key and that of its index begin with."""
+    sizes = {"init_time": 1, "lead_time": 1, "latitude": 19, "longitude": 36}
+    analysis_step = gfs_forecast(
+        tmp_path / "one", variables=[TEMPERATURE], dims=(lead_time(hourly_to="0h"),), chunks=sizes, shards=sizes
+    )
+    small = Site(site.folder, analysis_step, site.sample)
+    assert arrived(small).expected == 1
+    small.arrive(INIT, leads=[0])
+    assert arrived(small).complete
+
+
+def test_a_shard_in_progress_wants_what_can_be_there(analysis: Site) -> None:
+    """Of hours up to now: the file of each, and for rates at a whole 6 h the last one of the forecast before."""
+    now = [arrived(analysis, now=INIT + Timedelta(hours=hours)) for hours in (0, 2, 5, 100)]
+    assert [(found.expected, found.present) for found in now] == [(2, 2), (4, 4), (7, 7), (7, 7)]
+    analysis.file(4).unlink()
+    found = arrived(analysis)
+    assert (found.expected, found.present) == (7, 6)
+
+
+def test_the_first_archive_that_lists_is_asked(site: Site) -> None:
+    site.arrive(INIT, leads=[1])
+    site.arrive(INIT, archive=NOMADS)
+    assert arrived(site).present == 1
+    only_nomads = site.having(archives=site.dataset.archives[1:])
+    assert arrived(Site(site.folder, only_nomads.dataset, site.sample)).present == 10
+
+
+@pytest.mark.parametrize("url", ["http://localhost:9/gfs", "https://localhost:9/gfs"])
+def test_archives_that_cannot_list_are_an_error(site: Site, url: str) -> None:
+    there = SourceArchive(url=url, folder=PRIMARY)
+    plain = Site(site.folder, site.having(archives=(there,)).dataset, site.sample, settings={"upstream": None})
+    with pytest.raises(
+        SourceFileUnavailable, match="files of 2026-07-29T18:00 were to be listed; no archive that keeps them can list"
+    ):
+        arrived(plain)
+
+
+def test_archives_that_keep_nothing_so_old_are_an_error(site: Site) -> None:
+    (site.upstream / NOMADS).mkdir(parents=True)
+    nomads = Site(site.folder, site.having(archives=site.dataset.archives[1:]).dataset, site.sample)
+    assert arrived(nomads, now=INIT + Timedelta("12h")).present == 0
+    with pytest.raises(SourceFileUnavailable, match="no archive that keeps them can list"):
+        arrived(nomads, now=INIT + Timedelta("13h"))
+
+
+@pytest.fixture
+def bucket(site: Site, s3: S3Bucket) -> Iterator[Site]:
+    """A mirror in a bucket whose list pages hold a hundred keys, most of them of other files."""
+    from obstore.store import from_url
+
+    folder = site.folder / "to-upload"
+    lay_out(site.sample.folder, folder, [gfs_key(INIT, lead) for lead in LEADS])
+    store = from_url(s3.url, client_options={"allow_http": True})
+    for path in folder.rglob("*.f0*"):
+        store.put(path.relative_to(folder).as_posix(), path.read_bytes())
+    for i in range(150):
+        store.put(f"{PRIMARY}/{gfs_key(INIT, 0).rpartition('/')[0]}/gfs.t18z.atmf{i:03d}.nc", b"other")
+    yield Site(site.folder, site.dataset, site.sample, settings={"upstream": s3.url})
+
+
+def test_a_bucket_lists_as_a_folder_does(bucket: Site) -> None:
+    assert arrived(bucket).complete
+
+
+@given(st.sets(st.text("ab/.0", min_size=1), min_size=1))
+def test_listing_begins_before_every_key(keys: set[str]) -> None:
+    """A listing leaves out the key it begins after."""
+    start = _before(sorted(keys))
+    assert all(start is None or start < key for key in keys)
+    assert all(key.startswith(start or "") for key in keys)

@@ -1,0 +1,72 @@
+"""A retried run does not repeat what an earlier attempt has uploaded, and still commits."""
+
+from dataclasses import replace
+
+import pytest
+
+from reformatters_dagster.core.lease import LeaseTerms
+from reformatters_dagster.core.progress import UpdateProgressTracker
+from tests.datasets import IN_ORDER, INIT, SOON, Site, assert_forecast_true
+from tests.stores import Stopped
+
+pytest_plugins = ["tests.datasets"]
+
+AT_ONCE = LeaseTerms(time_to_live=0.0, heartbeat=60, look_again=0.0)
+
+
+def run(site: Site, root_run: str, run_id: str) -> int:
+    """One attempt of an update, as the ops of a run make it; how many bytes it fetched."""
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True, root_run=root_run)
+    context = dataset.context(workspace, plan.now, run_id=run_id)
+    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    report = dataset.commit_partition(workspace, plan, outcomes, run_id=run_id, now=plan.now)
+    assert list(report.results) == [name for group in plan.groups for name in group]
+    return report.stats.bytes_in
+
+
+@pytest.mark.parametrize("puts", range(0, 14, 2))
+def test_an_attempt_that_was_cut_off_is_continued(site: Site, puts: int) -> None:
+    site = site.having(lease_terms=AT_ONCE)
+    site.arrive(INIT)
+    undisturbed = replace(site, folder=site.folder / "other")
+    undisturbed.arrive(INIT)
+    whole = run(undisturbed, "root", "first")
+
+    chunks: list[str] = []
+
+    def stop(url: str, key: str) -> None:
+        if "/c/" in key and "forecast_length" not in key:
+            if len(chunks) == puts:
+                raise Stopped
+            chunks.append(key)
+
+    try:
+        run(replace(site, before_put=stop), "root", "first")
+    except Stopped:
+        finished = {key.split("/c/")[0] for key in chunks[:-1]}
+    else:
+        finished = set()
+    again = run(replace(site, before_put=None), "root", "second")
+    assert again < whole if len(finished) > 1 else again <= whole
+    assert_forecast_true(site.read(), INIT)
+    mine, other = site.objects(), undisturbed.objects()
+    assert {key: mine[key] for key in mine if "_internal" not in key} == {
+        key: other[key] for key in other if "_internal" not in key
+    }
+    assert not [key for key in mine if "/progress/" in key or "/lease/" in key]
+
+
+def test_another_run_does_not_build_on_it(site: Site) -> None:
+    site.arrive(INIT)
+    results = site.job().process()
+    coord = site.dataset.region_job.source_file_coord
+    tracker = UpdateProgressTracker(site.stores.internal, "2026-07-29T18:00", "root", coord)
+    for variable, files in results.items():
+        tracker.record(variable, files)
+    assert {name: list(files) for name, files in tracker.finished().items()} == {
+        name: list(results[name]) for name in IN_ORDER
+    }
+    assert UpdateProgressTracker(site.stores.internal, "2026-07-29T18:00", "other", coord).finished() == {}
+    tracker.clear()
+    assert tracker.finished() == {}

@@ -1,0 +1,234 @@
+"""What is launched follows from upstream, ledger and store, and from nothing remembered in between."""
+
+import random
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.errors import NothingSucceeded
+from reformatters_dagster.core.published import published_labels
+from reformatters_dagster.core.reconcile import (
+    Budget,
+    Launch,
+    is_whole,
+    survey_incomplete,
+    survey_unpublished,
+    unpublished_labels,
+)
+from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.sample_upstream import write_sample_upstream
+from tests.datasets import INIT, LEADS, SECOND, SOON, STEP, THIRD, VARIABLES, Sample, Site, gfs_key
+
+pytest_plugins = ["tests.datasets"]
+
+LATE = Timedelta("7h")
+"""After an init time, the soft deadline has passed."""
+
+
+def launches(site: Site, now: Timestamp) -> list[Launch]:
+    return survey_unpublished(site.dataset, site.workspace, now, Budget(20)).launches
+
+
+def heals(site: Site, now: Timestamp) -> list[Launch]:
+    return survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
+
+
+def run(site: Site, launch: Launch, now: Timestamp, *, publish: bool) -> None:
+    """What the ops of a launched run do."""
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(
+        workspace,
+        launch.label,
+        now=now,
+        publish=publish,
+        accept_missing=launch.accept_missing,
+        upstream=launch.arrivals.fingerprint,
+    )
+    context = dataset.context(workspace, now)
+    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    dataset.commit_partition(workspace, plan, outcomes, run_id=context.run_id, now=now)
+
+
+def test_nothing_is_launched_before_the_files_are_there(site: Site) -> None:
+    survey = survey_unpublished(site.dataset, site.workspace, INIT + SOON, Budget(20))
+    assert survey.launches == []
+    assert survey.waiting == ["2026-07-29T18:00 has 0 of 10 files"]
+
+
+def test_a_complete_partition_is_launched_at_once(site: Site) -> None:
+    site.arrive(INIT)
+    (launch,) = launches(site, INIT + Timedelta("1h"))
+    assert (launch.label, launch.reason) == (INIT, "all files have arrived")
+
+
+def test_a_file_without_its_index_has_not_arrived(site: Site) -> None:
+    site.arrive(INIT)
+    site.file(4).with_name(f"{site.file(4).name}.idx").unlink()
+    survey = survey_unpublished(site.dataset, site.workspace, INIT + SOON, Budget(20))
+    assert (survey.launches, survey.waiting) == ([], ["2026-07-29T18:00 has 9 of 10 files"])
+
+
+def test_an_incomplete_one_is_launched_at_the_soft_deadline(site: Site) -> None:
+    site.arrive(INIT, leads=range(6))
+    assert launches(site, INIT + site.dataset.soft_deadline - Timedelta("1min")) == []
+    (launch,) = launches(site, INIT + site.dataset.soft_deadline)
+    assert launch.reason == "the soft deadline has passed with 6 of 10 files"
+
+
+def test_after_an_outage_every_partition_follows_oldest_first(site: Site) -> None:
+    site.arrive(INIT, SECOND, THIRD)
+    now = THIRD + SOON
+    assert unpublished_labels(site.dataset, site.workspace, now) == [INIT, SECOND, THIRD]
+    done = []
+    while found := launches(site, now):
+        (launch,) = found
+        run(site, launch, now, publish=True)
+        done.append(launch.label)
+    assert done == [INIT, SECOND, THIRD]
+    assert list(site.read().indexes["init_time"]) == done
+
+
+def test_one_that_never_came_is_given_up_once_later_ones_are_there(site: Site) -> None:
+    site = site.having(give_up_age=Timedelta("10h"))
+    site.arrive(SECOND)
+    assert launches(site, SECOND + Timedelta("3h")) == []
+    now = INIT + Timedelta("10h")
+    (launch,) = launches(site, now)
+    assert (launch.label, launch.accept_missing) == (INIT, True)
+    assert "given up with 0 of 10 files" in launch.reason
+    run(site, launch, now, publish=True)
+    entry = site.ledger(INIT)
+    assert entry is not None
+    assert entry.known_missing
+    assert {coverage.succeeded for coverage in entry.variables.values()} == {0}
+    (launch,) = launches(site, now)
+    run(site, launch, now, publish=True)
+    ds = site.read()
+    assert list(ds.indexes["init_time"]) == [INIT, SECOND]
+    assert ds["temperature_2m"].sel(init_time=INIT).isnull().all()
+    assert not ds["temperature_2m"].sel(init_time=SECOND).isnull().any()
+    assert heals(site, now) == []
+
+
+def test_without_acceptance_nothing_is_never_published(site: Site) -> None:
+    site.arrive(SECOND)
+    plan = site.dataset.plan_partition(site.workspace, INIT, now=SECOND, publish=True)
+    outcome = site.dataset.process_group(site.dataset.context(site.workspace, SECOND, run_id="a"), plan, VARIABLES)
+    with pytest.raises(NothingSucceeded, match="nothing was published"):
+        site.dataset.commit_partition(site.workspace, plan, [outcome], run_id="a", now=SECOND)
+
+
+def test_a_late_file_fills_its_hole_after_the_cool_down(site: Site) -> None:
+    site.arrive(INIT, leads=[lead for lead in LEADS if lead != 4])
+    now = INIT + LATE
+    (launch,) = launches(site, now)
+    run(site, launch, now, publish=True)
+    later = now + site.dataset.heal_cool_down
+    assert heals(site, later) == [], "nothing has changed upstream"
+    site.arrive(INIT, leads=[4])
+    assert heals(site, later - Timedelta("1min")) == [], "it cools down"
+    (launch,) = heals(site, later)
+    assert launch.reason == "1 files that were missing have arrived"
+    run(site, launch, later, publish=False)
+    entry = site.ledger()
+    assert entry is not None
+    assert is_whole(site.dataset, entry)
+    assert not site.read()["temperature_2m"].isnull().any()
+    assert heals(site, later + Timedelta("1D")) == []
+
+
+def test_a_file_published_again_is_read_again(published: Site) -> None:
+    now = INIT + LATE
+    (launch,) = heals(published, now)  # a copy has other ETags
+    run(published, launch, now, publish=False)
+    later = now + Timedelta("1h")
+    assert heals(published, later) == []
+    data = published.file(4).read_bytes()
+    published.file(4).unlink()
+    published.file(4).write_bytes(data)
+    (launch,) = heals(published, later)
+    assert launch.reason == "1 files were published again"
+
+
+def test_a_file_that_cannot_be_used_is_not_tried_for_ever(site: Site) -> None:
+    site.arrive(INIT)
+    site.file(4).write_bytes(bytes(1000))
+    now = INIT + LATE
+    run(site, launches(site, now)[0], now, publish=True)
+    entry = site.ledger()
+    assert entry is not None
+    assert not is_whole(site.dataset, entry)
+    assert heals(site, now + Timedelta("1h")) == []
+
+
+def test_past_its_age_a_hole_is_known_missing(site: Site) -> None:
+    site.arrive(INIT, leads=range(6))
+    now = INIT + LATE
+    run(site, launches(site, now)[0], now, publish=True)
+    old = INIT + site.dataset.give_up_age
+    survey = survey_incomplete(site.dataset, site.workspace, old, Budget(20))
+    assert (survey.launches, survey.given_up) == ([], [INIT])
+    entry = site.ledger()
+    assert entry is not None
+    assert entry.known_missing
+    assert survey_incomplete(site.dataset, site.workspace, old, Budget(20)).given_up == []
+
+
+def test_a_spent_budget_stops_the_listing_and_says_so(site: Site) -> None:
+    site.arrive(INIT, SECOND, THIRD)
+    survey = survey_unpublished(site.dataset, site.workspace, THIRD + SOON, Budget(0))
+    assert [launch.label for launch in survey.launches] == [INIT]
+    assert survey.waiting == ["the listing budget ended before 2026-07-30T06:00"]
+
+
+@pytest.mark.slow
+def test_a_week_of_late_disordered_and_missing_files_ends_in_the_truth(
+    tmp_path: Path, forecast_dataset: DynamicalDataset, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """100 looks at an upstream of 28 init times; the ledger ends equal to it, and no partition runs without a change."""
+    inits = list(pd.date_range(INIT, periods=28, freq="6h", unit="us"))
+    folder = tmp_path_factory.mktemp("week")
+    write_sample_upstream(folder, inits, LEADS, variables=VARIABLES, step=STEP)
+    dataset = replace(forecast_dataset, heal_cool_down=Timedelta("1h"), give_up_age=Timedelta("3D"))
+    site = Site(tmp_path, dataset, Sample(folder, folder))
+    ticks, chance = 100, random.Random(20260729)
+    hours = (inits[-1] - INIT + Timedelta("1D")) / Timedelta("1h")
+    arrives = {
+        (init, lead): init + Timedelta(hours=chance.choice([2, 3, 4, 5, 9, 30]) + chance.random())
+        for init in inits
+        for lead in LEADS
+        if chance.random() > 0.03 and init != inits[9]
+    }
+    there: set[tuple[Timestamp, int]] = set()
+    runs: Counter[Timestamp] = Counter()
+    for tick in range(ticks):
+        now = INIT + Timedelta(minutes=round(60 * hours * tick / (ticks - 1)))
+        for init, lead in sorted(place for place, time in arrives.items() if time <= now and place not in there):
+            site.arrive(init, leads=[lead])
+            there.add((init, lead))
+        arrived = Counter(init for init, _ in there)
+        for publish, look in ((True, survey_unpublished), (False, survey_incomplete)):
+            for launch in look(site.dataset, site.workspace, now, Budget(60)).launches:
+                run(site, launch, now, publish=publish)
+                runs[launch.label] += 1
+    published = list(published_labels(site.stores.primary, "init_time"))
+    assert published == inits[: len(published)]
+    assert len(published) >= 26
+    for init in published:
+        entry = site.ledger(init)
+        assert entry is not None
+        for variable, coverage in entry.variables.items():
+            lacking = {missing.file for missing in coverage.missing}
+            wanted = [lead for lead in LEADS if lead or variable in ("temperature_2m", "wind_u_10m")]
+            # What came after the give-up age is known to be missing, and not waited for.
+            gone = {gfs_key(init, lead) for lead in wanted if (init, lead) not in there}
+            assert gone <= lacking, partition_key(init)
+            assert lacking - gone == set() or entry.known_missing, partition_key(init)
+        assert runs[init] <= max(arrived[init], 1), partition_key(init)
+    shutil.rmtree(folder)

@@ -1,0 +1,191 @@
+"""What a code location holds: names that people and dashboards rely on, tags on every launch path, and the job that makes stores."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from dataset_defs import DATASETS
+from dataset_defs.noaa.gfs.forecast import DATASET as GFS
+from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.settings import Settings
+from reformatters_dagster.orchestration.build import build_definitions
+from reformatters_dagster.orchestration.names import K8S_METADATA, K8S_TAG, asset_key, k8s_config
+from reformatters_dagster.orchestration.resources import Reformatters
+from tests.datasets import INIT, SECOND, THIRD, Site
+from tests.orchestration.deployments import Deployment
+
+pytest_plugins = ["tests.datasets"]
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def gfs() -> dg.Definitions:
+    return build_definitions([GFS], Settings())
+
+
+def job_of(definitions: dg.Definitions, kind: str) -> dg.JobDefinition:
+    return definitions.resolve_job_def(GFS.job_name(kind))
+
+
+def test_names_are_what_they_have_always_been(gfs: dg.Definitions) -> None:
+    repository = gfs.get_repository_def()
+    jobs = {name for name in repository.job_names if not name.startswith("__")}
+    assert repository.asset_graph.get_all_asset_keys() == {dg.AssetKey(["noaa", "gfs_forecast"])}
+    assert jobs == {f"noaa_gfs_forecast__{kind}" for kind in ("backfill", "initialise", "update", "validate")}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "noaa_gfs_forecast__heal",
+        "noaa_gfs_forecast__upstream",
+    }
+    assert [schedule.name for schedule in repository.schedule_defs] == ["noaa_gfs_forecast__validate_schedule"]
+    ops = {op.name for name in jobs for op in repository.get_job(name).all_node_defs if isinstance(op, dg.OpDefinition)}
+    assert ops == {
+        f"noaa_gfs_forecast__{name}"
+        for name in ("plan", "process_region_job", "commit", "initialise_store", "validators")
+    }
+    checks = {key.name for key in repository.asset_graph.asset_check_keys}
+    assert checks == {"current_data", "recent_nans", "expected_shards"}
+
+
+def test_the_asset_says_what_it_is(gfs: dg.Definitions) -> None:
+    spec = gfs.resolve_assets_def("noaa/gfs_forecast").get_asset_spec()
+    assert (spec.group_name, spec.kinds, spec.tags["provider"]) == ("noaa", {"zarr"}, "noaa")
+    assert spec.description == GFS.template_config.attributes.description
+    assert spec.metadata["dataset_id"] == "noaa-gfs-forecast"
+    assert spec.metadata[K8S_METADATA] == k8s_config(GFS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "priority", "exclusive"),
+    [("update", 10, True), ("initialise", 0, True), ("validate", 0, False), ("backfill", -10, False)],
+)
+def test_jobs_carry_their_tags(gfs: dg.Definitions, kind: str, priority: int, exclusive: bool) -> None:
+    tags = job_of(gfs, kind).tags
+    assert tags["reformatters/dataset"] == "noaa-gfs-forecast"
+    assert tags["reformatters/mode"] == kind
+    assert int(tags["dagster/priority"]) == priority
+    assert tags.get("reformatters/exclusive") == ("noaa-gfs-forecast" if exclusive else None)
+    assert yaml.safe_load(tags[K8S_TAG]) == k8s_config(GFS)
+
+
+def test_an_update_publishes_and_a_backfill_does_not(gfs: dg.Definitions) -> None:
+    publish = {
+        kind: job_of(gfs, kind).get_run_config_for_partition_key("2021-05-01T00:00")["ops"]["noaa__gfs_forecast"]
+        for kind in ("update", "backfill")
+    }
+    assert {kind: config["config"]["publish"] for kind, config in publish.items()} == {
+        "update": True,
+        "backfill": False,
+    }
+
+
+def test_runs_are_one_process_and_no_op_is_retried_by_dagster(gfs: dg.Definitions) -> None:
+    """A retry policy under the in-process executor would swallow a termination."""
+    for kind in ("update", "backfill", "initialise", "validate"):
+        job = job_of(gfs, kind)
+        assert job.executor_def is dg.in_process_executor
+        assert not any(node.retry_policy for node in job.nodes)
+        assert not any(op.retry_policy for op in job.all_node_defs if isinstance(op, dg.OpDefinition))
+
+
+def test_validation_is_scheduled_in_utc_whatever_runs(gfs: dg.Definitions) -> None:
+    (schedule,) = gfs.get_repository_def().schedule_defs
+    assert (schedule.cron_schedule, schedule.execution_timezone) == (GFS.validate_cron, "UTC")
+    assert schedule.job_name == "noaa_gfs_forecast__validate"
+
+
+def test_datasets_share_a_code_location(forecast_dataset: DynamicalDataset, analysis_dataset: DynamicalDataset) -> None:
+    definitions = build_definitions([forecast_dataset, analysis_dataset], Settings())
+    dg.Definitions.validate_loadable(definitions)
+    keys = definitions.get_repository_def().asset_graph.get_all_asset_keys()
+    assert keys == {asset_key(forecast_dataset), asset_key(analysis_dataset)}
+
+
+def test_every_dataset_loads_together_with_the_others() -> None:
+    dg.Definitions.validate_loadable(build_definitions(DATASETS, Settings()))
+
+
+def test_settings_come_from_the_environment_where_none_are_given(
+    forecast_dataset: DynamicalDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFORMATTERS_STORE", "s3://bucket/stores")
+    monkeypatch.setenv("REFORMATTERS_REPLICAS", "s3://one, s3://other")
+    monkeypatch.setenv("REFORMATTERS_START", f"test-gfs-forecast={THIRD.isoformat()}")
+    definitions = build_definitions([forecast_dataset])
+    resource = (definitions.resources or {})["reformatters"]
+    assert isinstance(resource, Reformatters)
+    assert (resource.store, resource.replicas) == ("s3://bucket/stores", ["s3://one", "s3://other"])
+    partitions = definitions.resolve_assets_def("test/gfs_forecast").partitions_def
+    assert partitions is not None
+    assert partitions.get_first_partition_key() == "2026-07-30T06:00"
+
+
+def test_every_provider_has_a_code_location_that_stands_in_the_workspace() -> None:
+    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text())
+    modules = {entry["python_module"]["module_name"] for entry in workspace["load_from"]}
+    assert modules == {f"dataset_defs.{dataset.provider}.definitions" for dataset in DATASETS}
+
+
+def test_the_run_coordinator_is_light_enough_for_the_webserver() -> None:
+    """It is imported where no dataset ever runs."""
+    loaded = "import sys, reformatters_dagster.orchestration.run_coordinator; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"xarray", "zarr", "numba", "pygrib", "kubernetes"} & set(modules)
+
+
+@pytest.mark.parametrize("resources", [Resources(), Resources(cpu="500m", memory="24Gi", ephemeral_storage="100Gi")])
+def test_every_op_asks_for_what_its_dataset_needs(forecast_dataset: DynamicalDataset, resources: Resources) -> None:
+    """Tags of a job do not reach the pods of steps."""
+    dataset = replace(forecast_dataset, resources=resources)
+    definitions = build_definitions([dataset], Settings())
+    wanted = {"cpu": resources.cpu, "memory": resources.memory, "ephemeral-storage": resources.ephemeral_storage}
+    for kind in ("update", "backfill", "initialise"):
+        job = definitions.resolve_job_def(dataset.job_name(kind))
+        for op in (op for op in job.all_node_defs if isinstance(op, dg.OpDefinition)):
+            if not op.name.endswith("__validators"):
+                assert requests_of(op.tags) == wanted, op.name
+
+
+def requests_of(tags: Any) -> dict[str, str]:
+    config = tags[K8S_TAG]
+    parsed = yaml.safe_load(config) if isinstance(config, str) else config
+    requests: dict[str, str] = parsed["container_config"]["resources"]["requests"]
+    return requests
+
+
+# The job that creates and extends stores
+
+
+def test_initialise_creates_extends_and_never_cuts_short(deployment: Deployment) -> None:
+    site: Site = deployment.site
+    deployment.run("initialise", end=str(SECOND))
+    assert list(site.read().indexes["init_time"]) == [INIT]
+    result = deployment.run("initialise", end="2026-07-30T12:00")
+    assert list(site.read().indexes["init_time"]) == [INIT, SECOND, THIRD]
+    (observed,) = result.get_asset_observation_events()
+    assert observed.asset_observation_data.asset_observation.metadata["labels_in_store"].value == 3
+    op, said = deployment.refused("initialise", end=str(SECOND))
+    assert op == "test_gfs_forecast__initialise_store"
+    assert said.startswith("Retraction: ")
+    assert site.read().sizes["init_time"] == 3
+
+
+def test_initialise_goes_up_to_now_by_itself(deployment: Deployment) -> None:
+    deployment.run("initialise")
+    newest = deployment.site.read().indexes["init_time"][-1]
+    (job_run,) = deployment.instance.get_run_records(limit=1)
+    started = job_run.create_timestamp.replace(tzinfo=None)
+    assert 0 <= (started - newest.to_pydatetime()).total_seconds() <= 6 * 3600
+
+
+@pytest.mark.parametrize("end", ["tomorrow morning", "2026-07-29T18:00+02:00"])
+def test_initialise_refuses_a_time_it_cannot_read(deployment: Deployment, end: str) -> None:
+    _, said = deployment.refused("initialise", end=end)
+    assert said.startswith(f"Refused: time {end!r}")
+    assert deployment.site.objects() == {}

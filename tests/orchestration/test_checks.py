@@ -1,0 +1,110 @@
+"""Validators as asset checks: what they find is recorded beside the asset, and backfills do not ask them."""
+
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+
+from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.types import Timedelta
+from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards
+from tests.datasets import INIT, SECOND, TEMPERATURE, VARIABLES
+from tests.orchestration.deployments import QUIET, Deployment
+
+pytest_plugins = ["tests.datasets"]
+
+NEVER_LATE = CheckCurrentData(name="never_late", max_delay=Timedelta("36500D"))
+LATE = CheckCurrentData(name="late", max_delay=Timedelta("1h"))
+SHARDS = CheckExpectedShards()
+
+
+@pytest.fixture
+def checked(deployment: Deployment) -> Deployment:
+    """A store of one init time, of one variable, for which one of three validators fails for its age."""
+    site = deployment.site.having(validators=(NEVER_LATE, LATE, SHARDS))
+    site.arrive(INIT, leads=[0])
+    made = replace(deployment, site=site)
+    made.run("initialise", end=str(SECOND))
+    return made
+
+
+def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {one.check_name: one for one in result.get_asset_check_evaluations()}
+
+
+def test_checks_run_with_an_update_and_fail_without_failing_it(checked: Deployment) -> None:
+    result = checked.run("update", INIT)
+    found = evaluations(result)
+    assert {name: check.passed for name, check in found.items()} == {
+        "never_late": True,
+        "late": False,
+        "expected_shards": True,
+    }
+    late = found["late"]
+    assert late.severity is dg.AssetCheckSeverity.ERROR
+    assert late.asset_key == checked.key
+    assert "is due, the newest published is 2026-07-29T18:00" in (late.description or "")
+    assert late.metadata["newest"].value == "2026-07-29T18:00"
+    steps = late.metadata["steps_late"].value
+    assert isinstance(steps, int)
+    assert steps > 400
+    assert result.success
+    assert len(checked.materializations()) == 1
+
+
+def test_what_was_never_written_is_found_without_a_materialization(checked: Deployment) -> None:
+    result = checked.run("validate")
+    shards = evaluations(result)["expected_shards"]
+    assert not shards.passed
+    assert shards.metadata["shards_missing"].value == 2 * len(VARIABLES)
+    assert "reformat backfill test-gfs-forecast" in (shards.description or "")
+    assert checked.materializations() == []
+
+
+def test_one_check_can_be_asked_alone(checked: Deployment) -> None:
+    job = checked.definitions.resolve_implicit_global_asset_job_def()
+    key = dg.AssetCheckKey(checked.key, "late")
+    subset = job.get_subset(asset_check_selection={key}, asset_selection=set())
+    result = subset.execute_in_process(instance=checked.instance, run_config=QUIET)
+    assert evaluations(result).keys() == {"late"}
+
+
+def test_a_partition_of_a_backfill_skips_them(checked: Deployment) -> None:
+    job = checked.definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=checked.instance,
+        run_config=checked.config("backfill", variables=[TEMPERATURE]),
+        partition_key=partition_key(INIT),
+        tags={"dagster/backfill": "abcdefgh"},
+    )
+    assert result.success
+    assert evaluations(result) == {}
+    assert len(checked.materializations()) == 1
+
+
+def test_the_backfill_job_has_none(checked: Deployment) -> None:
+    assert [node.name for node in checked.job("backfill").nodes] == ["test__gfs_forecast"]
+    assert {node.name for node in checked.job("update").nodes} == {
+        "test__gfs_forecast",
+        "test_gfs_forecast__validators",
+    }
+
+
+def test_without_a_store_the_run_says_so(deployment: Deployment) -> None:
+    checked = replace(deployment, site=deployment.site.having(validators=(LATE,)))
+    with pytest.raises(Exception, match="there is none: 'reformat backfill' creates it"):
+        checked.run("validate")
+    op, said = checked.last_failure()
+    assert op == "test_gfs_forecast__validators"
+    assert "StoreMissing" in said
+
+
+def test_the_checks_page_says_what_each_is_about(checked: Deployment) -> None:
+    (checks,) = [one for one in checked.definitions.asset_checks or [] if isinstance(one, dg.AssetChecksDefinition)]
+    described = {spec.name: spec.description for spec in checks.check_specs}
+    assert described == {
+        "never_late": "The newest label due by now is published.",
+        "late": "The newest label due by now is published.",
+        "expected_shards": "Every shard of the published extent is stored.",
+    }
+    assert not any(spec.blocking for spec in checks.check_specs)

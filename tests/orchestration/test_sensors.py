@@ -1,0 +1,246 @@
+"""Sensors: what has arrived, what is published and what is running decide, and nothing else."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+from reformatters_dagster.core.config import AppendAxis
+from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.orchestration.names import EXCLUSIVE_TAG, FINGERPRINT_TAG, MODE_TAG
+from reformatters_dagster.orchestration.resources import Reformatters, utc_now
+from reformatters_dagster.sample_upstream import write_sample_upstream
+from tests.datasets import LEADS, PRIMARY, TEMPERATURE, Sample, Site, assert_forecast_true, gfs_forecast, gfs_key
+from tests.datasets import STEP as SAMPLE_STEP
+from tests.orchestration.deployments import Deployment
+
+pytest_plugins = ["tests.datasets"]
+
+CYCLE = Timedelta("6h")
+# Sensors ask the clock of the machine; the newest cycles of it are what there is to publish.
+SECOND = utc_now().floor("6h").as_unit("us")
+FIRST = SECOND - CYCLE
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A deployment whose archive starts with the last full cycle, and its sensors."""
+
+    deployment: Deployment
+
+    @property
+    def site(self) -> Site:
+        return self.deployment.site
+
+    def having(self, **changes: Any) -> "Watched":
+        return Watched(replace(self.deployment, site=self.site.having(**changes)))
+
+    def announce(self, label: Timestamp, leads: Iterable[int] = LEADS, content: bytes = b"") -> None:
+        """Files that can be listed; nobody reads them."""
+        for lead in leads:
+            path = self.site.upstream / PRIMARY / gfs_key(label, lead)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            path.with_name(f"{path.name}.idx").write_bytes(content)
+
+    def publish(self, *labels: Timestamp) -> None:
+        """Metadata alone, which is what sensors go by."""
+        self.deployment.run("initialise", end=str(max(labels) + CYCLE))
+
+    def tick(self, kind: str = "upstream", cursor: str | None = None) -> SensorExecutionData:
+        sensor = self.deployment.definitions.resolve_sensor_def(self.site.dataset.job_name(kind))
+        resources = {"reformatters": Reformatters.from_settings(self.deployment.settings)}
+        with dg.build_sensor_context(
+            instance=self.deployment.instance,
+            cursor=cursor,
+            definitions=self.deployment.definitions,
+            resources=resources,
+        ) as context:
+            return sensor.evaluate_tick(context)
+
+    def record_run(self, request: dg.RunRequest, status: dg.DagsterRunStatus, kind: str = "update") -> dg.DagsterRun:
+        """A run as the daemon would have launched it, in the given state."""
+        job = self.deployment.job(kind)
+        tags = {**job.tags, **request.tags, "dagster/partition": str(request.partition_key)}
+        return self.deployment.instance.create_run_for_job(job, tags=tags, status=status)
+
+
+@pytest.fixture
+def watched(tmp_path: Path, instance: dg.DagsterInstance) -> Watched:
+    axis = AppendAxis(name="init_time", start=FIRST, frequency="6h")
+    dataset = gfs_forecast(tmp_path / "templates", append_dim=axis, variables=[TEMPERATURE])
+    site = Site(tmp_path, dataset, Sample(tmp_path / "sample", tmp_path))
+    (site.upstream / PRIMARY).mkdir(parents=True)
+    return Watched(Deployment(site, instance)).having(soft_deadline=Timedelta("30D"))
+
+
+def only(tick: SensorExecutionData) -> dg.RunRequest:
+    """The one run a tick asks for."""
+    requests = tick.run_requests or []
+    assert len(requests) == 1, tick.skip_message
+    return requests[0]
+
+
+def skipped(tick: SensorExecutionData) -> str:
+    """Why a tick asks for none."""
+    assert not tick.run_requests
+    return tick.skip_message or ""
+
+
+def test_nothing_new_is_no_reason_to_run(watched: Watched) -> None:
+    assert f"{partition_key(FIRST)} has 0 of 10 files" in skipped(watched.tick())
+
+
+def test_a_new_init_time_launches_an_update_of_its_partition(watched: Watched) -> None:
+    watched.announce(FIRST)
+    request = only(watched.tick())
+    key = partition_key(FIRST)
+    assert request.partition_key == key
+    fingerprint = request.tags[FINGERPRINT_TAG]
+    assert request.run_key == f"{key}@{fingerprint}#1"
+    assert request.run_config["ops"]["test__gfs_forecast"]["config"]["publish"] is True
+    job = watched.deployment.job("update")
+    assert dg.validate_run_config(job, request.run_config)
+    assert job.tags[EXCLUSIVE_TAG] == "test-gfs-forecast"
+
+
+def test_a_repeated_tick_asks_for_the_same_run_and_the_cursor_is_not_needed(watched: Watched) -> None:
+    watched.announce(FIRST)
+    first = watched.tick()
+    for cursor in (first.cursor, None, "", "no json", "[]", json.dumps({"other": 1})):
+        assert only(watched.tick(cursor=cursor)) == only(first), cursor
+
+
+def test_a_file_published_again_is_another_run(watched: Watched) -> None:
+    watched.announce(FIRST)
+    before = only(watched.tick())
+    watched.announce(FIRST, leads=[3], content=b"corrected")
+    assert only(watched.tick()).run_key != before.run_key
+
+
+def test_an_index_that_is_missing_keeps_its_file_from_counting(watched: Watched) -> None:
+    watched.announce(FIRST)
+    for index in watched.site.upstream.rglob("*f004.idx"):
+        index.unlink()
+    assert "has 9 of 10 files" in skipped(watched.tick())
+
+
+@pytest.mark.parametrize(("deadline", "starts"), [("1h", True), ("30D", False)])
+def test_what_is_there_at_the_soft_deadline_is_enough(watched: Watched, deadline: str, starts: bool) -> None:
+    watched = watched.having(soft_deadline=Timedelta(deadline))
+    assert "0 of 10 files" in skipped(watched.tick())
+    watched.announce(FIRST, leads=[0, 1])
+    result = watched.tick()
+    if starts:
+        assert only(result).partition_key == partition_key(FIRST)
+    else:
+        assert "2 of 10 files" in skipped(result)
+
+
+def test_the_oldest_unpublished_partition_goes_first(watched: Watched) -> None:
+    watched.announce(SECOND)
+    assert f"{partition_key(FIRST)} has 0 of 10" in skipped(watched.tick())
+    watched.announce(FIRST)
+    assert only(watched.tick()).partition_key == partition_key(FIRST)
+    watched.publish(FIRST)
+    assert only(watched.tick()).partition_key == partition_key(SECOND)
+
+
+def test_a_store_that_is_up_to_date_needs_nothing(watched: Watched) -> None:
+    labels = list(pd.date_range(FIRST, utc_now(), freq=CYCLE))
+    for label in labels:
+        watched.announce(label)
+    watched.publish(*labels)
+    assert "published" in skipped(watched.tick())
+
+
+@pytest.mark.parametrize(
+    "status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+)
+def test_one_update_of_a_dataset_at_a_time(watched: Watched, status: dg.DagsterRunStatus) -> None:
+    watched.announce(FIRST)
+    run = watched.record_run(only(watched.tick()), status)
+    assert run.run_id in skipped(watched.tick())
+
+
+def test_a_partition_that_another_run_writes_waits(watched: Watched) -> None:
+    watched.announce(FIRST)
+    watched.record_run(dg.RunRequest(partition_key=partition_key(FIRST)), dg.DagsterRunStatus.STARTED, "backfill")
+    assert f"{partition_key(FIRST)} is being written" in skipped(watched.tick())
+
+
+def test_a_failed_update_is_tried_again_and_then_waits_for_a_file_that_changes(watched: Watched) -> None:
+    watched.announce(FIRST)
+    keys = []
+    for _ in range(3):
+        request = only(watched.tick())
+        keys.append(str(request.run_key))
+        watched.record_run(request, dg.DagsterRunStatus.FAILURE)
+    assert [key[-2:] for key in keys] == ["#1", "#2", "#3"]
+    assert "ran 3 times with the files that are there" in skipped(watched.tick())
+    watched.announce(FIRST, leads=[9], content=b"again")
+    assert str(only(watched.tick()).run_key).endswith("#1")
+
+
+def test_what_arrives_is_observed_once(watched: Watched) -> None:
+    watched.announce(FIRST, leads=[0, 1, 2])
+    first = watched.tick()
+    (observed,) = first.asset_events
+    assert isinstance(observed, dg.AssetObservation)
+    assert (observed.asset_key.path, observed.partition) == (["test", "gfs_forecast"], partition_key(FIRST))
+    assert observed.metadata["files_present"].value == 3
+    assert observed.metadata["files_expected"].value == 10
+    hours = (utc_now() - FIRST) / Timedelta("1h")
+    assert observed.metadata["latency_hours"].value == pytest.approx(hours, abs=0.1)
+    assert list(watched.tick(cursor=first.cursor).asset_events) == []
+    watched.announce(FIRST, leads=[3])
+    assert len(watched.tick(cursor=first.cursor).asset_events) == 1
+
+
+def test_an_upstream_that_is_not_there_fails_the_tick(watched: Watched) -> None:
+    (watched.site.upstream / PRIMARY).rmdir()
+    watched.site.upstream.rmdir()
+    with pytest.raises(Exception, match="upstream") as caught:
+        watched.tick()
+    assert "UpstreamMissing" in repr(caught.value.__cause__ or caught.value)
+
+
+def test_sensors_are_off_until_a_person_turns_them_on(watched: Watched) -> None:
+    for kind in ("upstream", "heal"):
+        sensor = watched.deployment.definitions.resolve_sensor_def(watched.site.dataset.job_name(kind))
+        assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+
+
+def test_arrival_to_publication_to_a_hole_that_heals(watched: Watched) -> None:
+    watched = watched.having(soft_deadline=Timedelta("1h"), heal_cool_down=Timedelta(0))
+    write_sample_upstream(watched.site.upstream, [FIRST], LEADS, variables=[TEMPERATURE], step=SAMPLE_STEP)
+    late = watched.site.file(7, FIRST)
+    late.rename(late.with_name("late"))
+    update = only(watched.tick())
+    watched.deployment.run("update", FIRST, tags=dict(update.tags), **settings_of(update))
+    assert list(watched.site.read().indexes["init_time"]) == [FIRST]
+    assert partition_key(FIRST) not in skipped(watched.tick())
+    assert skipped(watched.tick("heal"))
+
+    late.with_name("late").rename(late)
+    heal = only(watched.tick("heal"))
+    assert heal.partition_key == partition_key(FIRST)
+    assert heal.tags[MODE_TAG] == "heal"
+    assert heal.run_key != update.run_key
+    assert settings_of(heal)["publish"] is False
+    watched.deployment.run("backfill", FIRST, tags=dict(heal.tags), **settings_of(heal))
+    assert_forecast_true(watched.site.read(), FIRST, variables=[TEMPERATURE])
+    assert skipped(watched.tick("heal"))
+
+
+def settings_of(request: dg.RunRequest) -> dict[str, Any]:
+    """Fields of the run config a sensor sends along."""
+    fields: dict[str, Any] = request.run_config["ops"]["test__gfs_forecast"]["config"]
+    return fields
