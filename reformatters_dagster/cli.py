@@ -240,7 +240,9 @@ def demo(
     """Run the main job offline on a sample upstream, through Dagster, and draw what it made."""
     from reformatters_dagster.demo import run_demo
 
-    raise typer.Exit(run_demo(folder, _now(), typer.echo))
+    with output.errors_alone():
+        status = run_demo(folder, _now(), typer.echo)
+    raise typer.Exit(status)
 
 
 def _settings(store: str | None = None, replicas: list[str] | None = None, upstream: str | None = None) -> "Settings":

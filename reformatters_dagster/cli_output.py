@@ -67,6 +67,19 @@ def logging_to_stderr(verbose: bool) -> Iterator[None]:
 
 
 @contextmanager
+def errors_alone() -> Iterator[None]:
+    """Let no log line but errors through to where logs go: the command tells its own story."""
+    levels = {handler: handler.level for handler in logging.getLogger().handlers}
+    try:
+        for handler in levels:
+            handler.setLevel(logging.ERROR)
+        yield
+    finally:
+        for handler, level in levels.items():
+            handler.setLevel(level)
+
+
+@contextmanager
 def progress_bars(console: Console = STDERR) -> Iterator["OnProgress"]:
     """One bar for each kind of stage, gone at the end; none where the console is no terminal."""
     from reformatters_dagster.core.job_context import ignore_progress

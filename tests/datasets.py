@@ -274,9 +274,9 @@ def assert_true(found: Any, variable: str, init_time: Timestamp, lead: int) -> N
     )
 
 
-def assert_forecast_true(ds: xr.Dataset, init_time: Timestamp, *, variables: Sequence[str] = VARIABLES) -> None:
-    """Every lead time of one init time."""
-    for variable, lead in product(variables, LEADS):
+def assert_forecast_true(ds: xr.Dataset, init_time: Timestamp, *, variables: Sequence[str] = ()) -> None:
+    """Compare every lead time of one init time, of all variables unless some are named."""
+    for variable, lead in product(variables or map(str, ds.data_vars), LEADS):
         field = ds[variable].sel(init_time=init_time, lead_time=Timedelta(hours=lead))
         assert_true(field, variable, init_time, lead)
 
@@ -313,23 +313,6 @@ def analysis_dataset(tmp_path_factory: pytest.TempPathFactory) -> DynamicalDatas
 def site(tmp_path: Path, forecast_dataset: DynamicalDataset, gfs_sample: Sample) -> Site:
     """A forecast that begins at `INIT`, with nothing upstream yet."""
     return Site(tmp_path, forecast_dataset, gfs_sample)
-
-
-@pytest.fixture(scope="session")
-def _published_folder(
-    tmp_path_factory: pytest.TempPathFactory, forecast_dataset: DynamicalDataset, gfs_sample: Sample
-) -> Path:
-    made = Site(tmp_path_factory.mktemp("published"), forecast_dataset, gfs_sample)
-    made.arrive(INIT)
-    made.update()
-    return made.folder
-
-
-@pytest.fixture
-def published(site: Site, _published_folder: Path) -> Site:
-    """The same with all files of `INIT` upstream, and a store that holds them."""
-    shutil.copytree(_published_folder, site.folder, dirs_exist_ok=True)
-    return site
 
 
 @pytest.fixture

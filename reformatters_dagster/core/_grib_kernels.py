@@ -1,12 +1,12 @@
 """Compiled loops of `grib_packing`, apart from it because importing numba takes seconds.
 
-In: packed bits, and what section 5 says of them; out: float32 values, written where the caller wants them.
-No bit is read but those given: what groups claim is summed up before one of them is unpacked. Every kernel releases the
-GIL.
+In: a message, the bit at which its packed numbers begin, and what section 5 says of them. Out: float32 values, written
+where the caller wants them. Octets are never read past the last one; `claims` tells whether groups stay within section 7
+before one of them is unpacked. Every kernel releases the GIL.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numba
 import numpy as np
@@ -15,10 +15,14 @@ import numpy.typing as npt
 from reformatters_dagster.core.types import Float32Array
 
 type Octets = npt.NDArray[np.uint8]
+type Numbers = npt.NDArray[np.int64]
 
 WIDEST = 32
 """Most bits a packed number may have."""
-_WORD = 8
+WORD = 8
+"""Octets that are read at once: there must be as many."""
+_BLOCK = 4096
+_MISSING = -(1 << 63)
 
 
 class Scale(NamedTuple):
@@ -36,7 +40,7 @@ class Scale(NamedTuple):
 class Groups(NamedTuple):
     """How complex packing cuts its numbers into groups (octets 20 to 49 of section 5)."""
 
-    count: int
+    total: int
     reference_bits: int
     width_reference: int
     width_bits: int
@@ -49,48 +53,85 @@ class Groups(NamedTuple):
     order: int
     """Of spatial differencing; 0 for none."""
     descriptor_bits: int
-    """Bits of each first value and of the lowest difference."""
+    """Bits of each first value and of the lowest difference; 0 without differencing."""
 
 
-def _compiled[F: Callable[..., object]](function: F) -> F:
+class _Sums(NamedTuple):
+    """How far spatial differencing is undone."""
+
+    last: int
+    gain: int
+    """The last number less the one before it."""
+    seen: int
+    """How many of the first numbers, which are no differences, are through."""
+
+
+def _compiled[**P, R](function: Callable[P, R], inline: Literal["never", "always"] = "never") -> Callable[P, R]:
     try:
-        compiled: F = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder that a cache could be written to
-        compiled = numba.njit(nogil=True, error_model="numpy")(function)
-    return compiled
+        return numba.njit(nogil=True, cache=True, error_model="numpy", inline=inline)(function)
+    except RuntimeError:  # there is no folder that a cache can be kept in
+        return numba.njit(nogil=True, error_model="numpy", inline=inline)(function)
+
+
+def _inlined[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """For what is called once a group, where a call costs as much as the work."""
+    return _compiled(function, inline="always")
 
 
 @_compiled
-def _padded(packed: Octets) -> Octets:
-    """A copy that has a whole word to be read at each of its octets, and at its end."""
-    padded = np.zeros(packed.size + _WORD, np.uint8)
-    padded[: packed.size] = packed
-    return padded
-
-
-@_compiled
-def _number_at(octets: Octets, position: int, bits: int) -> int:
-    """Read the number of 0 to 32 bits that begins at a bit."""
-    first = np.uint64(position) >> np.uint64(3)
+def _word_at(octets: Octets, begin: int) -> np.uint64:
     word = np.uint64(0)
-    for k in range(_WORD):
-        word = word << np.uint64(8) | np.uint64(octets[first + np.uint64(k)])
-    # In two steps, since no more than 63 bits can be shifted away at once.
-    return np.int64(word << np.uint64(position & 7) >> np.uint64(1) >> np.uint64(63 - bits))
+    for k in range(WORD):
+        word = word << np.uint64(8) | np.uint64(octets[np.uint64(begin) + np.uint64(k)])
+    return word
 
 
 @_compiled
-def _value(number: int, scale: Scale) -> np.float32:
-    value = (np.float64(number) * scale.binary + scale.reference) * scale.decimal
-    return np.float32(np.nan if value == scale.fill else value * scale.factor + scale.offset)
+def _top(word: np.uint64, bits: int) -> int:
+    # Two shifts, since 64 bits cannot be shifted away at once.
+    return int(np.int64(word >> np.uint64(1) >> np.uint64(63 - bits)))
 
 
 @_compiled
-def unpack_simple(packed: Octets, bits: int, scale: Scale, out: Float32Array) -> None:
-    """Unpack `out.size` numbers of `bits` bits, which `packed` must hold."""
-    octets = _padded(packed)
+def _inner_number(octets: Octets, position: int, bits: int) -> int:
+    """Read the number of up to 32 bits that begins at a bit at least a word before the end."""
+    return _top(_word_at(octets, position >> 3) << np.uint64(position & 7), bits)
+
+
+@_compiled
+def _number(octets: Octets, position: int, bits: int) -> int:
+    """Read the number of up to 32 bits that begins at any bit."""
+    begin = min(position >> 3, octets.size - WORD)
+    return _top(_word_at(octets, begin) << np.uint64((position - 8 * begin) & 63), bits)
+
+
+@_compiled
+def _last_word(octets: Octets) -> int:
+    return 8 * (octets.size - WORD)
+
+
+@_compiled
+def _scale(numbers: Numbers, scale: Scale, out: Float32Array) -> None:
     for i in range(out.size):
-        out[i] = _value(_number_at(octets, i * bits, bits), scale)
+        value = (np.float64(numbers[i]) * scale.binary + scale.reference) * scale.decimal
+        missing = (value == scale.fill) | (numbers[i] == _MISSING)
+        value = value * scale.factor + scale.offset
+        out[i] = np.float32(np.nan) if missing else np.float32(value)
+
+
+@_compiled
+def unpack_simple(octets: Octets, begin: int, bits: int, scale: Scale, out: Float32Array) -> None:
+    """Unpack `out.size` numbers of `bits` bits from bit `begin` on; the octets must hold them."""
+    numbers = np.empty(_BLOCK, np.int64)
+    for start in range(0, out.size, _BLOCK):
+        stop = min(start + _BLOCK, out.size)
+        if begin + stop * bits <= _last_word(octets):
+            for i in range(start, stop):
+                numbers[i - start] = _inner_number(octets, begin + i * bits, bits)
+        else:
+            for i in range(start, stop):
+                numbers[i - start] = _number(octets, begin + i * bits, bits)
+        _scale(numbers, scale, out[start:stop])
 
 
 @_compiled
@@ -99,99 +140,159 @@ def _whole_octets(bits: int) -> int:
 
 
 @_compiled
-def _begins(groups: Groups) -> tuple[int, int, int, int]:
+def _begins(begin: int, groups: Groups) -> tuple[int, int, int, int]:
     """Bits at which references, widths, lengths and numbers begin."""
-    references = (groups.order + 1) * groups.descriptor_bits if groups.order else 0
-    widths = references + _whole_octets(groups.count * groups.reference_bits)
-    lengths = widths + _whole_octets(groups.count * groups.width_bits)
-    return references, widths, lengths, lengths + _whole_octets(groups.count * groups.length_bits)
+    references = begin + (groups.order + 1) * groups.descriptor_bits
+    widths = references + _whole_octets(groups.total * groups.reference_bits)
+    lengths = widths + _whole_octets(groups.total * groups.width_bits)
+    return references, widths, lengths, lengths + _whole_octets(groups.total * groups.length_bits)
 
 
 @_compiled
-def _width(octets: Octets, groups: Groups, begin: int, g: int) -> int:
-    return groups.width_reference + _number_at(octets, begin + g * groups.width_bits, groups.width_bits)
+def _width(octets: Octets, groups: Groups, widths: int, g: int) -> int:
+    return groups.width_reference + _number(octets, widths + g * groups.width_bits, groups.width_bits)
 
 
 @_compiled
-def _length(octets: Octets, groups: Groups, begin: int, g: int) -> int:
-    if g == groups.count - 1:
+def _length(octets: Octets, groups: Groups, lengths: int, g: int) -> int:
+    if g == groups.total - 1:
         return groups.last_length
-    scaled = _number_at(octets, begin + g * groups.length_bits, groups.length_bits)
+    scaled = _number(octets, lengths + g * groups.length_bits, groups.length_bits)
     return groups.length_reference + scaled * groups.length_step
 
 
 @_compiled
-def _claims(octets: Octets, size: int, groups: Groups, points: int) -> tuple[int, int, int]:
-    """Sum up the groups; stop where they exceed `points` or `WIDEST`, so that no sum overflows."""
-    _, widths, lengths, bits = _begins(groups)
-    total, widest = 0, 0
-    if bits > 8 * size:
-        return total, bits, widest
-    for g in range(groups.count):
-        width, length = _width(octets, groups, widths, g), _length(octets, groups, lengths, g)
-        total += length
-        widest = max(widest, width)
-        if total > points or widest > WIDEST:
-            break
-        bits += width * length
-    return total, bits, widest
+def claims(octets: Octets, begin: int, end: int, groups: Groups, points: int) -> tuple[int, int, int]:
+    """Sum up what groups claim, up to the first that makes it too much, so that no sum overflows.
 
-
-@_compiled
-def unpack_groups(packed: Octets, groups: Groups, scale: Scale, out: Float32Array) -> tuple[int, int, int]:
-    """Unpack complex packing, if its groups fit.
-
-    `groups.count` must not exceed `out.size`, no count of bits `WIDEST`.
+    Parameters
+    ----------
+    octets
+    begin, end : int
+        Bits between which everything must lie.
+    groups : Groups
+        At most `points` of them, and no more than 32 bits for each of their numbers.
+    points : int
+        How many numbers there are to be.
 
     Returns
     -------
-    points, bits, widest
-        What the groups claim. Nothing was unpacked unless they are `out.size` points, fit into `packed`, and the widest
-        does not exceed `WIDEST`.
+    points, bits, widest : int
+        They fit if that many points are wanted, that many bits are there, and the widest does not exceed `WIDEST`.
     """
-    octets = _padded(packed)
-    claims = _claims(octets, packed.size, groups, out.size)
-    if claims[0] == out.size and claims[1] <= 8 * packed.size and claims[2] <= WIDEST:
-        _unpack(octets, groups, scale, out)
-    return claims
+    _, widths, lengths, position = _begins(begin, groups)
+    claimed, widest = 0, 0
+    if position > end:
+        return claimed, position - begin, widest
+    for g in range(groups.total):
+        width, length = _width(octets, groups, widths, g), _length(octets, groups, lengths, g)
+        claimed += length
+        widest = max(widest, width)
+        if claimed > points or widest > WIDEST:
+            break
+        position += width * length
+    return claimed, position - begin, widest
 
 
 @_compiled
-def _unpack(octets: Octets, groups: Groups, scale: Scale, out: Float32Array) -> None:
-    order, descriptor_bits = groups.order, groups.descriptor_bits
-    references, widths, lengths, position = _begins(groups)
-    first = (_number_at(octets, 0, descriptor_bits), _number_at(octets, descriptor_bits, descriptor_bits))
-    lowest = _signed_at(octets, order * descriptor_bits, descriptor_bits) if order else 0
-    last, gain, seen, start = 0, 0, 0, 0
-    for g in range(groups.count):
-        width, stop = _width(octets, groups, widths, g), start + _length(octets, groups, lengths, g)
-        reference = _number_at(octets, references + g * groups.reference_bits, groups.reference_bits)
-        for i in range(start, stop):
-            number = _number_at(octets, position, width)
-            position += width
-            if groups.missing and _is_missing(number, width, reference, groups):
-                out[i] = np.float32(np.nan)
-                continue
-            number += reference
-            if order == 0:
-                last = number
-            elif seen < order:
-                last, gain = first[seen], first[seen] - last
-                seen += 1
-            elif order == 1:
-                last += number + lowest
+def unpack_groups(octets: Octets, begin: int, groups: Groups, scale: Scale, out: Float32Array) -> None:
+    """Unpack groups from bit `begin` on; their `claims` must fit."""
+    references, widths, lengths, position = _begins(begin, groups)
+    lowest = _signed(octets, begin + groups.order * groups.descriptor_bits, groups.descriptor_bits)
+    numbers = np.empty(_BLOCK, np.int64)
+    sums = _Sums(0, 0, 0)
+    done, filled = 0, 0
+    for g in range(groups.total):
+        width, left = _width(octets, groups, widths, g), _length(octets, groups, lengths, g)
+        reference = _number(octets, references + g * groups.reference_bits, groups.reference_bits)
+        while left:
+            part = numbers[filled : filled + left]
+            whole = groups.missing == 0 and sums.seen == groups.order
+            if whole and position + width * part.size <= _last_word(octets):
+                sums = _read(octets, position, width, reference + lowest, groups.order, sums, part)
             else:
-                gain += number + lowest
+                sums = _read_with_care(octets, position, width, reference, begin, lowest, groups, sums, part)
+            position += width * part.size
+            left -= part.size
+            filled += part.size
+            if filled == _BLOCK:
+                _scale(numbers, scale, out[done : done + _BLOCK])
+                done += _BLOCK
+                filled = 0
+    _scale(numbers, scale, out[done:])
+
+
+@_inlined
+def _read(octets: Octets, position: int, width: int, base: int, order: int, sums: _Sums, numbers: Numbers) -> _Sums:
+    """Read numbers and undo differencing, where none can be missing, be a first number, or end in the last word."""
+    last, gain, i = sums.last, sums.gain, 0
+    if order == 2:
+        while width <= 14 and i + 4 <= numbers.size:  # one word holds four
+            word = _word_at(octets, position >> 3) << np.uint64(position & 7)
+            for k in range(i, i + 4):
+                gain += _top(word, width) + base
                 last += gain
-            out[i] = _value(last, scale)
-        start = stop
+                numbers[k] = last
+                word <<= np.uint64(width)
+            position += 4 * width
+            i += 4
+        for k in range(i, numbers.size):
+            gain += _inner_number(octets, position, width) + base
+            last += gain
+            numbers[k] = last
+            position += width
+    elif order == 1:
+        for k in range(numbers.size):
+            last += _inner_number(octets, position, width) + base
+            numbers[k] = last
+            position += width
+    else:
+        for k in range(numbers.size):
+            numbers[k] = _inner_number(octets, position, width) + base
+            position += width
+    return _Sums(last, gain, sums.seen)
 
 
 @_compiled
-def _signed_at(octets: Octets, position: int, bits: int) -> int:
-    """Sign and magnitude."""
-    number = _number_at(octets, position, bits)
-    sign = 1 << (bits - 1)
+def _read_with_care(
+    octets: Octets,
+    position: int,
+    width: int,
+    reference: int,
+    begin: int,
+    lowest: int,
+    groups: Groups,
+    sums: _Sums,
+    numbers: Numbers,
+) -> _Sums:
+    """Read numbers and undo differencing, anywhere."""
+    last, gain, seen = sums
+    for i in range(numbers.size):
+        number = _number(octets, position, width)
+        position += width
+        if groups.missing and _is_missing(number, width, reference, groups):
+            numbers[i] = _MISSING
+            continue
+        number += reference + lowest
+        if groups.order == 0:
+            last = number
+        elif seen < groups.order:
+            first = _number(octets, begin + seen * groups.descriptor_bits, groups.descriptor_bits)
+            last, gain, seen = first, first - last, seen + 1
+        elif groups.order == 1:
+            last += number
+        else:
+            gain += number
+            last += gain
+        numbers[i] = last
+    return _Sums(last, gain, seen)
+
+
+@_compiled
+def _signed(octets: Octets, position: int, bits: int) -> int:
+    """Sign and magnitude; 0 for no bits."""
+    number = _number(octets, position, bits)
+    sign = 1 << bits >> 1
     return sign - number if number & sign else number
 
 
@@ -203,22 +304,27 @@ def _is_missing(number: int, width: int, reference: int, groups: Groups) -> bool
 
 
 @_compiled
-def expand(flags: Octets, packed: int, out: Float32Array) -> int:
-    """Spread the first `packed` values over the points whose flag is set, the others become NaN.
+def _flag(flags: Octets, i: int) -> int:
+    return int(flags[i >> 3] >> (7 - (i & 7)) & 1)
+
+
+@_compiled
+def spread(flags: Octets, packed: int, out: Float32Array) -> int:
+    """Spread the first `packed` values over the points whose flag is set; the others become NaN.
 
     Returns
     -------
     int
-        How many flags are set; unless they are `packed`, nothing was changed.
+        How many flags are set. Unless they are `packed`, nothing was changed.
     """
     flagged = 0
     for i in range(out.size):
-        flagged += flags[i >> 3] >> (7 - (i & 7)) & 1
+        flagged += _flag(flags, i)
     if flagged != packed:
         return flagged
     source = packed
     for i in range(out.size - 1, -1, -1):
-        if flags[i >> 3] >> (7 - (i & 7)) & 1:
+        if _flag(flags, i):
             source -= 1
             out[i] = out[source]
         else:

@@ -4,6 +4,7 @@ A message is believed only after its framing (`check_framing`), its identity (`c
 are found to be what was asked for.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isclose
@@ -14,8 +15,9 @@ import numpy as np
 
 from reformatters_dagster.core.config import GribField, LatLonGrid, RegularAxis
 from reformatters_dagster.core.errors import CorruptMessage
+from reformatters_dagster.core.grib_packing import Units, unpack
 from reformatters_dagster.core.grib_sections import GridHeader, MessageHeader, check_framing, read_header
-from reformatters_dagster.core.types import Array2D, Timedelta, Timestamp
+from reformatters_dagster.core.types import Array2D, Float32Array, Timedelta, Timestamp
 
 __all__ = [
     "GridHeader",
@@ -34,6 +36,8 @@ _I_NEGATIVE, _J_POSITIVE, _ROWS_IN_ORDER = 0x80, 0x40, 0x3F
 _MISSING = -(2**60)
 # The ecCodes inside pygrib is built without thread safety.
 _ECCODES = Lock()
+# Eight times the largest grid that is published; a damaged header could ask for all memory.
+_MOST_POINTS = 2**27
 _GRID_TOLERANCE = 1e-3  # of a grid step
 
 
@@ -142,8 +146,9 @@ def decode(
     scale_factor: float = 1.0,
     add_offset: float = 0.0,
     where: str = "a GRIB message",
+    out: Array2D | None = None,
 ) -> Array2D:
-    """Unpack a message.
+    """Unpack a message. Threads may do so at once; only the rarer packings hold the GIL, and a lock.
 
     Parameters
     ----------
@@ -155,6 +160,8 @@ def decode(
         Result = value * scale_factor + add_offset, computed in float64.
     where : str
         What the message is, for the error.
+    out : (ny, nx) float32, C-contiguous, optional
+        Where the result is written, for those who decode many; its content is of no use after an error.
 
     Returns
     -------
@@ -164,32 +171,53 @@ def decode(
     Raises
     ------
     CorruptMessage
-        The message is damaged, its values exceed float32, or its points are not stored row by row in one direction.
+        The message is damaged, its values exceed float32, its points are not stored row by row in one direction, are
+        too many, or do not fit `out`.
     """
-    header = read_header(message, where)
-    grid = header.grid
+    shape = _shape(read_header(message, where).grid, where)
+    if out is None:
+        out = np.empty(shape, np.float32)
+    elif out.shape != shape:
+        raise CorruptMessage(
+            f"{where} has shape {shape!r}, its place has {out.shape!r}; check the grid in the file's name"
+        )
+    if not out.flags.c_contiguous:
+        raise ValueError(f"{where} was to be written into memory of strides {out.strides!r}; give a C-contiguous array")
+    fill = math.nan if source_fill_value is None else source_fill_value
+    units = Units(float(fill), float(scale_factor), float(add_offset))
+    values = out.reshape(-1)
+    if not unpack(message, units, values, where):
+        _unpack_with_eccodes(message, units, values, where)
+    return out
+
+
+def _shape(grid: GridHeader, where: str) -> tuple[int, int]:
     if grid.ny is None or grid.nx is None or grid.scanning_mode is None:
         raise CorruptMessage(f"{where}: points of grid template {grid.template!r} form no rows that can be read")
     if grid.scanning_mode & _ROWS_IN_ORDER:
         raise CorruptMessage(
             f"{where}: scanning mode {grid.scanning_mode:#04x} is not read, only rows that all run the same way are"
         )
-    values = _unpack(message, where)
-    if values.size != grid.ny * grid.nx:
-        raise CorruptMessage(f"{where}: {values.size} values came out, its grid has {(grid.ny, grid.nx)!r} points")
-    values[values == _MISSING] = np.nan
-    if source_fill_value is not None:
-        values[values == source_fill_value] = np.nan
+    if not 0 < grid.ny * grid.nx <= _MOST_POINTS:
+        raise CorruptMessage(
+            f"{where}: a grid of {grid.ny} by {grid.nx} is not read, only 1 to {_MOST_POINTS} points are; fetch it again"
+        )
+    return grid.ny, grid.nx
+
+
+def _unpack_with_eccodes(message: bytes, units: Units, out: Float32Array, where: str) -> None:
+    values = _pygrib_values(message, where)
+    if values.size != out.size:
+        raise CorruptMessage(f"{where}: {values.size} values came out, its grid has {out.size} points; fetch it again")
+    values[(values == _MISSING) | (values == units.fill)] = np.nan
     try:
         with np.errstate(over="raise"):
-            if scale_factor != 1.0 or add_offset != 0.0:
-                values = values * scale_factor + add_offset
-            return values.reshape(grid.ny, grid.nx).astype(np.float32)
+            out[:] = values.reshape(-1) * units.factor + units.offset
     except FloatingPointError as error:
         raise CorruptMessage(f"{where}: values up to {np.nanmax(np.abs(values))!r} exceed float32") from error
 
 
-def _unpack(message: bytes, where: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _pygrib_values(message: bytes, where: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     import pygrib
 
     try:
@@ -199,7 +227,7 @@ def _unpack(message: bytes, where: str) -> np.ndarray[tuple[int, ...], np.dtype[
             values = field.values
     except (RuntimeError, ValueError, KeyError) as error:
         raise CorruptMessage(f"{where}: ecCodes cannot unpack it ({error}); fetch it again") from error
-    return np.asarray(np.ma.getdata(values), dtype=np.float64)
+    return np.array(np.ma.getdata(values), dtype=np.float64, ndmin=1)
 
 
 def to_grid(values: Array2D, header: GridHeader, grid: LatLonGrid, where: str) -> Array2D:

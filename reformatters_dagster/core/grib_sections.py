@@ -95,12 +95,16 @@ _FIRST_GRID_WITHOUT_SHAPE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
+class Section:
+    """One section: its octets, from its length on."""
+
     number: int
-    body: bytes
+    body: memoryview
     where: str
+    """What the message is, for the error."""
 
     def unsigned(self, octet: int, size: int) -> int:
+        """A number of `size` octets; `CorruptMessage` if the section ends before them."""
         end = octet - 1 + size
         if end > len(self.body):
             raise CorruptMessage(
@@ -184,7 +188,7 @@ def read_header(message: bytes, where: str) -> MessageHeader:
     Source: WMO Manual on Codes, FM 92 GRIB edition 2, sections 0 to 7.
     """
     check_framing(message, where)
-    sections = _split(message, where)
+    sections = split(message, where)
     product = sections[4]
     template = product.unsigned(8, 2)
     if template not in _PRODUCTS:
@@ -210,8 +214,16 @@ def read_header(message: bytes, where: str) -> MessageHeader:
     )
 
 
-def _split(message: bytes, where: str) -> dict[int, _Section]:
-    found: dict[int, _Section] = {}
+def split(message: bytes, where: str) -> dict[int, Section]:
+    """Cut a message of one field, whose framing is right, into sections 1 to 7; the last one ends where section 8 begins.
+
+    Raises
+    ------
+    CorruptMessage
+        A section is missing, in the wrong place, or exceeds the message, or there are several fields.
+    """
+    found: dict[int, Section] = {}
+    view = memoryview(message)
     offset, end = _SECTION_0, len(message) - len(_SECTION_8)
     while offset < end:
         length = int.from_bytes(message[offset : offset + 4], "big")
@@ -228,14 +240,14 @@ def _split(message: bytes, where: str) -> dict[int, _Section]:
             raise CorruptMessage(
                 f"{where}: section {number!r} at byte {offset} follows sections {list(found)}; {_DAMAGED}"
             )
-        found[number] = _Section(number, message[offset : offset + length], where)
+        found[number] = Section(number, view[offset : offset + length], where)
         offset += length
     if missing := {1, 3, 4, 5, 6, 7} - found.keys():
         raise CorruptMessage(f"{where}: sections {sorted(missing)} are missing, found {list(found)}; {_DAMAGED}")
     return found
 
 
-def _duration(product: _Section) -> Timedelta:
+def _duration(product: Section) -> Timedelta:
     unit = product.unsigned(18, 1)
     if unit not in _SECONDS:
         raise CorruptMessage(
@@ -247,20 +259,20 @@ def _duration(product: _Section) -> Timedelta:
     return pd.Timedelta(seconds=seconds)
 
 
-def _window_stop(product: _Section, octet: int, reference_time: Timestamp, start: Timedelta) -> Timedelta:
+def _window_stop(product: Section, octet: int, reference_time: Timestamp, start: Timedelta) -> Timedelta:
     stop = product.time(octet) - reference_time
     if stop < start:
         raise CorruptMessage(f"{product.where}: the window ends at {stop!r}, before its start {start!r}; {_DAMAGED}")
     return stop
 
 
-def _statistic(product: _Section, window_end: int) -> str:
+def _statistic(product: Section, window_end: int) -> str:
     # After the end of the window: count of ranges (1 octet), count of missing values (4), then the outermost range.
     process = product.unsigned(window_end + 12, 1)
     return _STATISTICS.get(process, f"other:{process}")
 
 
-def _surface(product: _Section) -> tuple[int, float | None]:
+def _surface(product: Section) -> tuple[int, float | None]:
     kind = product.unsigned(23, 1)
     if product.optional(24, 1) is None or product.optional(25, 4) is None:
         return kind, None
@@ -268,7 +280,7 @@ def _surface(product: _Section) -> tuple[int, float | None]:
     return kind, value / 10.0**scale
 
 
-def _read_grid(grid: _Section) -> tuple[int, GridHeader]:
+def _read_grid(grid: Section) -> tuple[int, GridHeader]:
     template, points = grid.unsigned(13, 2), grid.unsigned(7, 4)
     has_shape = template < _FIRST_GRID_WITHOUT_SHAPE
     nx = grid.optional(31, 4) if has_shape else None
@@ -296,7 +308,7 @@ def _read_grid(grid: _Section) -> tuple[int, GridHeader]:
     )
 
 
-def _units_per_degree(grid: _Section) -> float:
+def _units_per_degree(grid: Section) -> float:
     basic_angle, subdivisions = grid.optional(39, 4), grid.optional(43, 4)
     if not basic_angle:
         return 1e6
@@ -305,7 +317,7 @@ def _units_per_degree(grid: _Section) -> float:
     return subdivisions / basic_angle
 
 
-def _check_point_counts(sections: Mapping[int, _Section], points: int) -> None:
+def _check_point_counts(sections: Mapping[int, Section], points: int) -> None:
     packed, indicator = sections[5].unsigned(6, 4), sections[6].unsigned(6, 1)
     bits = 8 * (len(sections[6].body) - 6)
     where = sections[5].where

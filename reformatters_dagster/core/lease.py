@@ -140,6 +140,7 @@ def _acquire(lease: _Lease, terms: LeaseTerms) -> None:
             )
         if watched is None:
             watched, since = found[1], terms.clock()
+            log.info("partition=%s is leased to %s; watching it for a sign of life", lease.partition, found[0])
         terms.sleep(terms.look_again)
 
 

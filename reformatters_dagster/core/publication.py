@@ -130,7 +130,8 @@ def merge_ingested_lengths(
     labels = template_ds.indexes["init_time"]
     found = labels.get_indexer(pd.DatetimeIndex(list(lengths)))
     positions = {int(at): length for at, length in zip(found, lengths.values(), strict=True) if at >= 0}
-    with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
+    alone = xr.Dataset(coords={INGESTED: template_ds[INGESTED].variable})
+    with tmp_metadata(alone, workspace.tmp) as tmp_store:
         for store in workspace.stores.in_write_order:
             _merge_into(store, tmp_store, positions)
 

@@ -106,7 +106,7 @@ def _parse_starts(text: str | None) -> tuple[Timestamp | None, dict[str, Timesta
         except Refused as error:
             raise Refused(f"REFORMATTERS_START={text!r}: {error}; write one time, or dataset-id=time,…") from error
         if dataset_id:
-            starts[dataset_id] = label
+            starts[dataset_id.strip()] = label
         else:
             everywhere = label
     return everywhere, starts
@@ -122,7 +122,7 @@ def parse_time(text: str) -> Timestamp:
     """
     try:
         # pandas would take "now", "18:00" and other words that mean another time tomorrow.
-        time = pd.Timestamp(datetime.fromisoformat(text))
+        time = pd.Timestamp(datetime.fromisoformat(text.strip()))
     except ValueError as error:
         raise Refused(f"time {text!r} cannot be read; write UTC as 2026-07-29T18 or 2026-07-29T18:00") from error
     if time.tzinfo is not None:

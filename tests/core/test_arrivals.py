@@ -1,7 +1,6 @@
 """What has arrived is what a listing shows of what is wanted, and its fingerprint tells when that changed."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -142,7 +141,7 @@ def test_archives_that_keep_nothing_so_old_are_an_error(site: Site) -> None:
 
 
 @pytest.fixture
-def bucket(site: Site, s3: S3Bucket) -> Iterator[Site]:
+def bucket(site: Site, s3: S3Bucket) -> Site:
     """A mirror in a bucket whose list pages hold a hundred keys, most of them of other files."""
     from obstore.store import from_url
 
@@ -153,7 +152,7 @@ def bucket(site: Site, s3: S3Bucket) -> Iterator[Site]:
         store.put(path.relative_to(folder).as_posix(), path.read_bytes())
     for i in range(150):
         store.put(f"{PRIMARY}/{gfs_key(INIT, 0).rpartition('/')[0]}/gfs.t18z.atmf{i:03d}.nc", b"other")
-    yield Site(site.folder, site.dataset, site.sample, settings={"upstream": s3.url})
+    return Site(site.folder, site.dataset, site.sample, settings={"upstream": s3.url})
 
 
 def test_a_bucket_lists_as_a_folder_does(bucket: Site) -> None:

@@ -367,7 +367,11 @@ def test_real_archives_are_asked_at_home_whatever_the_environment_says_of_the_fi
     with pytest.raises(SourceFileUnavailable, match=re.escape(url)) as raised:
         archive.head(KEY)
     assert f"https://{asked}/{urlsplit(url).netloc}/" in str(raised.value.__cause__)
-    assert [(request.method, request.path) for request in server.requests] == [("CONNECT", f"{asked}:443")]
+    # A request that an earlier test gave up may still come in late.
+    about_this = [
+        request for request in server.requests if request.method == "CONNECT" or urlsplit(url).netloc in request.path
+    ]
+    assert [(request.method, request.path) for request in about_this] == [("CONNECT", f"{asked}:443")]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
-"""What a code location holds: names that people and dashboards rely on, tags on every launch path, and the job that makes stores."""
+"""What a code location holds: names that people and dashboards rely on, tags of every job, and the job that makes stores."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from dataset_defs import DATASETS
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
@@ -54,7 +55,7 @@ def test_names_are_what_they_have_always_been(gfs: dg.Definitions) -> None:
 
 
 def test_the_asset_says_what_it_is(gfs: dg.Definitions) -> None:
-    spec = gfs.resolve_assets_def("noaa/gfs_forecast").get_asset_spec()
+    spec = gfs.resolve_assets_def(asset_key(GFS)).get_asset_spec()
     assert (spec.group_name, spec.kinds, spec.tags["provider"]) == ("noaa", {"zarr"}, "noaa")
     assert spec.description == GFS.template_config.attributes.description
     assert spec.metadata["dataset_id"] == "noaa-gfs-forecast"
@@ -71,7 +72,7 @@ def test_jobs_carry_their_tags(gfs: dg.Definitions, kind: str, priority: int, ex
     assert tags["reformatters/mode"] == kind
     assert int(tags["dagster/priority"]) == priority
     assert tags.get("reformatters/exclusive") == ("noaa-gfs-forecast" if exclusive else None)
-    assert yaml.safe_load(tags[K8S_TAG]) == k8s_config(GFS)
+    assert json.loads(tags[K8S_TAG]) == k8s_config(GFS)
 
 
 def test_an_update_publishes_and_a_backfill_does_not(gfs: dg.Definitions) -> None:
@@ -121,15 +122,16 @@ def test_settings_come_from_the_environment_where_none_are_given(
     resource = (definitions.resources or {})["reformatters"]
     assert isinstance(resource, Reformatters)
     assert (resource.store, resource.replicas) == ("s3://bucket/stores", ["s3://one", "s3://other"])
-    partitions = definitions.resolve_assets_def("test/gfs_forecast").partitions_def
+    partitions = definitions.resolve_assets_def(asset_key(forecast_dataset)).partitions_def
     assert partitions is not None
     assert partitions.get_first_partition_key() == "2026-07-30T06:00"
 
 
 def test_every_provider_has_a_code_location_that_stands_in_the_workspace() -> None:
-    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text())
-    modules = {entry["python_module"]["module_name"] for entry in workspace["load_from"]}
-    assert modules == {f"dataset_defs.{dataset.provider}.definitions" for dataset in DATASETS}
+    locations = {
+        origin.location_name for origin in WorkspaceFileTarget([str(ROOT / "workspace.yaml")]).create_origins()
+    }
+    assert locations == {f"dataset_defs.{dataset.provider}.definitions" for dataset in DATASETS}
 
 
 def test_the_run_coordinator_is_light_enough_for_the_webserver() -> None:
@@ -154,7 +156,7 @@ def test_every_op_asks_for_what_its_dataset_needs(forecast_dataset: DynamicalDat
 
 def requests_of(tags: Any) -> dict[str, str]:
     config = tags[K8S_TAG]
-    parsed = yaml.safe_load(config) if isinstance(config, str) else config
+    parsed = json.loads(config) if isinstance(config, str) else config
     requests: dict[str, str] = parsed["container_config"]["resources"]["requests"]
     return requests
 
