@@ -38,6 +38,7 @@ telemetry:
   enabled: false
 python_logs:
   managed_python_loggers: [reformatters_dagster]
+  python_log_level: INFO
 concurrency:
   runs:
     max_concurrent_runs: 2

@@ -23,6 +23,7 @@ import xarray as xr
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.operations import BackfillRequest, backfill
+from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.orchestration.assets import PartitionConfig, build_asset
 from reformatters_dagster.orchestration.build import build_definitions
@@ -319,7 +320,7 @@ def test_partitions_that_find_no_store_create_one_together(deployment: Deploymen
 
     with ThreadPoolExecutor(len(labels)) as pool:
         assert list(pool.map(materialize, labels)) == [True] * len(labels)
-    ds = deployment.site.read()
+    ds = open_published(deployment.site.stores.primary)
     assert ds.indexes["init_time"].is_unique
     for label in labels:
         assert_forecast_true(ds, label, variables=[TEMPERATURE])
@@ -373,12 +374,7 @@ def test_a_run_executed_again_from_its_failure_downloads_nothing_a_second_time(
     entry = site.ledger()
     assert entry is not None
     assert entry.run_id == retried.run_id
-    assert_forecast_true(open_as_reader_of(site), INIT, variables=[TEMPERATURE])
-
-
-def open_as_reader_of(site: Site) -> xr.Dataset:
-    ds: xr.Dataset = xr.open_zarr(site.stores.primary.reader(), chunks=None, decode_timedelta=True).load()
-    return ds
+    assert_forecast_true(open_published(site.stores.primary), INIT, variables=[TEMPERATURE])
 
 
 def test_a_terminated_run_ends_soon_and_leaves_nothing_in_tmp(code_location: Path, gfs_sample: Sample) -> None:
@@ -388,7 +384,7 @@ def test_a_terminated_run_ends_soon_and_leaves_nothing_in_tmp(code_location: Pat
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with FaultServer(files) as upstream:
         for path in files:
-            upstream.script(path, Slow(5))
+            upstream.script(path, Slow(3))
         environment = os.environ | {"REFORMATTERS_UPSTREAM": upstream.url, "DAGSTER_HOME": str(home)}
         command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "tests.orchestration.code_location"]
         command += ["--select", "test/gfs_forecast", "--partition", partition_key(INIT)]

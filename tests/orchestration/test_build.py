@@ -14,6 +14,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dataset_defs import DATASETS
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
 from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import K8S_METADATA, K8S_TAG, asset_key, k8s_config
@@ -180,7 +181,7 @@ def test_initialise_creates_extends_and_never_cuts_short(deployment: Deployment)
 
 def test_initialise_goes_up_to_now_by_itself(deployment: Deployment) -> None:
     deployment.run("initialise")
-    newest = deployment.site.read().indexes["init_time"][-1]
+    newest = published_labels(deployment.site.stores.primary, "init_time")[-1]
     (job_run,) = deployment.instance.get_run_records(limit=1)
     started = job_run.create_timestamp.replace(tzinfo=None)
     assert 0 <= (started - newest.to_pydatetime()).total_seconds() <= 6 * 3600

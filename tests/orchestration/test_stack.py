@@ -20,6 +20,7 @@ import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
 from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.orchestration.names import K8S_TAG, k8s_config
 from tests.datasets import INIT, PRIMARY, SECOND, TEMPERATURE, THIRD, Sample, Site, assert_forecast_true, gfs_forecast
@@ -166,7 +167,7 @@ def test_a_backfill_from_the_webserver_fills_three_partitions_in_parallel(stack:
             assert json.loads(run.tags[K8S_TAG]) == k8s_config(site.dataset)
             said = [log.user_message for log in instance.all_logs(run.run_id)]
             assert any("region=" in one and "missing=0" in one for one in said)
-    ds = site.read()
+    ds = open_published(site.stores.primary)
     for label in LABELS:
         assert_forecast_true(ds, label, variables=[TEMPERATURE])
     assert site.tmp_files() == []
