@@ -6,6 +6,7 @@ In: frozen config values. Out: an `xr.Dataset` whose data variables are NaN and 
 import itertools
 import json
 import shutil
+import uuid
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -221,9 +222,16 @@ class TemplateConfig(Frozen):
         write_metadata(ds, path)
 
     def update_template(self) -> None:
-        """Write the committed template. The diff is the review."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.write_template(self.path)
+        """Write the committed template, unless it stands there already. The diff is the review."""
+        fresh = self.path.with_name(f"{uuid.uuid4().hex[:12]}-tmp.zarr")
+        fresh.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.write_template(fresh)
+            if differing_files(fresh, self.path):
+                shutil.rmtree(self.path, ignore_errors=True)
+                fresh.rename(self.path)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
     def get_template(self, end: Timestamp) -> xr.Dataset:
         """The committed structure with its append dimension covering `[start, end)`.
