@@ -26,6 +26,7 @@ FLOORS = (
     (
         "core.download",
         "core.grib",
+        "core.regrid",
         "core.transforms",
         "core.shards",
         "core.storage",
