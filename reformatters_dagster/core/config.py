@@ -272,6 +272,8 @@ class SourceArchive(Frozen):
     """Bucket region, where the archive is on S3."""
     newest: Duration | None = None
     """Files are kept this long after the append label only; None keeps them for good."""
+    until: Time | None = None
+    """Append label after which there are no files; None where it is still filled."""
     requests_per_minute: int | None = None
     """What the host tolerates; None sets no limit."""
     answers: Mapping[int, Answer] = STATUS_ANSWERS

@@ -357,8 +357,13 @@ class Upstream:
         ]
 
     def archives_for(self, label: Timestamp, now: Timestamp) -> list[Archive]:
-        """Archives that still keep the files of an append label, in order."""
-        return [archive for source, archive in self._archives if source.newest is None or label >= now - source.newest]
+        """Archives that keep the files of an append label, in order."""
+        return [
+            archive
+            for source, archive in self._archives
+            if (source.newest is None or label >= now - source.newest)
+            and (source.until is None or label <= source.until)
+        ]
 
 
 def _host(source: SourceArchive) -> str:

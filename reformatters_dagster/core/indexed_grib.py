@@ -11,7 +11,15 @@ from pathlib import Path
 from reformatters_dagster.core.config import DataVar
 from reformatters_dagster.core.download import Archive
 from reformatters_dagster.core.errors import CorruptMessage, ReformatError, SourceFileMissing, SourceFileUnavailable
-from reformatters_dagster.core.grib import IndexEntry, check_identity, coalesce, decode, read_header, to_grid
+from reformatters_dagster.core.grib import (
+    GridHeader,
+    IndexEntry,
+    check_identity,
+    coalesce,
+    decode,
+    read_header,
+    to_grid,
+)
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.source_file import Downloaded, SourceFileCoord, local_name
 from reformatters_dagster.core.types import Array2D, Timedelta, Timestamp
@@ -44,6 +52,10 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
     def member(self, coord: Coord) -> int | None:  # noqa: ARG002 for those who override it
         """Perturbation number the message must carry; None where the source has no ensemble."""
         return None
+
+    def on_grid(self, values: Array2D, grid: GridHeader, coord: Coord, where: str) -> Array2D:  # noqa: ARG002
+        """A field, in the order of its message, on the template's grid. Default: it must be on that grid."""
+        return to_grid(values, grid, self.context.template_config.grid, where)
 
     def object_keys(self, coord: Coord) -> tuple[str, ...]:
         return coord.key(), self.index_key(coord)
@@ -149,7 +161,7 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
             add_offset=data_var.add_offset,
             where=where,
         )
-        return to_grid(values, header.grid, self.context.template_config.grid, where)
+        return self.on_grid(values, header.grid, coord, where)
 
 
 def _where(data_var: DataVar, url: str) -> str:

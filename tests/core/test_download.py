@@ -513,6 +513,18 @@ def test_archives_keep_their_order_and_leave_when_their_files_are_gone(
     assert [archive.name for archive in kept] == names
 
 
+@pytest.mark.parametrize(
+    ("label", "names"),
+    [("2019-12-31T21", ["old", "new"]), ("2020-01-01T00", ["old", "new"]), ("2020-01-01T03", ["new"])],
+)
+def test_an_archive_that_is_closed_is_asked_for_what_it_may_have(
+    server: FaultServer, label: str, names: list[str]
+) -> None:
+    upstream = Upstream([source(folder="old", until="2020-01-01T00"), source(folder="new")], mirror=server.url)
+    kept = upstream.archives_for(Timestamp(label), Timestamp("2026-07-29"))
+    assert [archive.name for archive in kept] == names
+
+
 def test_the_rate_limit_gives_each_thread_its_own_turn(time: FakeTime) -> None:
     time.stands_still = True
     limit = RateLimit(100, time.patience())

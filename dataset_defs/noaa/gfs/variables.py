@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from dataset_defs.noaa.grib_files import noaa_field
+from dataset_defs.noaa.window_comments import of_forecast
 from reformatters_dagster.core.config import DataVar, Deaccumulation, Statistic, StepType
 
 WINDOW = pd.Timedelta("6h")
@@ -18,30 +19,15 @@ _STATISTIC: Mapping[StepType, Statistic] = {
     "max": "max",
     "min": "min",
 }
-_WINDOW_COMMENT = {
-    "avg": "Mean over a window that ends at the valid time and began at the last multiple of 6 h of lead time before it",
-    "max": "Highest value in a window that ends at the valid time and began at the last multiple of 6 h of lead time before it",
-    "min": "Lowest value in a window that ends at the valid time and began at the last multiple of 6 h of lead time before it",
-}
-_NO_HOUR_0 = "NaN at lead time 0, where no window has begun."
 
 
-def gfs_var(
-    name: str, element: str, level: str, *, step_type: StepType = "instant", comment: str | None = None, **row: Any
-) -> DataVar:
-    """A row: windows of 6 h wherever the source has a window, with the comment that says so."""
-    windowed = step_type != "instant"
-    if windowed:
-        of_window = (
-            "Mean over the time since the previous lead time" if "deaccumulation" in row else _WINDOW_COMMENT[step_type]
-        )
-        comment = " ".join(filter(None, (comment, f"{of_window}. {_NO_HOUR_0}")))
+def gfs_var(name: str, element: str, level: str, *, step_type: StepType = "instant", **row: Any) -> DataVar:
+    """A row: windows of 6 h wherever the source has a window."""
     return DataVar(
         name=name,
         step_type=step_type,
         field=row.pop("field", None) or noaa_field(element, level, _STATISTIC[step_type]),
-        window_reset=WINDOW if windowed else None,
-        comment=comment,
+        window_reset=None if step_type == "instant" else WINDOW,
         **row,
     )
 
@@ -101,7 +87,7 @@ def _radiation(name: str, element: str, wave: str) -> DataVar:
     )
 
 
-GFS_DATA_VARS: tuple[DataVar, ...] = (
+GFS_ROWS: tuple[DataVar, ...] = (
     _temperature("temperature_2m", "TMP", "2 m above ground", long_name="2 metre temperature", short_name="2t"),
     _temperature("temperature_80m", "TMP", "80 m above ground", long_name="80 metre temperature", short_name="80t"),
     _temperature(
@@ -227,3 +213,6 @@ GFS_DATA_VARS: tuple[DataVar, ...] = (
     _radiation("downward_short_wave_radiation_flux_surface", "DSWRF", "short"),
     _radiation("downward_long_wave_radiation_flux_surface", "DLWRF", "long"),
 )
+"""Without the words on windows, which a forecast and an analysis put differently."""
+
+GFS_DATA_VARS = of_forecast(GFS_ROWS)

@@ -1,0 +1,1 @@
+"""NOAA Global Ensemble Forecast System."""

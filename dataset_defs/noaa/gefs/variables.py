@@ -1,0 +1,76 @@
+"""Variables of the NOAA GEFS: those of the GFS, with the kind of file that holds each, and two of its own."""
+
+from typing import Any
+
+from dataset_defs.noaa.gefs.files import GefsFileType
+from dataset_defs.noaa.gfs.variables import GFS_ROWS, gfs_var
+from dataset_defs.noaa.grib_files import noaa_field
+from dataset_defs.noaa.window_comments import of_analysis, of_forecast
+from reformatters_dagster.core.config import DataVar, Time
+
+
+class GefsDataVar(DataVar):
+    """A variable, and where to look for it."""
+
+    gefs_file_type: GefsFileType
+    available_from: Time | None = None
+    """Valid time from which the source has it; None for always."""
+
+
+_IN_B_FILES = {"wind_u_80m", "wind_v_80m", "wind_u_100m", "wind_v_100m", "temperature_80m", "pressure_80m"}
+_IN_S_FILES_LATER = {"percent_frozen_precipitation_surface", "geopotential_height_cloud_ceiling"}
+
+
+def _of_gfs(row: DataVar) -> GefsDataVar:
+    own: dict[str, Any] = {"gefs_file_type": "s+a"}
+    if row.name in _IN_B_FILES:
+        own["gefs_file_type"] = "b"
+    elif row.name in _IN_S_FILES_LATER:
+        own["gefs_file_type"] = "s+b-b22"
+    if row.name.endswith("_80m"):
+        own["available_from"] = "2020-01-01"
+    if row.name == "pressure_reduced_to_mean_sea_level":
+        # The reforecast files it as plain pressure.
+        own["field"] = noaa_field("PRMSL", "mean sea level", alternatives=("PRES",))
+    if row.name == "precipitation_surface":
+        own["field"] = noaa_field("APCP", "surface", "acc")
+    return GefsDataVar(**(dict(row) | own))
+
+
+_ROWS: tuple[GefsDataVar, ...] = (
+    *map(_of_gfs, GFS_ROWS),
+    GefsDataVar(
+        **dict(
+            gfs_var(
+                "geopotential_height_500hpa",
+                "HGT",
+                "500 mb",
+                long_name="Geopotential height",
+                short_name="gh",
+                standard_name="geopotential_height",
+                units="m",
+                keep_mantissa_bits=11,
+                valid_range=(4000.0, 6500.0),
+            )
+        ),
+        gefs_file_type="a",
+    ),
+    GefsDataVar(
+        **dict(
+            gfs_var(
+                "wind_gust_surface",
+                "GUST",
+                "surface",
+                long_name="Wind speed (gust)",
+                short_name="gust",
+                standard_name="wind_speed_of_gust",
+                units="m s-1",
+                keep_mantissa_bits=6,
+                valid_range=(0.0, 150.0),
+            )
+        ),
+        gefs_file_type="s+b",
+    ),
+)
+GEFS_FORECAST_DATA_VARS = of_forecast(_ROWS)
+GEFS_ANALYSIS_DATA_VARS = of_analysis(_ROWS)
