@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> "tuple[DynamicalDataset, ...]":
     if name != "DATASETS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from dataset_defs.noaa.gfs.analysis import DATASET as NOAA_GFS_ANALYSIS
     from dataset_defs.noaa.gfs.forecast import DATASET as NOAA_GFS_FORECAST
 
-    return (NOAA_GFS_FORECAST,)
+    return (NOAA_GFS_ANALYSIS, NOAA_GFS_FORECAST)

@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from dataset_defs.noaa.gfs.analysis import GfsAnalysisRegionJob
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob, GfsSourceFileCoord
 from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
-from dataset_defs.noaa.grib_job import NoaaGribRegionJob
-from reformatters_dagster.core.config import AppendAxis, DataVar, LatLonGrid, RegularAxis, lead_time
+from reformatters_dagster.core.config import AppendAxis, LatLonGrid, RegularAxis, lead_time
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.ledger import LedgerEntry, read_ledger
@@ -30,7 +30,7 @@ from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.settings import Settings, Workspace
 from reformatters_dagster.core.storage import StoreSet
 from reformatters_dagster.core.template import DatasetAttributes
-from reformatters_dagster.core.types import Array2D, Dim, OutLoc, Timedelta, Timestamp
+from reformatters_dagster.core.types import Array2D, Dim, Timedelta, Timestamp
 from reformatters_dagster.sample_upstream import GFS_FIELDS, expected_values, write_sample_upstream
 from tests.stores import watched
 from tests.tiny import TinyTemplate
@@ -77,32 +77,6 @@ def gfs_forecast(folder: Path, *, variables: Sequence[str] = VARIABLES, **change
         "shards": {"init_time": 1, "lead_time": 10, "latitude": 20, "longitude": 18},
     }
     return _dataset(folder, GfsForecastRegionJob, variables, fields | changes)
-
-
-class GfsAnalysisFileCoord(GfsSourceFileCoord):
-    """One of the first hours of a forecast, as what the weather was then."""
-
-    def out_loc(self) -> OutLoc:
-        return {"time": self.init_time + self.lead_time}
-
-
-class GfsAnalysisRegionJob(NoaaGribRegionJob[GfsAnalysisFileCoord]):
-    """6 hours, and the one before them: an hourly rate is the difference of two totals."""
-
-    source_file_coord = GfsAnalysisFileCoord
-
-    def get_processing_region(self) -> slice:
-        return slice(max(self.region.start - 1, 0), self.region.stop)
-
-    def generate_source_file_coords(
-        self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]
-    ) -> list[GfsAnalysisFileCoord]:
-        times = pd.DatetimeIndex(region_ds.indexes["time"])
-        instant = all(data_var.has_hour_0 for data_var in data_vars)
-        inits = times.floor("6h") if instant else times.ceil("6h") - Timedelta("6h")
-        return [
-            GfsAnalysisFileCoord(init_time=init, lead_time=time - init) for time, init in zip(times, inits, strict=True)
-        ]
 
 
 def gfs_analysis(folder: Path, *, variables: Sequence[str] = VARIABLES, **changes: Any) -> DynamicalDataset:

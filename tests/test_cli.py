@@ -19,6 +19,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import dataset_defs
+from dataset_defs.noaa.gfs.forecast import DATASET
 from reformatters_dagster.cli import app
 from reformatters_dagster.cli_output import print_overviews, progress_bars
 from reformatters_dagster.core.job_context import ignore_progress
@@ -30,7 +31,7 @@ ARCHIVE = "noaa-gfs-bdp-pds"
 KEY = "gfs.20260729/18/atmos/gfs.t18z.pgrb2.0p25.f000"
 TMP_2M = "FahrenheitResearch__arwen--s3-raw-tmp2m-20260729t18z-f000.grib2"
 LABEL = "2026-07-29T18:00"
-VARIABLES = len(dataset_defs.DATASETS[0].template_config.variables)
+VARIABLES = len(DATASET.template_config.variables)
 ONE_PARTITION = ("--start", "2026-07-29T18", "--end", "2026-07-30", "--variables", "temperature_2m")
 COMMANDS = ("list", "update-template", "backfill", "update", "validate", "status", "store-urls", "demo")
 
@@ -318,12 +319,19 @@ def test_status_of_no_store_is_refused(empty: Deployment) -> None:
     assert_fails(empty.reformat("status", ID, "--json"), 2, "StoreMissing", str(empty.store), f"reformat backfill {ID}")
 
 
+def listed(deployment: Deployment, exit_code: int = 0) -> dict[str, Any]:
+    """Row of the dataset in the list of all."""
+    rows = answer(deployment.reformat("list", "--json"), exit_code)
+    assert [row["dataset_id"] for row in rows] == [dataset.dataset_id for dataset in dataset_defs.DATASETS]
+    return next(row for row in rows if row["dataset_id"] == ID)
+
+
 def test_list_shows_stores_that_stand_and_those_that_do_not(published: Deployment, empty: Deployment) -> None:
-    (row,) = answer(published.reformat("list", "--json"))
+    row = listed(published)
     assert (row["dataset_id"], row["extent"], row["partitions"]) == (ID, [LABEL, LABEL], 1)
     assert (row["last_complete"], row["error"]) == (None, None)
     assert f"{LABEL} to {LABEL}" in published.reformat("list").stdout
-    (row,) = answer(empty.reformat("list", "--json"))
+    row = listed(empty)
     assert (row["extent"], row["partitions"], row["error"]) == (None, 0, None)
     assert "no store yet" in empty.reformat("list").stdout
 
@@ -332,20 +340,20 @@ def test_list_names_the_last_complete_partition(copied: Deployment) -> None:
     path = copied.store.parent / "_internal/v0.1.0/ledger" / f"{LABEL}.json"
     entry = json.loads(path.read_text())
     complete = {"expected": 3, "succeeded": 3, "missing": []}
-    entry["variables"] = dict.fromkeys(dataset_defs.DATASETS[0].template_config.variables, complete)
+    entry["variables"] = dict.fromkeys(DATASET.template_config.variables, complete)
     entry["known_missing"] = True
     path.write_text(json.dumps(entry))
-    assert answer(copied.reformat("list", "--json"))[0]["last_complete"] == LABEL
+    assert listed(copied)["last_complete"] == LABEL
     assert f"{LABEL} (given up)" in copied.reformat("status", ID).stdout
 
 
 def test_list_tells_of_a_store_that_cannot_be_read(copied: Deployment) -> None:
     (copied.store / "zarr.json").write_text("not JSON")
-    (row,) = answer(copied.reformat("list", "--json"), exit_code=1)
+    row = listed(copied, exit_code=1)
     assert row["error"].startswith("JSONDecodeError: ")
     shutil.rmtree(copied.folder / "stores")
     (copied.folder / "stores").touch()
-    (row,) = answer(copied.reformat("list", "--json"), exit_code=1)
+    row = listed(copied, exit_code=1)
     assert row["error"].startswith("StoreUnavailable: ")
     text = copied.reformat("list")
     assert (text.exit_code, "StoreUnavailable" in text.stdout) == (1, True)
@@ -390,7 +398,7 @@ def test_validate_fails_when_a_check_fails(published: Deployment) -> None:
 def test_validate_asks_replicas_too(
     published: Deployment, copied: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    current = replace(dataset_defs.DATASETS[0], validators=(CheckCurrentData(max_delay="8h"),))
+    current = replace(DATASET, validators=(CheckCurrentData(max_delay="8h"),))
     monkeypatch.setattr(dataset_defs, "DATASETS", (current,))
     arguments = ("validate", ID, "--now", "2026-07-29T20", "--json", "--replica")
     primary, replica = answer(published.reformat(*arguments, str(copied.folder / "stores")))["stores"]
@@ -411,7 +419,8 @@ def test_validate_of_no_store_is_refused(empty: Deployment) -> None:
 
 def test_committed_templates_are_in_sync() -> None:
     result = CliRunner().invoke(app, ["update-template", "--all", "--check"])
-    assert (result.exit_code, result.stdout) == (0, f"{ID}: in sync\n")
+    told = "".join(f"{dataset.dataset_id}: in sync\n" for dataset in dataset_defs.DATASETS)
+    assert (result.exit_code, result.stdout) == (0, told)
 
 
 def test_update_template_writes_what_check_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

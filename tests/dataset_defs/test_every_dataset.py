@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from itertools import product
 from math import ceil, prod
@@ -17,6 +17,7 @@ from cf_units import Unit
 from compliance_checker.cf.util import StandardNameTable
 
 from dataset_defs import DATASETS
+from reformatters_dagster.core.config import DataVar, Deaccumulation
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import IndexMismatch
@@ -27,34 +28,13 @@ from reformatters_dagster.core.source_file import ForecastFileCoord, SourceFileC
 from reformatters_dagster.core.template import TemplateConfig, differing_files, shard_keys, write_metadata
 from reformatters_dagster.core.types import MOMENT
 from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
+from tests.dataset_defs.facts import facts_of
 
 NOW = pd.Timestamp("2026-08-02T09:30")
 
-URLS = {
-    "noaa-gfs-forecast": (
-        r"s3://noaa-gfs-bdp-pds/gfs\.(?P<date>\d{8})/(?P<hour>\d\d)/atmos/gfs\.t(?P=hour)z\.pgrb2\.0p25\.f(?P<lead>\d{3})"
-    ),
-}
-INDEXES = {"noaa-gfs-forecast": "*--gfs.t*.pgrb2.0p25.f*.idx"}
-REGION_GB_AND_OBJECTS = {
-    "noaa-gfs-forecast": (0.87, 2),
-    "noaa-gefs-analysis": (12.0, 8),
-    "noaa-gefs-forecast-35-day": (23.3, 8),
-    "noaa-hrrr-forecast-48-hour": (0.37, 1),
-    "dwd-icon-eu-forecast-5-day": (0.34, 1),
-    "ecmwf-ifs-ens-forecast-15-day-0-25-degree": (18.0, 15),
-}
-"""Of one variable and one shard along the append dimension, in float32."""
-
 OWN_ATTRIBUTES = {"dataset_version", "description", "attribution", "license", "coordinates"}
-SOURCE_KEYS = {
-    "grib_element",
-    "grib_description",
-    "grib_index_level",
-    "window_reset_frequency",
-    "keep_mantissa_bits",
-    "deaccumulate_to_rate",
-}
+SAME_NAME_OTHER_ATTRIBUTES: Mapping[tuple[str, str], str] = {}
+"""Dataset and variable whose attributes are not those of the other datasets' variables of that name, and why."""
 DESCRIPTION = re.compile(r'(?P<value>\d+)\[(?:m|Pa|-)\] \w+="(?P<surface>[^"]+)"')
 SURFACES = {
     "Ground or water surface": 1,
@@ -193,7 +173,8 @@ def test_standard_names_exist_and_units_convert_to_theirs(dataset: DynamicalData
         for name, array in arrays_of(dataset.template_config).items()
         if "standard_name" in array["attributes"]
     }
-    assert {"temperature_2m", "latitude", dataset.template_config.append_dim.name} <= named.keys()
+    assert {"latitude", "longitude", dataset.template_config.append_dim.name} <= named.keys()
+    assert named.keys() & dataset.template_config.variables.keys()
     for name, attrs in named.items():
         assert attrs["standard_name"] in standard_names._names, name
         canonical = standard_names[attrs["standard_name"]].canonical_units
@@ -219,13 +200,53 @@ def test_a_variable_of_one_name_is_the_same_everywhere(catalogue: dict[str, Any]
         dataset_id: {name: data_var["attrs"] for name, data_var in dataset["data_vars"].items()}
         for dataset_id, dataset in catalogue.items()
     }
-    meanings: dict[str, set[str]] = defaultdict(set)
-    for data_vars in (*ours.values(), *public.values()):
+    meanings: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for dataset_id, data_vars in (*public.items(), *ours.items()):
         for name, attrs in data_vars.items():
             # Models differ in whether a field is a mean or an instant, and that is what the comment is about.
             common = {k: v for k, v in attrs.items() if k not in {"step_type", "comment"}}
-            meanings[name].add(json.dumps(common, sort_keys=True))
-    assert {name: found for name, found in meanings.items() if len(found) > 1} == {}
+            meanings[name][json.dumps(common, sort_keys=True)].add(dataset_id)
+    excepted = {
+        name: {one for one, variable in SAME_NAME_OTHER_ATTRIBUTES if variable == name}
+        for _, name in SAME_NAME_OTHER_ATTRIBUTES
+    }
+    ordinary = {
+        name: [found for found in kinds.values() if not found <= excepted.get(name, set())]
+        for name, kinds in meanings.items()
+    }
+    assert {name: kinds for name, kinds in ordinary.items() if len(kinds) > 1} == {}
+    unneeded = [name for name in excepted if len(meanings[name]) < 2]
+    assert unneeded == [], "these are the same everywhere; take them out of the exceptions"
+
+
+SPECIAL = {None: None, "run total": None, "no-rounding": None}
+STATED: Mapping[str, Callable[[DataVar], object]] = {
+    "grib_element": lambda data_var: data_var.field.element,
+    "grib_index_level": lambda data_var: data_var.field.level,
+    "grib_element_alternatives": lambda data_var: list(data_var.field.alternatives),
+    "window_reset_frequency": lambda data_var: data_var.window_reset,
+    "keep_mantissa_bits": lambda data_var: data_var.keep_mantissa_bits,
+    "source_fill_value": lambda data_var: data_var.source_fill_value,
+    "scale_factor": lambda data_var: data_var.scale_factor,
+    "deaccumulate_to_rate": lambda data_var: data_var.deaccumulation is not None,
+    "deaccumulation_type": lambda data_var: rule_of(data_var).kind.replace("average", "running_mean"),
+    "deaccumulation_invalid_below_threshold_rate": lambda data_var: rule_of(data_var).invalid_below,
+    "deaccumulation_expected_clamp_fraction": lambda data_var: rule_of(data_var).expected_clamp_fraction,
+}
+"""What the catalogue says of a source, and where a variable's row says it."""
+UNSTATED: Mapping[str, object] = {
+    "grib_element_alternatives": [],
+    "window_reset_frequency": None,
+    "source_fill_value": None,
+    "scale_factor": 1.0,
+    "deaccumulate_to_rate": False,
+}
+"""What the catalogue means where it says nothing."""
+
+
+def rule_of(data_var: DataVar) -> Deaccumulation:
+    assert data_var.deaccumulation is not None, data_var.name
+    return data_var.deaccumulation
 
 
 @every_dataset
@@ -234,20 +255,22 @@ def test_variables_are_made_from_the_messages_of_the_catalogue(
 ) -> None:
     if (public := catalogue.get(dataset.dataset_id)) is None:
         pytest.skip(f"{dataset.dataset_id} is not in the catalogue")
+    elsewhere = facts_of(dataset).stated_elsewhere
     for name, data_var in dataset.template_config.variables.items():
-        source = public["data_vars"][name]["source"]
-        assert source.keys() <= SOURCE_KEYS, f"{name}: say here what {source.keys() - SOURCE_KEYS} are to equal"
-        field = data_var.field
-        assert (field.element, field.level) == (source["grib_element"], source["grib_index_level"]), name
-        match = DESCRIPTION.fullmatch(source["grib_description"])
-        assert match is not None
-        kind, value = SURFACES[match["surface"]], float(match["value"])
-        assert field.surface == (kind, value or None), name
-        reset = source.get("window_reset_frequency")
-        assert data_var.window_reset == (reset and pd.Timedelta(reset)), name
-        bits = source["keep_mantissa_bits"]
-        assert data_var.keep_mantissa_bits == (None if bits == "no-rounding" else bits), name
-        assert (data_var.deaccumulation is not None) == source.get("deaccumulate_to_rate", False), name
+        source = UNSTATED | public["data_vars"][name]["source"]
+        unknown = source.keys() - STATED.keys() - {"grib_description"} - elsewhere
+        assert not unknown, f"{name}: say here, or in another test, what {unknown} are to equal"
+        if "grib_description" in source:
+            match = DESCRIPTION.fullmatch(source["grib_description"])
+            assert match is not None
+            assert data_var.field.surface == (SURFACES[match["surface"]], float(match["value"]) or None), name
+        for key in source.keys() & STATED.keys() - elsewhere:
+            wanted = source[key]
+            if isinstance(wanted, str | None) and wanted in SPECIAL:
+                wanted = SPECIAL[wanted]
+            elif key == "window_reset_frequency":
+                wanted = pd.Timedelta(wanted)
+            assert STATED[key](data_var) == wanted, f"{name}: {key}"
         assert data_var.deaccumulation is None or data_var.deaccumulation.reset == data_var.window_reset, name
 
 
@@ -257,51 +280,66 @@ def test_variables_are_made_from_the_messages_of_the_catalogue(
 @every_dataset
 @pytest.mark.parametrize("which", ["first", "newest"])
 def test_urls_of_the_first_and_the_newest_label(dataset: DynamicalDataset, which: str, tmp_path: Path) -> None:
-    axis = dataset.template_config.append_dim
+    axis, facts = dataset.template_config.append_dim, facts_of(dataset)
     label = {"first": axis.start, "newest": axis.labels(NOW)[-1]}[which]
-    groups = coords_of(job_at(dataset, label, tmp_path))
-    leads = dataset.template_config.all_dims[0].index()
+    job = job_at(dataset, label, tmp_path)
+    groups = [coords for coords in coords_of(job) if coords]
     for coords in groups:
-        assert len({coord.get_url() for coord in coords}) == len(coords)
+        assert len(set(coords)) == len(coords)
         for coord in coords:
-            assert isinstance(coord, ForecastFileCoord)
-            match = re.fullmatch(URLS[dataset.dataset_id], coord.get_url())
+            match = re.fullmatch(facts.url, coord.get_url())
             assert match is not None, coord.get_url()
-            assert pd.to_datetime(match["date"] + match["hour"], format="%Y%m%d%H") == coord.init_time == label
-            assert int(match["lead"]) == whole_hours(coord.lead_time)
+            assert named_in(match) == {k: v for k, v in told_by(coord).items() if k in match.groupdict()}, coord
             assert coord.get_url().endswith(f"/{coord.key()}")
-        assert coords[-1].out_loc() == {"init_time": label, "lead_time": leads[-1]}
-    firsts = {coords[0].out_loc()["lead_time"] for coords in groups}
-    assert firsts == set(leads[:2])
+    assert {(coords[0].get_url(), coords[-1].get_url()) for coords in groups} == getattr(facts, which)
+    places = [coord.out_loc() for coords in groups for coord in coords]
+    assert {place[axis.name] for place in places} >= {*job.template_ds.indexes[axis.name][job.region]}
+    for dim in dataset.template_config.dims:
+        found = {place[dim.name] for place in places}
+        assert found <= {*dim.index()}, dim.name
+        assert which == "newest" or found == {*dim.index()}, dim.name
+
+
+def named_in(match: re.Match[str]) -> dict[str, str]:
+    """What a URL names, without leading zeros."""
+    return {name: text.lstrip("0") or "0" for name, text in match.groupdict().items()}
+
+
+def told_by(coord: SourceFileCoord) -> dict[str, str]:
+    """What a coord says of itself, as `named_in` gives it."""
+    told = {name: str(value) for name, value in coord}
+    if isinstance(coord, ForecastFileCoord):
+        told |= {"date": f"{coord.init_time:%Y%m%d}", "hour": str(coord.init_time.hour)}
+        told |= {"lead": str(whole_hours(coord.lead_time))}
+    return told
 
 
 @every_dataset
-def test_every_variable_is_found_in_every_real_index(
-    dataset: DynamicalDataset, shared_data: Path, tmp_path: Path
-) -> None:
-    job = job_at(dataset, dataset.template_config.append_dim.start, tmp_path)
-    assert isinstance(job, IndexedGribRegionJob)
-    paths = sorted((shared_data / "idx_only").glob(INDEXES[dataset.dataset_id]))
-    leads = {pd.Timedelta(hours=int(path.stem[-3:])) for path in paths}
-    assert pd.Timedelta(0) in leads
-    assert len(leads) > 2
-    for path in paths:
-        entries = job.parse_index(path.read_text(), 1 << 40, path.name)
-        lead_time = pd.Timedelta(hours=int(path.stem[-3:]))
-        coord = job.source_file_coord.model_validate({"init_time": entries[0].reference_time, "lead_time": lead_time})
-        assert coord.get_url().endswith(path.stem.partition("--")[2])
-        found = set()
+def test_every_variable_is_found_in_every_index(dataset: DynamicalDataset, shared_data: Path, tmp_path: Path) -> None:
+    facts, job = facts_of(dataset), job_at(dataset, dataset.template_config.append_dim.start, tmp_path)
+    if not isinstance(job, IndexedGribRegionJob):
+        assert facts.indexes is None
+        pytest.skip(f"the source of {dataset.dataset_id} has no index")
+    assert facts.indexes is not None
+    everywhere: set[str] = set()
+    for name, text in facts.indexes(shared_data).items():
+        entries = job.parse_index(text, 1 << 40, name)
+        match = re.fullmatch(facts.index_name, name)
+        assert match is not None, name
+        coord = job.source_file_coord.model_validate(facts.coord_of(entries[0].reference_time, match))
+        assert job.index_key(coord).endswith(name.rpartition("--")[2])
+        found = {}
         for data_var in job.data_vars:
-            if lead_time == pd.Timedelta(0) and not data_var.has_hour_0:
-                with pytest.raises(IndexMismatch, match=f"does not have {data_var.field.element}:"):
+            if facts.not_in(coord, data_var):
+                with pytest.raises(IndexMismatch, match=f"does not have .*{data_var.field.element}"):
                     job.find_message(entries, coord, data_var)
                 continue
-            entry = job.find_message(entries, coord, data_var)
+            found[data_var.name] = entry = job.find_message(entries, coord, data_var)
             alike = [e for e in entries if (e.element, e.level, e.window) == (entry.element, entry.level, entry.window)]
             assert len(alike) == 1 or data_var.field.first_of_duplicates, data_var.name
-            found.add(entry.number)
-        wanted = [v for v in job.data_vars if v.has_hour_0 or lead_time > pd.Timedelta(0)]
-        assert len(found) == len(wanted)
+        assert len({entry.number for entry in found.values()}) == len(found)
+        everywhere |= found.keys()
+    assert everywhere == dataset.template_config.variables.keys()
 
 
 # Partitions
@@ -373,7 +411,7 @@ def quantity(text: str) -> float:
 @every_dataset
 def test_size_and_objects_of_one_variable_of_one_shard(dataset: DynamicalDataset) -> None:
     template = dataset.template_config
-    gigabytes, objects = REGION_GB_AND_OBJECTS[dataset.dataset_id]
+    gigabytes, objects = facts_of(dataset).region
     assert 4e-9 * region_values(template) == pytest.approx(gigabytes, rel=0.02)
     others = tuple(len(dim.labels) for dim in template.all_dims)
     assert len(shard_keys(others, tuple(template.shards.values())[1:])) == objects

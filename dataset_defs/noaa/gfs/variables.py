@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from dataset_defs.noaa.grib_files import noaa_field
-from dataset_defs.noaa.window_comments import of_forecast
+from dataset_defs.noaa.window_comments import of_analysis, of_forecast
 from reformatters_dagster.core.config import DataVar, Deaccumulation, Statistic, StepType
 
 WINDOW = pd.Timedelta("6h")
@@ -216,3 +216,4 @@ GFS_ROWS: tuple[DataVar, ...] = (
 """Without the words on windows, which a forecast and an analysis put differently."""
 
 GFS_DATA_VARS = of_forecast(GFS_ROWS)
+GFS_ANALYSIS_DATA_VARS = of_analysis(GFS_ROWS)

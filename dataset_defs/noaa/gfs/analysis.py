@@ -1,0 +1,73 @@
+"""NOAA GFS analysis: global 0.25 degree, hourly, each hour from the newest forecast that has it."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import xarray as xr
+
+from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
+from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
+from dataset_defs.noaa.gfs.variables import GFS_ANALYSIS_DATA_VARS, WINDOW
+from dataset_defs.noaa.grib_job import NoaaGribRegionJob
+from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar
+from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.types import OutLoc
+from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+
+TEMPLATE = TemplateConfig(
+    dataset_id="noaa-gfs-analysis",
+    dataset_version="0.1.0",
+    attributes=DatasetAttributes(
+        name="NOAA GFS analysis",
+        description="Past weather by the Global Forecast System (GFS) of NOAA's National Weather Service: the first hours of "
+        "each forecast, one after the other.",
+        attribution="NOAA NWS NCEP GFS data, taken from NOAA Open Data Dissemination archives and reformatted.",
+        license="Public domain in the United States (NOAA data)",
+        spatial_domain="Global",
+        spatial_resolution="0.25 degrees (~20km)",
+        time_resolution="1 hour",
+    ),
+    append_dim=AppendAxis(name="time", start="2021-05-01T00", frequency="1h"),
+    grid=GLOBAL_0P25,
+    chunks={"time": 1440, "latitude": 50, "longitude": 50},
+    shards={"time": 1440, "latitude": 400, "longitude": 400},
+    data_vars=GFS_ANALYSIS_DATA_VARS,
+)
+
+
+class GfsAnalysisFileCoord(GfsSourceFileCoord):
+    """One of the first hours of a forecast, as what the weather was then."""
+
+    def out_loc(self) -> OutLoc:
+        return {"time": self.init_time + self.lead_time}
+
+
+class GfsAnalysisRegionJob(NoaaGribRegionJob[GfsAnalysisFileCoord]):
+    """60 days, and the hour before them: an hourly rate is the difference of two totals."""
+
+    source_file_coord = GfsAnalysisFileCoord
+
+    def get_processing_region(self) -> slice:
+        return slice(max(self.region.start - 1, 0), self.region.stop)
+
+    def generate_source_file_coords(
+        self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]
+    ) -> list[GfsAnalysisFileCoord]:
+        times = pd.DatetimeIndex(region_ds.indexes["time"])
+        # A window has no length at lead time 0: the hour a forecast starts at is the last one of the forecast before.
+        instant = all(data_var.has_hour_0 for data_var in data_vars)
+        inits = times.floor(WINDOW) if instant else times.ceil(WINDOW) - WINDOW
+        return [
+            GfsAnalysisFileCoord(init_time=init, lead_time=time - init) for time, init in zip(times, inits, strict=True)
+        ]
+
+
+DATASET = DynamicalDataset(
+    template_config=TEMPLATE,
+    region_job=GfsAnalysisRegionJob,
+    archives=GFS_ARCHIVES,
+    validators=(CheckCurrentData(max_delay="7h"), CheckRecentNans(), CheckExpectedShards()),
+    publish_policy="all",
+    resources=Resources(memory="12Gi", ephemeral_storage="100Gi"),
+)
