@@ -13,6 +13,7 @@ from typing import Any
 from reformatters_dagster.core.download import Archive, FileInfo, Upstream
 from reformatters_dagster.core.errors import SourceFileUnavailable
 from reformatters_dagster.core.job_context import JobContext
+from reformatters_dagster.core.ledger import LedgerEntry
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.types import MOMENT, Timestamp
 
@@ -36,7 +37,14 @@ class Arrivals:
         return self.present == self.expected
 
 
-def find_arrivals(region_job: type[RegionJob[Any]], context: JobContext, label: Timestamp) -> Arrivals:
+def find_arrivals(
+    region_job: type[RegionJob[Any]],
+    context: JobContext,
+    label: Timestamp,
+    *,
+    known: LedgerEntry | None = None,
+    settled_before: Timestamp | None = None,
+) -> Arrivals:
     """List what has arrived for the partition that starts at a label.
 
     Parameters
@@ -45,6 +53,11 @@ def find_arrivals(region_job: type[RegionJob[Any]], context: JobContext, label: 
         Says which files the partition wants.
     context : JobContext
         Its upstream is listed; nothing is fetched or written.
+    known : LedgerEntry, optional
+        The partition as its last run left it.
+    settled_before : Timestamp, optional
+        Files of labels before this are not listed where `known` covers them, but taken from it: a shard of many days would
+        be a long listing otherwise.
 
     Raises
     ------
@@ -55,12 +68,27 @@ def find_arrivals(region_job: type[RegionJob[Any]], context: JobContext, label: 
     template_ds = template.get_template(max(label, min(label + template.shard_duration, context.now)) + MOMENT)
     (job,) = region_job.get_jobs(context, template_ds, contains=[label])
     objects = job.upstream_objects()
-    found = _list_wanted(context.upstream, {key for keys in objects.values() for key in keys}, label, context.now)
-    digest = hashlib.sha256(repr([(info.key, info.size, info.etag) for info in found]).encode()).hexdigest()[:12]
-    newest = max((info.last_modified for info in found), default=None)
+    listed, settled = objects, dict[str, str]()
+    if known is not None and settled_before is not None:
+        listed = job.upstream_objects(since=min(settled_before, known.region[1] + MOMENT))
+        settled = {key: known.etags[key] for key in objects if key not in listed and key in known.etags}
+    found = _list_wanted(context.upstream, {key for keys in listed.values() for key in keys}, label, context.now)
     versions = {info.key: info.etag or "" for info in found}
-    whole = {key: versions[key] for key, keys in objects.items() if all(one in versions for one in keys)}
+    whole = settled | {key: versions[key] for key, keys in listed.items() if all(one in versions for one in keys)}
+    newest = max((info.last_modified for info in found), default=None)
+    beside = _beside(known, listed, versions)
+    digest = hashlib.sha256(repr([sorted(whole.items()), beside]).encode()).hexdigest()[:12]
     return Arrivals(label, len(objects), len(whole), newest, digest, whole)
+
+
+def _beside(
+    known: LedgerEntry | None, listed: Mapping[str, tuple[str, ...]], versions: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Versions of what lies beside files that could not be used, such as an index that has been mended since."""
+    coverages = known.variables.values() if known else ()
+    lacking = {missing.file for coverage in coverages for missing in coverage.missing}
+    keys = {one for key in lacking for one in listed.get(key, ())}
+    return sorted((key, versions[key]) for key in keys if key in versions)
 
 
 def _list_wanted(upstream: Upstream, wanted: set[str], label: Timestamp, now: Timestamp) -> list[FileInfo]:

@@ -11,10 +11,24 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 from uuid import uuid4
 
+from reformatters_dagster.core.arrivals import Arrivals, find_arrivals
 from reformatters_dagster.core.config import Frozen, SourceArchive, Time
-from reformatters_dagster.core.coverage import account_for, ingested_lengths, partition_key, previous_entry
+from reformatters_dagster.core.coverage import (
+    account_for,
+    ingested_lengths,
+    partition_key,
+    previous_entry,
+    template_hash,
+)
 from reformatters_dagster.core.download import Patience
-from reformatters_dagster.core.errors import NothingSucceeded, PublishGap, StoreExists, StoreTooShort, TimeNotOnGrid
+from reformatters_dagster.core.errors import (
+    NothingSucceeded,
+    PublishGap,
+    SourceFileUnavailable,
+    StoreExists,
+    StoreTooShort,
+    TimeNotOnGrid,
+)
 from reformatters_dagster.core.job_context import JobContext, JobStats, OnProgress, ignore_progress
 from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
 from reformatters_dagster.core.ledger import LedgerEntry, write_ledger
@@ -28,8 +42,9 @@ from reformatters_dagster.core.publication import (
 )
 from reformatters_dagster.core.published import open_published, published_labels
 from reformatters_dagster.core.region_job import RegionJob
+from reformatters_dagster.core.reuse import PublishedShard
 from reformatters_dagster.core.settings import Settings, Workspace
-from reformatters_dagster.core.source_file import Results, dump_result, load_result
+from reformatters_dagster.core.source_file import FileResult, Results, dump_result, load_result
 from reformatters_dagster.core.storage import Store
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import JSON, MOMENT, Names, Timedelta, Timestamp
@@ -70,6 +85,10 @@ class PartitionPlan(Frozen):
     """Fingerprint of what the upstream listed when the run was launched."""
     root_run: str = ""
     """First of a chain of retries, which share their progress; empty where nothing is to be resumed."""
+    continues: bool = False
+    """Whether what the published shard holds is kept, and only what it lacks is downloaded."""
+    redo: tuple[str, ...] = ()
+    """Keys of source files that were published again since the shard was made."""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -117,6 +136,8 @@ class DynamicalDataset:
     """Least time between two runs that fill holes of one partition."""
     give_up_age: Timedelta = FOUR_DAYS
     """After an append label, files that are missing are known to be, and no longer waited for."""
+    buffer_bytes: int = 2 * 2**30
+    """Most memory for the values of one variable; larger ones are kept on the tmp disk and worked on in pieces."""
     lease_terms: LeaseTerms = DEFAULT_TERMS
     validate_cron: str = "30 */6 * * *"
     """When validators run by themselves, UTC: after an update is due."""
@@ -168,6 +189,7 @@ class DynamicalDataset:
             run_id=run_id or uuid4().hex,
             publish_policy=self.publish_policy,
             coverage=coverage,
+            buffer_bytes=self.buffer_bytes,
             force=force,
             on_progress=on_progress,
         )
@@ -238,6 +260,7 @@ class DynamicalDataset:
             self._refuse_too_short(label, published_end)
             self._refuse_overwrite(workspace, label, overwrite_chunks)
             end = published_end
+        continues = publish and not force and template.shard_length > 1
         return PartitionPlan(
             label=label,
             end=end,
@@ -248,7 +271,28 @@ class DynamicalDataset:
             accept_missing=accept_missing,
             upstream=upstream,
             root_run=root_run,
+            continues=continues,
+            redo=self._published_again(workspace, label, now) if continues else (),
         )
+
+    def _published_again(self, workspace: Workspace, label: Timestamp, now: Timestamp) -> tuple[str, ...]:
+        """Keys of files of a partition that the upstream lists in another version than the ledger."""
+        entry = previous_entry(workspace.stores.internal, label)
+        if entry is None:
+            return ()
+        try:
+            arrivals = self.arrivals(workspace, label, now, entry)
+        except SourceFileUnavailable as error:
+            log.warning("partition=%s may have files that were published again: %s", partition_key(label), error)
+            return ()
+        return tuple(key for key, etag in entry.etags.items() if arrivals.etags.get(key, etag) != etag)
+
+    def arrivals(
+        self, workspace: Workspace, label: Timestamp, now: Timestamp, entry: LedgerEntry | None = None
+    ) -> Arrivals:
+        """What has arrived upstream for a partition; files past the give-up age are as its ledger entry has them."""
+        context = self.context(workspace, now)
+        return find_arrivals(self.region_job, context, label, known=entry, settled_before=now - self.give_up_age)
 
     def _refuse_gap(self, label: Timestamp, published_end: Timestamp) -> None:
         if label > published_end:
@@ -296,11 +340,21 @@ class DynamicalDataset:
         if plan.root_run:
             coord = self.region_job.source_file_coord
             context = replace(context, tracker=UpdateProgressTracker(internal, partition, plan.root_run, coord))
+        if plan.continues:
+            context = replace(context, published=self._published_shard(internal, plan))
         job = self.job(context, plan, variables)
         with hold_lease(internal, partition, context.run_id, keep=True, terms=self.lease_terms) as check_lease:
             results = job.process()
             check_lease()
         return GroupOutcome(results, job.stats)
+
+    def _published_shard(self, internal: Store, plan: PartitionPlan) -> PublishedShard | None:
+        """What the ledger tells of the shard; None where it was made otherwise than it would be now."""
+        entry = previous_entry(internal, plan.label)
+        template = self.template_config
+        if entry is None or (entry.version, entry.template_hash) != (template.dataset_version, template_hash(template)):
+            return None
+        return PublishedShard(entry, frozenset(plan.redo))
 
     def read_outcome(self, dumped: JSON) -> GroupOutcome:
         """The inverse of `GroupOutcome.to_json`."""
@@ -350,8 +404,7 @@ class DynamicalDataset:
     ) -> CommitReport:
         results: Results = {name: files for outcome in outcomes for name, files in outcome.results.items()}
         stats = sum((outcome.stats for outcome in outcomes), JobStats())
-        succeeded = any(file.succeeded for files in results.values() for file in files)
-        if not succeeded and not plan.accept_missing:
+        if not plan.accept_missing and not _is_worth_a_commit([file for files in results.values() for file in files]):
             raise NothingSucceeded(_explain_failure(self.dataset_id, plan, results))
         job = self.job(self.context(workspace, plan.now), plan, [*results])
         # A partition before the last one fills what is published already; only the last can grow the extent.
@@ -390,9 +443,16 @@ class DynamicalDataset:
         return run_validators(self.validators if validators is None else validators, opened, now)
 
 
+def _is_worth_a_commit(files: Sequence[FileResult]) -> bool:
+    """Whether a file was read; or, where published ones are kept, whether others are merely not there yet."""
+    if any(file.was_read for file in files):
+        return True
+    return any(file.succeeded for file in files) and all(file.succeeded or file.is_absent for file in files)
+
+
 def _explain_failure(dataset_id: str, plan: PartitionPlan, results: Results) -> str:
-    reasons = Counter(file.reason for files in results.values() for file in files)
-    wanted = sum(reasons.values())
+    wanted = sum(len(files) for files in results.values())
+    reasons = Counter(file.reason for files in results.values() for file in files if not file.succeeded)
     reason, count = reasons.most_common(1)[0] if reasons else ("no file is expected", 0)
     return (
         f"{dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} wanted {wanted} files for {len(results)} variables; none "

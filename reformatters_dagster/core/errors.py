@@ -77,6 +77,10 @@ class SourceFileUnavailable(ReformatError, ConnectionError):
     """The upstream would not hand the file over: throttled, refused, cut off."""
 
 
+class CorruptShard(ReformatError, ValueError):
+    """A published shard that cannot be read back."""
+
+
 class CorruptMessage(ReformatError, ValueError):
     """Bytes that are not the GRIB message that was asked for."""
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from reformatters_dagster.core.download import Upstream
 from reformatters_dagster.core.progress import UpdateProgressTracker
+from reformatters_dagster.core.reuse import PublishedShard
 from reformatters_dagster.core.storage import StoreSet
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import JSON, Timestamp
@@ -95,10 +96,14 @@ class JobContext:
     publish_policy: Literal["any", "all"] = "any"
     coverage: Callable[[Timestamp, str], int] = unknown_coverage
     """Files the published shard at a label was made from, per variable; 0 where unknown or never written."""
+    published: PublishedShard | None = None
+    """What the final store holds of the partition, to be continued; None makes everything anew."""
     force: bool = False
     """Replace shards even by ones made from fewer files."""
     tracker: UpdateProgressTracker | None = None
     """Remembers uploaded variables for a retried run."""
     on_progress: OnProgress = ignore_progress
+    buffer_bytes: int = 2 * 2**30
+    """Most memory for the values of one variable; larger ones are kept on the tmp disk and worked on in pieces."""
     cpus: int = os.process_cpu_count() or 1
     download_threads: int = 16

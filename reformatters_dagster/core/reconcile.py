@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from reformatters_dagster.core.arrivals import Arrivals, find_arrivals
-from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.arrivals import Arrivals
+from reformatters_dagster.core.coverage import partition_key, previous_entry
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import SourceFileUnavailable
 from reformatters_dagster.core.ledger import LedgerEntry, read_ledger, write_ledger
@@ -91,7 +91,7 @@ def survey_unpublished(dataset: DynamicalDataset, workspace: Workspace, now: Tim
         survey.launches.append(Launch(first, arrivals, "all files have arrived"))
     elif arrivals.present and age >= dataset.soft_deadline:
         survey.launches.append(Launch(first, arrivals, f"the soft deadline has passed with {_count(arrivals)}"))
-    elif age >= dataset.give_up_age and any(one.present for one in survey.seen if one.label > first):
+    elif _past_give_up(dataset, first, now) and any(one.present for one in survey.seen if one.label > first):
         reason = f"given up with {_count(arrivals)}; later ones have arrived"
         survey.launches.append(Launch(first, arrivals, reason, accept_missing=True))
     else:
@@ -111,7 +111,7 @@ def survey_incomplete(dataset: DynamicalDataset, workspace: Workspace, now: Time
             survey.waiting.append(f"the listing budget ended before {partition_key(label)}")
             break
         entry = read_ledger(workspace.stores.internal, partition_key(label))
-        if now - label >= dataset.give_up_age:
+        if _past_give_up(dataset, label, now):
             _give_up(dataset, workspace, entry, label, survey)
             continue
         if entry is not None and now - entry.written_at < dataset.heal_cool_down:
@@ -153,7 +153,8 @@ def _list(
     dataset: DynamicalDataset, workspace: Workspace, now: Timestamp, label: Timestamp, survey: Survey
 ) -> Arrivals | None:
     try:
-        arrivals = find_arrivals(dataset.region_job, dataset.context(workspace, now), label)
+        entry = previous_entry(workspace.stores.internal, label) if dataset.template_config.shard_length > 1 else None
+        arrivals = dataset.arrivals(workspace, label, now, entry)
     except SourceFileUnavailable as error:
         log.warning("partition=%s could not be listed: %s", partition_key(label), error)
         survey.waiting.append(f"{partition_key(label)} could not be listed: {error}")
@@ -176,6 +177,13 @@ def _why_heal(dataset: DynamicalDataset, entry: LedgerEntry | None, arrivals: Ar
     lacking = {missing.file for coverage in entry.variables.values() for missing in coverage.missing}
     late = sum(1 for key in lacking if key in arrivals.etags)
     return f"{late} files that were missing have arrived" if late else None
+
+
+def _past_give_up(dataset: DynamicalDataset, label: Timestamp, now: Timestamp) -> bool:
+    """Whether the last label of a shard, not only its first, is older than what is still waited for."""
+    template = dataset.template_config
+    last = label + template.shard_duration - template.append_dim.frequency
+    return bool(now - last >= dataset.give_up_age)
 
 
 def _give_up(

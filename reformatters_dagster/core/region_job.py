@@ -8,254 +8,50 @@ import itertools
 import logging
 import shutil
 import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from threading import Event
-from typing import ClassVar, Self
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.config import DataVar, Deaccumulation
-from reformatters_dagster.core.errors import ImplausibleRate, ReformatError, TmpDiskFull
-from reformatters_dagster.core.job_context import JobContext, JobStats
-from reformatters_dagster.core.region import filter_regions, shard_index, shard_regions
-from reformatters_dagster.core.shards import on_tmp_disk, write_shards
+from reformatters_dagster.core.config import DataVar
+from reformatters_dagster.core.errors import CorruptShard, ReformatError, TmpDiskFull
+from reformatters_dagster.core.field_buffer import Arena, FieldBuffer, spatial_windows
+from reformatters_dagster.core.pools import Pools, job_pools
+from reformatters_dagster.core.region import shard_index
+from reformatters_dagster.core.region_hooks import RegionHooks
+from reformatters_dagster.core.reuse import Judgement, Stretch, changed_positions, cut_stretches, judge, reach
+from reformatters_dagster.core.shards import continue_shards, on_tmp_disk, write_shards
 from reformatters_dagster.core.source_file import Downloaded, FileResult, Results, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.storage import publish_chunks
-from reformatters_dagster.core.template import write_metadata
-from reformatters_dagster.core.transforms import (
-    deaccumulate_in_place,
-    interpolate_in_place,
-    round_in_place,
-    seconds_since_reset,
-)
-from reformatters_dagster.core.types import AppendDim, Array2D, Float32Array, Names, Timestamp
+from reformatters_dagster.core.template import shard_keys, write_metadata
+from reformatters_dagster.core.types import Dim, Float32Array, Window
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionJob[Coord: SourceFileCoord](ABC):
+class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
     """One region (one whole shard along the append dimension) x some variables.
 
     A dataset overrides the hooks it needs; providers' base classes implement most.
     """
 
-    context: JobContext
-    template_ds: xr.Dataset
-    """The full extent, as `TemplateConfig.get_template` gives it."""
-    region: slice
-    data_vars: tuple[DataVar, ...]
-    stats: JobStats = field(default_factory=JobStats)
-
-    source_file_coord: ClassVar[type[SourceFileCoord]]
-    """The coord's class, to read results back from JSON."""
-
-    # Hooks
-
-    def get_processing_region(self) -> slice:
-        """The region, plus the neighbours along the append dimension that transforms need. Default: the region."""
-        return self.region
-
-    @classmethod
-    def source_groups(cls, data_vars: Sequence[DataVar]) -> list[tuple[DataVar, ...]]:
-        """Variables that come from the same files, downloaded together. Default: one group.
-
-        The default also keeps variables apart that the first step has from those it has not.
-        """
-        groups: dict[bool, list[DataVar]] = {}
-        for data_var in data_vars:
-            groups.setdefault(data_var.has_hour_0, []).append(data_var)
-        return [tuple(group) for group in groups.values()]
-
-    @abstractmethod
-    def generate_source_file_coords(self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]) -> Sequence[Coord]:
-        """Every file the variables of a group want over a region: deterministic, and none known not to exist.
-
-        Parameters
-        ----------
-        region_ds : xr.Dataset
-            The template over the processing region.
-        data_vars : sequence of DataVar
-            One of `source_groups`.
-        """
-
-    @abstractmethod
-    def download_file(self, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
-        """Fetch and verify what the variables need of one file.
-
-        Raises
-        ------
-        ReformatError
-            When nothing of the file can be had from any archive; the message becomes the file's reason.
-        """
-
-    @abstractmethod
-    def read_data(self, coord: Coord, data_var: DataVar, downloaded: Downloaded) -> Array2D:
-        """Decode one variable of one downloaded file, in the template's grid order and stored units.
-
-        Raises
-        ------
-        CorruptMessage
-            When the bytes are not the field that was asked for.
-        """
-
-    def apply_data_transformations(self, values: Float32Array, data_var: DataVar, region_ds: xr.Dataset) -> None:
-        """Deaccumulate, interpolate, round, in place and in that order. Masking and scaling happened at decode.
-
-        Parameters
-        ----------
-        values : (append_dim, ...) float32
-            One variable over the processing region.
-        """
-        axis = self._step_axis(region_ds)
-        if data_var.deaccumulation is not None:
-            seconds = _step_seconds(region_ds, data_var.deaccumulation)
-            try:
-                counts = deaccumulate_in_place(
-                    values, seconds, data_var.deaccumulation, axis=axis, threads=self.context.cpus
-                )
-                self.stats.clamped[data_var.name] = counts.clamped_fraction
-            except ImplausibleRate:
-                log.exception("region=%s variable=%s rates are implausible", self.label, data_var.name)
-        if data_var.interpolate:
-            interpolate_in_place(values, _isolated_missing(values, axis), axis=axis, threads=self.context.cpus)
-        if data_var.keep_mantissa_bits is not None:
-            round_in_place(values, data_var.keep_mantissa_bits, threads=self.context.cpus)
-
-    def update_template_with_results(self, results: Results) -> xr.Dataset:
-        """The template cut to what the results allow to be published.
-
-        Default: up to the newest label at which any variable succeeded, or, where the dataset's publish policy is `all`, up to
-        the newest at which every variable had a success; without one, up to the region's start.
-
-        Parameters
-        ----------
-        results : Results
-            Of every variable of the region.
-
-        Returns
-        -------
-        xr.Dataset
-            A part of `template_ds` that starts where it starts.
-        """
-        newest = [
-            max((result.coord.out_loc()[self.append_dim] for result in files if result.succeeded), default=None)
-            for files in results.values()
-        ]
-        reached = [label for label in newest if label is not None]
-        if not reached or (self.context.publish_policy == "all" and len(reached) < len(newest)):
-            return self.template_ds.isel({self.append_dim: slice(0, self.region.start)})
-        last = min(reached) if self.context.publish_policy == "all" else max(reached)
-        return self.template_ds.sel({self.append_dim: slice(None, last)})
-
-    # Jobs
-
-    @classmethod
-    def get_jobs(
-        cls,
-        context: JobContext,
-        template_ds: xr.Dataset,
-        *,
-        start: Timestamp | None = None,
-        end: Timestamp | None = None,
-        contains: Collection[Timestamp] | None = None,
-        variables: Names | None = None,
-        max_vars_per_job: int | None = None,
-    ) -> list[Self]:
-        """Regions x variable groups, regions ascending; the same list in every process.
-
-        Parameters
-        ----------
-        start, end, contains
-            See `region.filter_regions`; whole shards are always returned.
-        variables : names, optional
-            None means all.
-        max_vars_per_job : int, optional
-            Without it one job takes all variables of a region; with it source groups are cut into batches of at most that.
-
-        Raises
-        ------
-        UnknownVariable
-            Naming the ones that are known.
-        """
-        template = context.template_config
-        labels = template_ds.indexes[template.append_dim.name]
-        assert isinstance(labels, pd.DatetimeIndex)
-        regions = shard_regions(len(labels), template.shard_length)
-        kept = filter_regions(regions, labels, start=start, end=end, contains=contains)
-        batches = cls._batches(template.select(variables), max_vars_per_job)
-        return [
-            cls(context=context, template_ds=template_ds, region=region, data_vars=batch)
-            for region in kept
-            for batch in batches
-        ]
-
-    @classmethod
-    def _batches(cls, data_vars: tuple[DataVar, ...], size: int | None) -> list[tuple[DataVar, ...]]:
-        if size is None:
-            return [data_vars] if data_vars else []
-        groups = cls.source_groups(data_vars)
-        return [group[i : i + size] for group in groups for i in range(0, len(group), size)]
-
-    @classmethod
-    def operational_update_jobs(
-        cls, context: JobContext, published: pd.DatetimeIndex, *, end: Timestamp | None = None
-    ) -> list[Self]:
-        """The jobs that bring a store up to date: its last shard again, and every one since.
-
-        Parameters
-        ----------
-        published : DatetimeIndex
-            Labels the store holds; empty when there is no store.
-        end : Timestamp, optional
-            Labels before this are wanted; default `context.now`.
-        """
-        template_ds = context.template_config.get_template(end or context.now)
-        start = published[-1] if len(published) else None
-        return cls.get_jobs(context, template_ds, start=start)
-
-    def upstream_objects(self) -> dict[str, tuple[str, ...]]:
-        """Every file the job is going to read, by key, with the keys of what is read beside it, such as its index."""
-        region_ds = self.template_ds.isel({self.append_dim: self.region})
-        groups = self.source_groups(self.data_vars)
-        coords = {coord for group in groups for coord in self.generate_source_file_coords(region_ds, group)}
-        return {coord.key(): self.object_keys(coord) for coord in coords}
-
-    def object_keys(self, coord: Coord) -> tuple[str, ...]:
-        """Keys of a file and of what is read beside it. Default: the file alone."""
-        return (coord.key(),)
-
-    @property
-    def append_dim(self) -> AppendDim:
-        return self.context.template_config.append_dim.name
-
-    @property
-    def label(self) -> Timestamp:
-        """First label of the region."""
-        labels = self.template_ds.indexes[self.append_dim]
-        assert isinstance(labels, pd.DatetimeIndex)
-        return pd.Timestamp(labels[self.region.start])
-
-    # The work
-
     def process(self) -> Results:
         """Download, read, transform, write and upload every variable; metadata is not touched.
 
         A variable of which no file succeeded uploads nothing, and neither does one whose published shard was made from more
-        files, unless the context forces it. One that an earlier attempt of this run has uploaded is not done again.
+        files, unless the context forces it. One that an earlier attempt of this run has uploaded is not done again. Where the
+        context knows what is published, only what is new is downloaded, and the published shards are continued with it.
 
         Returns
         -------
         dict of variable name to sequence of FileResult
-            What became of every file, within the region (files of a buffer around it are left out).
+            What became of every file of the region, and of those files of the buffer around it that failed.
 
         Raises
         ------
@@ -268,28 +64,88 @@ class RegionJob[Coord: SourceFileCoord](ABC):
         left = [data_var for data_var in self.data_vars if data_var.name not in results]
         if not left:
             return results
-        region_ds = self.template_ds.isel({self.append_dim: self.get_processing_region()})
-        groups = self.source_groups(left)
-        with self._workspace(region_ds) as folder, _pools(self.context) as pools:
+        work = [(group, self._stretches(group)) for group in self.source_groups(left)]
+        with self._workspace() as folder, job_pools(self.context) as pools:
             tmp_store = folder / "region-tmp.zarr"
             write_metadata(self.template_ds, tmp_store)
-            buffer = np.empty(tuple(region_ds[self.data_vars[0].name].shape), dtype=np.float32)
+            arena = Arena()
             upload: Future[None] | None = None
-            for group, files in self._downloaded_groups(groups, region_ds, folder, pools):
+            for group, plan, files in self._downloaded_groups(work, folder, pools):
+                parts = self._parts(plan, files, folder, arena)
                 for data_var in group:
-                    results[data_var.name] = in_region = self._fill(buffer, data_var, files, region_ds, pools.read)
-                    if not self._worth_publishing(data_var, in_region):
+                    filled = self._fill(parts, plan, data_var, pools.read)
+                    results[data_var.name] = filled.results
+                    if not parts or not self._worth_publishing(data_var, filled.results):
                         continue
-                    self._write(buffer, data_var, region_ds, tmp_store)
+                    self._write(parts, plan, data_var, filled.withheld, tmp_store)
                     if upload is not None:
                         upload.result()
-                    upload = pools.upload.submit(self._upload, data_var, in_region, tmp_store)
-                for downloaded in files.values():
+                    upload = pools.upload.submit(self._upload, data_var, filled.results, tmp_store)
+                for downloaded in (one for part in files for one in part.values()):
                     if isinstance(downloaded, Downloaded):
                         downloaded.path.unlink(missing_ok=True)
             if upload is not None:
                 upload.result()
         return {data_var.name: results[data_var.name] for data_var in self.data_vars}
+
+    def _stretches(self, group: tuple[DataVar, ...]) -> "_Plan[Coord]":
+        """What of the region is to be computed for a group: all of it, unless the published shards can be continued."""
+        processing = self.get_processing_region()
+        files = self.generate_source_file_coords(self._over(self._own), group)
+        coords = dict(zip(files, self._positions(files), strict=True))
+        whole = _Plan([Stretch(read=slice(processing.start, self._own.stop), write=self._own)], coords, None)
+        known = self.context.published
+        if known is None or self.context.force or not all(self._is_published(data_var) for data_var in group):
+            return whole
+        last_known = (
+            int(self.template_ds.indexes[self.append_dim].searchsorted(known.entry.region[1], side="right")) - 1
+        )
+        changed: set[int] = set()
+        for data_var in group:
+            found = changed_positions(known, data_var.name, coords, last_known)
+            if found is None:
+                return whole
+            changed |= found
+        steps = max(reach(data_var) for data_var in group)
+        stretches = cut_stretches(changed, self._own, slice(processing.start, self._own.stop), steps)
+        wanted = sum(one.read.stop - one.read.start for one in stretches)
+        if wanted >= self._own.stop - processing.start:
+            return whole
+        names = ",".join(data_var.name for data_var in group)
+        log.info(
+            "region=%s variables=%s labels=%d of the published shards are kept", self.label, names, len(coords) - wanted
+        )
+        return _Plan(stretches, coords, changed)
+
+    def _is_published(self, data_var: DataVar) -> bool:
+        """Whether every shard object of the region stands in the final store."""
+        template = self.context.template_config
+        shard = shard_index(self.region, template.shard_length)
+        shape = self.template_ds[data_var.name].shape
+        wanted = shard_keys((1, *shape[1:]), (1, *list(template.shards.values())[1:]))
+        found = {key for key, _ in self.context.stores.primary.list(f"{data_var.name}/c/{shard}")}
+        return found >= {f"{data_var.name}/c/{shard}/{key.split('/', 2)[2]}" for key in wanted}
+
+    def _parts(
+        self, plan: "_Plan[Coord]", files: "Sequence[Files[Coord]]", folder: Path, arena: Arena
+    ) -> "list[_Part[Coord]]":
+        """A buffer for every stretch; together they stay within the budget."""
+        template = self.context.template_config
+        shape = self.template_ds[self.data_vars[0].name].shape
+        fields = sum(one.read.stop - one.read.start for one in plan.stretches) * prod(shape[1:-2])
+        budget = self.context.buffer_bytes // (4 * max(fields, 1))
+        rows, columns = list(template.shards.values())[-2:]
+        windows = spatial_windows((shape[-2], shape[-1]), (rows, columns), budget)
+        shapes = [(one.read.stop - one.read.start, *shape[1:]) for one in plan.stretches]
+        memories = arena.cut([FieldBuffer.size(one, windows) for one in shapes])
+        parts = []
+        for number, (stretch, fetched) in enumerate(zip(plan.stretches, files, strict=True)):
+            spool = folder / f"stretch-{number}"
+            spool.mkdir(exist_ok=True)
+            region_ds = self._over(stretch.read)
+            buffer = FieldBuffer(shapes[number], windows, memories[number], spool)
+            parts.append(_Part(stretch, region_ds, template.dim_names[:-2], buffer, fetched))
+        return parts
 
     def _finished_before(self) -> Results:
         if self.context.tracker is None:
@@ -301,25 +157,27 @@ class RegionJob[Coord: SourceFileCoord](ABC):
         return finished
 
     def _downloaded_groups(
-        self, groups: Sequence[tuple[DataVar, ...]], region_ds: xr.Dataset, folder: Path, pools: "_Pools"
-    ) -> Iterator[tuple[tuple[DataVar, ...], "Files[Coord]"]]:
+        self, work: "Sequence[tuple[tuple[DataVar, ...], _Plan[Coord]]]", folder: Path, pools: Pools
+    ) -> "Iterator[tuple[tuple[DataVar, ...], _Plan[Coord], Sequence[Files[Coord]]]]":
         """Each group with its files; the next group downloads while the caller works on the one it got."""
 
-        def submit(group: tuple[DataVar, ...]) -> "Future[Files[Coord]]":
-            return pools.coordinate.submit(self._download_group, group, region_ds, folder, pools)
+        def submit(group: tuple[DataVar, ...], plan: "_Plan[Coord]") -> "Future[Sequence[Files[Coord]]]":
+            return pools.coordinate.submit(self._download_group, group, plan, folder, pools)
 
-        ahead: Future[Files[Coord]] | None = submit(groups[0]) if groups else None
-        for i, group in enumerate(groups):
+        ahead: Future[Sequence[Files[Coord]]] | None = submit(*work[0]) if work else None
+        for i, (group, plan) in enumerate(work):
             assert ahead is not None
             files = ahead.result()
-            if i + 1 < len(groups):
-                ahead = submit(groups[i + 1])
-            yield group, files
+            if i + 1 < len(work):
+                ahead = submit(*work[i + 1])
+            yield group, plan, files
 
     def _download_group(
-        self, group: tuple[DataVar, ...], region_ds: xr.Dataset, folder: Path, pools: "_Pools"
-    ) -> "Files[Coord]":
-        coords = self.generate_source_file_coords(region_ds, group)
+        self, group: tuple[DataVar, ...], plan: "_Plan[Coord]", folder: Path, pools: Pools
+    ) -> "Sequence[Files[Coord]]":
+        """The files of every stretch."""
+        wanted = [self.generate_source_file_coords(self._over(one.read), group) for one in plan.stretches]
+        coords = [coord for stretch in wanted for coord in stretch]
         names = ",".join(data_var.name for data_var in group)
         done = itertools.count(1)
 
@@ -335,46 +193,47 @@ class RegionJob[Coord: SourceFileCoord](ABC):
                 self.context.on_progress(f"download {names}", next(done), len(coords))
 
         with self.stats.timed("download"):
-            fetched = list(pools.download.map(download, coords))
-        missing = sum(isinstance(one, str) for one in fetched)
-        size = sum(one.path.stat().st_size for one in fetched if isinstance(one, Downloaded))
+            fetched = dict(zip(coords, pools.download.map(download, coords), strict=True))
+        missing = sum(isinstance(one, str) for one in fetched.values())
+        size = sum(one.path.stat().st_size for one in fetched.values() if isinstance(one, Downloaded))
         self.stats.bytes_in += size
         log.info("region=%s variables=%s files=%d missing=%d bytes=%d", self.label, names, len(coords), missing, size)
-        return dict(zip(coords, fetched, strict=True))
+        return [{coord: fetched[coord] for coord in stretch} for stretch in wanted]
 
     def _fill(
-        self,
-        buffer: Float32Array,
-        data_var: DataVar,
-        files: "Files[Coord]",
-        region_ds: xr.Dataset,
-        pool: ThreadPoolExecutor,
-    ) -> Sequence[FileResult]:
-        """Read every file of one variable into the buffer; what no file gives is NaN."""
+        self, parts: "Sequence[_Part[Coord]]", plan: "_Plan[Coord]", data_var: DataVar, pool: ThreadPoolExecutor
+    ) -> Judgement:
+        """Read every file of one variable into the buffers, and say what became of every file of the region."""
         done = itertools.count(1)
-
-        def read(item: tuple[Coord, Downloaded | str]) -> FileResult:
-            result = self._read_into(buffer, data_var, *item, region_ds)
-            self.context.on_progress(f"read {data_var.name}", next(done), len(files))
-            return result
-
+        total = sum(len(part.files) for part in parts)
+        read: list[FileResult] = []
         with self.stats.timed("read"):
-            if any(isinstance(one, Downloaded) and data_var.name in one.spans for one in files.values()):
-                buffer.fill(np.nan)
-            results = list(pool.map(read, files.items()))
-        labels = set(self.template_ds.indexes[self.append_dim][self.region])
-        in_region = [result for result in results if result.coord.out_loc()[self.append_dim] in labels]
-        failed = sum(not result.succeeded for result in in_region)
-        log.info("region=%s variable=%s files=%d missing=%d", self.label, data_var.name, len(in_region), failed)
-        return in_region
+            for part in parts:
+
+                def read_one(item: tuple[Coord, Downloaded | str], part: "_Part[Coord]" = part) -> FileResult:
+                    result = self._read_into(part, data_var, *item)
+                    self.context.on_progress(f"read {data_var.name}", next(done), total)
+                    return result
+
+                part.buffer.clear()
+                read.extend(pool.map(read_one, part.files.items()))
+        found = self._judge(plan, data_var, read)
+        failed = sum(not result.succeeded for result in found.results)
+        log.info("region=%s variable=%s files=%d missing=%d", self.label, data_var.name, len(found.results), failed)
+        return found
+
+    def _judge(self, plan: "_Plan[Coord]", data_var: DataVar, read: Sequence[FileResult]) -> Judgement:
+        """Results of the region; a file of the buffer around it counts where it fails, since values are made from it."""
+        if plan.changed is None:
+            in_region = [result for result in read if result.coord in plan.coords or not result.succeeded]
+            return Judgement(in_region, frozenset())
+        assert self.context.published is not None
+        etags = self.context.published.entry.etags
+        placed = zip(self._positions([result.coord for result in read]), read, strict=True)
+        return judge(plan.coords, plan.changed, list(placed), etags.get, reach(data_var))
 
     def _read_into(
-        self,
-        buffer: Float32Array,
-        data_var: DataVar,
-        coord: Coord,
-        downloaded: Downloaded | str,
-        region_ds: xr.Dataset,
+        self, part: "_Part[Coord]", data_var: DataVar, coord: Coord, downloaded: Downloaded | str
     ) -> FileResult:
         result = FileResult(coord=coord)
         if isinstance(downloaded, str):
@@ -387,8 +246,7 @@ class RegionJob[Coord: SourceFileCoord](ABC):
         except ReformatError as error:
             log.warning("file=%s variable=%s %s", coord.key(), data_var.name, error)
             return result.advance(SourceFileStatus.READ_FAILED, f"{type(error).__name__}: {error}")
-        place = tuple(region_ds.indexes[dim].get_loc(label) for dim, label in coord.out_loc().items())
-        buffer[place] = values
+        part.buffer.place(part.position(coord), values)
         return result.advance(SourceFileStatus.SUCCEEDED)
 
     def _worth_publishing(self, data_var: DataVar, results: Sequence[FileResult]) -> bool:
@@ -409,14 +267,44 @@ class RegionJob[Coord: SourceFileCoord](ABC):
             return False
         return True
 
-    def _write(self, buffer: Float32Array, data_var: DataVar, region_ds: xr.Dataset, tmp_store: Path) -> None:
-        with self.stats.timed("transform"):
-            self.apply_data_transformations(buffer, data_var, region_ds)
-        processing = self.get_processing_region()
-        stop = min(self.region.stop, len(self.template_ds.indexes[self.append_dim]))
-        own = buffer[self.region.start - processing.start : stop - processing.start]
-        with self.stats.timed("write"):
-            write_shards(own, tmp_store, data_var.name, self.region, threads=self.context.cpus)
+    def _write(
+        self,
+        parts: "Sequence[_Part[Coord]]",
+        plan: "_Plan[Coord]",
+        data_var: DataVar,
+        withheld: Collection[int],
+        tmp_store: Path,
+    ) -> None:
+        """Transform and write one variable, window by window of the grid."""
+        name, threads = data_var.name, self.context.cpus
+        for pieces in zip(*(part.buffer.pieces() for part in parts), strict=True):
+            patches: list[tuple[int, Float32Array]] = []
+            for part, (window, values) in zip(parts, pieces, strict=True):
+                with self.stats.timed("transform"):
+                    self.apply_data_transformations(values, data_var, part.seen_through(window, name))
+                for run in _runs(part.stretch.write, withheld):
+                    own = values[run.start - part.stretch.read.start : run.stop - part.stretch.read.start]
+                    patches.append((run.start - self.region.start, own))
+            with self.stats.timed("write"):
+                if plan.changed is None:
+                    write_shards(patches[0][1], tmp_store, name, self.region, window=pieces[0][0], threads=threads)
+                else:
+                    continue_shards(
+                        patches,
+                        self._published_object,
+                        tmp_store,
+                        name,
+                        self.region,
+                        window=pieces[0][0],
+                        threads=threads,
+                    )
+
+    def _published_object(self, key: str) -> bytes:
+        primary = self.context.stores.primary
+        found = primary.get_or_none(key)
+        if found is None:
+            raise CorruptShard(f"{primary.url}/{key} was to be continued; it is gone: backfill this partition anew")
+        return found[0]
 
     def _upload(self, data_var: DataVar, results: Sequence[FileResult], tmp_store: Path) -> None:
         shard = shard_index(self.region, self.context.template_config.shard_length)
@@ -432,12 +320,13 @@ class RegionJob[Coord: SourceFileCoord](ABC):
         )
 
     @contextmanager
-    def _workspace(self, region_ds: xr.Dataset) -> Iterator[Path]:
+    def _workspace(self) -> Iterator[Path]:
         """A folder for this job's tmp store and downloads, gone whichever way the job ends."""
         folder = self.context.tmp / f"{self.context.template_config.dataset_id}-{uuid.uuid4().hex[:12]}"
         folder.mkdir(parents=True)
         try:
-            needed = 2 * region_ds[self.data_vars[0].name].nbytes
+            size = self._over(self.get_processing_region())[self.data_vars[0].name].nbytes
+            needed = 2 * size + (size if size > self.context.buffer_bytes else 0)
             free = shutil.disk_usage(folder).free
             if free < needed:
                 raise TmpDiskFull(
@@ -449,54 +338,49 @@ class RegionJob[Coord: SourceFileCoord](ABC):
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _step_axis(self, region_ds: xr.Dataset) -> int:
-        dims = list(region_ds[self.data_vars[0].name].dims)
-        return dims.index("lead_time") if "lead_time" in dims else 0
-
 
 type Files[Coord: SourceFileCoord] = Mapping[Coord, Downloaded | str]
 """What was fetched of each file, or why nothing was."""
 
 
 @dataclass(frozen=True)
-class _Pools:
-    coordinate: ThreadPoolExecutor
-    download: ThreadPoolExecutor
-    read: ThreadPoolExecutor
-    upload: ThreadPoolExecutor
-    stop: Event
+class _Plan[Coord: SourceFileCoord]:
+    """What is computed of a region for a group of variables."""
+
+    stretches: Sequence[Stretch]
+    coords: Mapping[Coord, int]
+    """Every file of the region, with its position."""
+    changed: Collection[int] | None
+    """Positions that the published shards lack; None when they are made anew altogether."""
 
 
-@contextmanager
-def _pools(context: JobContext) -> Iterator[_Pools]:
-    """Thread pools of one job; on an error or interrupt queued work is dropped and running work told to stop."""
-    pools = _Pools(
-        coordinate=ThreadPoolExecutor(1, "coordinate"),
-        download=ThreadPoolExecutor(context.download_threads, "download"),
-        read=ThreadPoolExecutor(context.cpus, "read"),
-        upload=ThreadPoolExecutor(1, "upload"),
-        stop=Event(),
-    )
-    try:
-        yield pools
-    finally:
-        pools.stop.set()
-        for pool in (pools.coordinate, pools.download, pools.read, pools.upload):
-            pool.shutdown(wait=True, cancel_futures=True)
+@dataclass(frozen=True)
+class _Part[Coord: SourceFileCoord]:
+    """One stretch with its files and its buffer."""
+
+    stretch: Stretch
+    region_ds: xr.Dataset
+    dims: tuple[Dim, ...]
+    """Those before the grid."""
+    buffer: FieldBuffer
+    files: "Files[Coord]"
+
+    def position(self, coord: Coord) -> tuple[int, ...]:
+        """Where a file's fields lie along the dimensions before the grid."""
+        labels = coord.out_loc()
+        return tuple(int(self.region_ds.indexes[dim].get_indexer(pd.Index([labels[dim]]))[0]) for dim in self.dims)
+
+    def seen_through(self, window: Window, variable: str) -> xr.Dataset:
+        """The template over the stretch and a window of the grid, with `has_file` where a field was read."""
+        *dims, rows, columns = self.region_ds[variable].dims
+        part = self.region_ds.isel({rows: window[0], columns: window[1]})
+        return part.assign(has_file=(dims, self.buffer.placed.copy()))
 
 
-def _step_seconds(region_ds: xr.Dataset, rule: Deaccumulation) -> npt.NDArray[np.float64]:
-    """Seconds since the source began to accumulate, for each step."""
-    if "lead_time" in region_ds.indexes:
-        return pd.TimedeltaIndex(region_ds.indexes["lead_time"]).total_seconds().to_numpy()
-    return seconds_since_reset(pd.DatetimeIndex(region_ds.indexes["time"]), rule.reset)
-
-
-def _isolated_missing(values: Float32Array, axis: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Steps that are NaN throughout while both neighbours are not."""
-    rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
-    missing = np.isnan(rows).all(axis=1)
-    isolated = missing.copy()
-    isolated[[0, -1]] = False
-    isolated[1:-1] &= ~missing[:-2] & ~missing[2:]
-    return isolated
+def _runs(positions: slice, without: Collection[int]) -> Iterator[slice]:
+    """A slice cut up around some positions."""
+    start = positions.start
+    for hole in [*sorted(at for at in without if positions.start <= at < positions.stop), positions.stop]:
+        if start < hole:
+            yield slice(start, hole)
+        start = hole + 1

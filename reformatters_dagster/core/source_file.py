@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from reformatters_dagster.core.config import Duration, Frozen, Time
+from reformatters_dagster.core.errors import SourceFileMissing
 from reformatters_dagster.core.types import JSON, OutLoc, Timedelta
 
 
@@ -86,6 +87,16 @@ class FileResult(Frozen):
     @property
     def succeeded(self) -> bool:
         return self.status is SourceFileStatus.SUCCEEDED
+
+    @property
+    def was_read(self) -> bool:
+        """Succeeded by being read, rather than by having been read into the published shard before."""
+        return self.succeeded and self.archive is not None
+
+    @property
+    def is_absent(self) -> bool:
+        """Failed, for no archive has the file: it may not be there yet."""
+        return (self.reason or "").startswith(SourceFileMissing.__name__)
 
     def advance(self, status: SourceFileStatus, reason: str | None = None) -> Self:
         """The same file, one step further; a final status never changes."""

@@ -19,6 +19,9 @@ MOMENT = Timedelta("1us")
 type Float32Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 type Array2D = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
+type Window = tuple[slice, slice]
+"""Part of a grid: slices of its two dimensions."""
+
 type Label = Timestamp | Timedelta | int | float
 type OutLoc = dict[Dim, Label]
 JSON = dict[str, Any]

@@ -591,14 +591,19 @@ def test_a_bad_request_is_refused_before_anything_is_written(
 
 
 def test_published_labels_are_never_withdrawn(analysis: Site) -> None:
+    """What the ledger knows is not read again; where it is lost, all is, and the metadata stays where it was."""
     analysis.update(INIT + 4 * HOUR)
     before = metadata(analysis)
     for lead in (3, 4):
         analysis.file(lead).unlink()
+    analysis.update(INIT + 4 * HOUR)
+    assert metadata(analysis) == before
+    assert analysis.read()[TEMPERATURE].isel(time=4).notnull().all()
+    (ledger,) = (analysis.folder / "primary").rglob("ledger/*.json")
+    ledger.unlink()
     with pytest.raises(Retraction, match="was to be published with 3 labels of time; the store publishes 5"):
         analysis.update(INIT + 4 * HOUR)
     assert metadata(analysis) == before
-    assert analysis.read()[TEMPERATURE].isel(time=4).notnull().all()
 
 
 def test_an_upstream_folder_that_is_not_there_is_refused(site: Site, tmp_path: Path) -> None:
