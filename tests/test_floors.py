@@ -27,6 +27,7 @@ FLOORS = (
         "core.download",
         "core.grib",
         "core.regrid",
+        "core.compression",
         "core.transforms",
         "core.field_buffer",
         "core.shards",
@@ -41,7 +42,8 @@ FLOORS = (
     ("core.job_context",),
     ("core.pools", "core.region_hooks"),
     ("core.region_job", "core.publication"),
-    ("core.coverage", "core.indexed_grib", "core.arrivals"),
+    ("core.grib_job",),
+    ("core.coverage", "core.indexed_grib", "core.whole_file_grib", "core.arrivals"),
     ("core.dataset",),
     (
         "core.operations",

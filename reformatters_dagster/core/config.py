@@ -195,6 +195,32 @@ class RegularAxis(Frozen):
         return tuple(self.first + self.step * k for k in range(self.size))
 
 
+class EarthWords(Frozen):
+    """What a grid mapping calls a sphere that has no name; readers compare mappings, so it matters who is quoted."""
+
+    geographic: str
+    datum: str
+    ellipsoid: str
+    prime_meridian: str
+    axes: str
+
+
+PROJ_WORDS = EarthWords(
+    geographic="unknown",
+    datum="unknown",
+    ellipsoid="unknown",
+    prime_meridian='PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]]',
+    axes='AXIS["Longitude",EAST],AXIS["Latitude",NORTH]',
+)
+GDAL_GRIB_WORDS = EarthWords(
+    geographic="Coordinate System imported from GRIB file",
+    datum="unnamed",
+    ellipsoid="Sphere",
+    prime_meridian='PRIMEM["Greenwich",0]',
+    axes='AXIS["Latitude",NORTH],AXIS["Longitude",EAST]',
+)
+
+
 class LatLonGrid(Frozen):
     """A regular latitude/longitude grid as the store holds it, and as the source may run over it."""
 
@@ -202,6 +228,7 @@ class LatLonGrid(Frozen):
     longitude: RegularAxis
     earth_radius: float = 6371229.0
     """Sphere the source computes on, in metres (GRIB2 code table 3.2, shape 6)."""
+    words: EarthWords = PROJ_WORDS
 
     @property
     def dims(self) -> tuple[Dimension, Dimension]:
@@ -219,22 +246,22 @@ class LatLonGrid(Frozen):
     @property
     def spatial_ref_attrs(self) -> dict[str, object]:
         """CF grid mapping plus the well-known text GDAL and rioxarray look for."""
+        words = self.words
         wkt = (
-            f'GEOGCS["unknown",DATUM["unknown",SPHEROID["unknown",{self.earth_radius:.0f},0]],'
-            'PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],'
-            'UNIT["degree",0.0174532925199433,AUTHORITY["EPSG","9122"]],'
-            'AXIS["Longitude",EAST],AXIS["Latitude",NORTH]]'
+            f'GEOGCS["{words.geographic}",'
+            f'DATUM["{words.datum}",SPHEROID["{words.ellipsoid}",{self.earth_radius:.0f},0]],{words.prime_meridian},'
+            f'UNIT["degree",0.0174532925199433,AUTHORITY["EPSG","9122"]],{words.axes}]'
         )
         return {
             "crs_wkt": wkt,
             "semi_major_axis": self.earth_radius,
             "semi_minor_axis": self.earth_radius,
             "inverse_flattening": 0.0,
-            "reference_ellipsoid_name": "unknown",
+            "reference_ellipsoid_name": words.ellipsoid,
             "longitude_of_prime_meridian": 0.0,
             "prime_meridian_name": "Greenwich",
-            "geographic_crs_name": "unknown",
-            "horizontal_datum_name": "unknown",
+            "geographic_crs_name": words.geographic,
+            "horizontal_datum_name": words.datum,
             "grid_mapping_name": "latitude_longitude",
             "spatial_ref": wkt,
             "comment": (

@@ -20,6 +20,8 @@ from reformatters_dagster.core.grib_sections import GridHeader, MessageHeader, c
 from reformatters_dagster.core.types import Array2D, Float32Array, Timedelta, Timestamp
 
 __all__ = [
+    "ANY_WINDOW",
+    "AnyWindow",
     "GridHeader",
     "IndexEntry",
     "MessageHeader",
@@ -30,6 +32,10 @@ __all__ = [
     "read_header",
     "to_grid",
 ]
+
+type AnyWindow = Literal["any"]
+ANY_WINDOW: AnyWindow = "any"
+"""A time window whose length the source leaves open; it ends at the lead time all the same."""
 
 _I_NEGATIVE, _J_POSITIVE, _ROWS_IN_ORDER = 0x80, 0x40, 0x3F
 # pygrib masks every value near its missing value, 9999 unless told otherwise, which is a possible height or pressure.
@@ -91,7 +97,7 @@ def check_identity(
     *,
     init_time: Timestamp,
     lead_time: Timedelta,
-    window: Timedelta | None,
+    window: Timedelta | AnyWindow | None,
     member: int | None = None,
     where: str,
 ) -> None:
@@ -103,7 +109,7 @@ def check_identity(
     field : GribField
         A surface without value accepts whatever value the message writes.
     init_time, lead_time
-    window : Timedelta or None
+    window : Timedelta, ANY_WINDOW or None
         Length of the time window, which ends at `lead_time`; None for an instant.
     member : int or None
         Perturbation number; None asks for a message without one.
@@ -115,7 +121,7 @@ def check_identity(
     CorruptMessage
         Names each item that differs, as asked and as found.
     """
-    start = lead_time if window is None else lead_time - window
+    start = header.start if window == ANY_WINDOW else lead_time if window is None else lead_time - window
     parameter = (header.discipline, header.category, header.number)
     known_parameters = (field.parameter, *field.alternative_parameters)
     items: tuple[tuple[str, object, object, bool], ...] = (
@@ -129,7 +135,8 @@ def check_identity(
     )
     if differences := [f"{item} asked {asked!r}, found {found!r}" for item, asked, found, same in items if not same]:
         raise CorruptMessage(
-            f"{where} is another message: {'; '.join(differences)}; the index does not fit the file, fetch both again"
+            f"{where} is another message: {'; '.join(differences)}; "
+            "the index does not fit the file, or the file not its name; fetch it again"
         )
 
 

@@ -15,7 +15,7 @@ from reformatters_dagster.core.types import Timedelta, Timestamp
 _SECTION_0 = 16
 _SECTION_8 = b"7777"
 _DAMAGED = "the bytes are damaged, fetch them again"
-_STALE_INDEX = "the index does not fit the file, fetch both again"
+_OTHER_FILE = "the index does not fit the file, or the file not its name; fetch it again"
 _SECONDS = {0: 60, 1: 3600, 2: 86400, 10: 3 * 3600, 11: 6 * 3600, 12: 12 * 3600, 13: 1}
 _CENTURY = 100 * 366 * 86400
 _STATISTICS = {0: "avg", 1: "acc", 2: "max", 3: "min"}
@@ -151,7 +151,7 @@ def check_framing(message: bytes, where: str) -> None:
     size = len(message)
     if message[:4] != b"GRIB":
         raise CorruptMessage(
-            f"{where}: {size} bytes begin with {message[:4]!r}, a message begins with b'GRIB'; {_STALE_INDEX}"
+            f"{where}: {size} bytes begin with {message[:4]!r}, a message begins with b'GRIB'; {_OTHER_FILE}"
         )
     if size < _SECTION_0 + len(_SECTION_8):
         raise CorruptMessage(f"{where}: {size} bytes are too few for a message; fetch them again")
@@ -159,7 +159,7 @@ def check_framing(message: bytes, where: str) -> None:
         raise CorruptMessage(f"{where}: GRIB edition {message[7]!r}, expected 2; the source holds another format")
     declared = int.from_bytes(message[8:16], "big")
     if declared != size:
-        raise CorruptMessage(f"{where}: the message declares {declared} bytes, {size} are here; {_STALE_INDEX}")
+        raise CorruptMessage(f"{where}: the message declares {declared} bytes, {size} are here; {_OTHER_FILE}")
     if message[-4:] != _SECTION_8:
         raise CorruptMessage(
             f"{where}: {size} bytes end with {message[-4:]!r}, a message ends with b'7777'; {_DAMAGED}"
