@@ -136,6 +136,7 @@ def status_document(report: "StatusReport") -> "JSON":
         "extent": _extent(report),
         "partition_count": report.partition_count,
         "last_complete": report.last_complete,
+        "coverage": {name: found.model_dump() for name, found in report.coverage.items()},
         "partitions": [_partition_document(partition, report.variables) for partition in report.partitions],
     }
 
@@ -169,12 +170,18 @@ def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) 
 
 
 def print_status(document: "JSON") -> None:
-    """The extent, and a line for the variables of a partition that fare alike."""
+    """The extent, the variables that are still being filled, and a line for those of a partition that fare alike."""
     first, last = document["extent"]
     shown, count = len(document["partitions"]), document["partition_count"]
     which = "" if shown == count else f", of which the newest {shown} are shown"
     typer.echo(f"{document['dataset_id']} at {document['store']}")
     typer.echo(f"{document['append_dim']} {first} to {last}, partitions: {count}{which}")
+    lagging: dict[tuple[int, int], list[str]] = {}
+    for name, found in document["coverage"].items():
+        if found["written"] < max(other["written"] for other in document["coverage"].values()):
+            lagging.setdefault((found["written"], found["complete"]), []).append(name)
+    for (written, complete), names in lagging.items():
+        typer.echo(f"written in {written} of these partitions, complete in {complete}: {', '.join(names)}")
     rows: list[list[object]] = []
     for partition in document["partitions"]:
         alike: dict[tuple[object, ...], list[str]] = {}

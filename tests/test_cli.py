@@ -296,6 +296,11 @@ def test_status_counts_files_by_variable(published: Deployment) -> None:
     assert partition["missing_files"][0]["variables"] == ["temperature_2m"]
     text = published.reformat("status", ID).stdout
     assert f"init_time {LABEL} to {LABEL}, partitions: 1\n" in text
+    assert document["coverage"]["temperature_2m"] == {"written": 1, "complete": 0}
+    (lagging,) = [
+        line for line in text.splitlines() if line.startswith("written in 0 of these partitions, complete in 0: ")
+    ]
+    assert set(lagging.partition(": ")[2].split(", ")) == set(DATASET.template_config.variables) - {"temperature_2m"}
     assert "never written" in text
     assert any(line.split()[:5] == [LABEL, "temperature_2m", "209", "1", "208"] for line in text.splitlines())
 

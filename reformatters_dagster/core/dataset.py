@@ -39,6 +39,7 @@ from reformatters_dagster.core.publication import (
     create_store,
     initialise_store,
     merge_ingested_lengths,
+    refuse_unpublished,
 )
 from reformatters_dagster.core.published import open_published, published_labels
 from reformatters_dagster.core.region_job import RegionJob
@@ -257,6 +258,7 @@ class DynamicalDataset:
             self._refuse_gap(label, published_end)
             end = max(published_end, min(label + template.shard_duration, now + MOMENT))
         else:
+            refuse_unpublished(template, workspace, variables or None)
             self._refuse_too_short(label, published_end)
             self._refuse_overwrite(workspace, label, overwrite_chunks)
             end = published_end

@@ -21,6 +21,10 @@ class UnknownVariable(Refused, LookupError):
     """A variable was asked for that the template does not have."""
 
 
+class VariableNotPublished(Refused, LookupError):
+    """Data of a variable that the store's metadata does not have: no reader would see it."""
+
+
 class TimeNotOnGrid(Refused, ValueError):
     """A time was given that is no label of the append dimension."""
 

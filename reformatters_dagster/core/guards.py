@@ -6,7 +6,14 @@ In: root `zarr.json` documents with consolidated metadata, as `json.loads` gives
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reformatters_dagster.core.errors import Refused, Retraction, StoreExists, StoreMissing, TemplateDrift
+from reformatters_dagster.core.errors import (
+    Refused,
+    Retraction,
+    StoreExists,
+    StoreMissing,
+    TemplateDrift,
+    VariableNotPublished,
+)
 from reformatters_dagster.core.types import JSON, Label, Timestamp
 
 _FIELDS = {
@@ -122,6 +129,22 @@ def _brief(value: Any) -> str:
         codecs = [f"{codec['name']} {codec.get('configuration', {})}" for codec in inner.get("codecs", value)]
         return f"[{', '.join(codecs)}]{chunks}"
     return repr(value)
+
+
+def refuse_unpublished_variables(dataset_id: str, variables: Sequence[str], store_root: JSON) -> None:
+    """Refuse to write chunks of variables that readers would not see, because the store has no such array yet.
+
+    Raises
+    ------
+    VariableNotPublished
+        Naming them, and the command that adds them and writes their history.
+    """
+    if absent := sorted(set(variables) - arrays_of(store_root).keys()):
+        raise VariableNotPublished(
+            f"data of {dataset_id} was to be written within what is published; the store has no {', '.join(absent)} yet: "
+            f"`reformat backfill {dataset_id} --overwrite-chunks --overwrite-metadata --variables {','.join(absent)}` adds "
+            "them with their history; or choose other variables"
+        )
 
 
 def refuse_other_labels(dim: str, template_labels: Sequence[Label], store_labels: Sequence[Label]) -> None:

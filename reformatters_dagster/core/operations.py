@@ -11,7 +11,7 @@ from reformatters_dagster.core.dataset import CommitReport, DynamicalDataset, Pa
 from reformatters_dagster.core.errors import NothingSucceeded
 from reformatters_dagster.core.guards import check_overwrite
 from reformatters_dagster.core.job_context import OnProgress, ignore_progress
-from reformatters_dagster.core.publication import check_store
+from reformatters_dagster.core.publication import check_store, refuse_unpublished
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.region import filter_regions, refuse_off_grid, shard_regions
 from reformatters_dagster.core.settings import Workspace
@@ -62,7 +62,8 @@ def plan_backfill(
     Raises
     ------
     Refused
-        A child of it: unknown variable, a time that is no label, options that do not fit the store (P 2.13), drift.
+        A child of it: unknown variable, one the store does not have yet, a time that is no label, options that do not fit
+        the store (P 2.13), drift.
     """
     template = dataset.template_config
     axis = template.append_dim
@@ -77,6 +78,8 @@ def plan_backfill(
         filters_given=request.has_filters,
     )
     check_store(template, workspace)
+    if not request.overwrite_metadata:
+        refuse_unpublished(template, workspace, request.variables)
     end = request.end or now + MOMENT
     if exists:
         published_end = published_labels(workspace.stores.primary, axis.name)[-1] + axis.frequency

@@ -21,6 +21,7 @@ from reformatters_dagster.core.guards import (
     refuse_other_labels,
     refuse_other_start,
     refuse_structure_drift,
+    refuse_unpublished_variables,
     refuse_version_mismatch,
 )
 from reformatters_dagster.core.published import ROOT, open_published, published_labels, read_root
@@ -28,7 +29,7 @@ from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.shards import on_tmp_disk
 from reformatters_dagster.core.storage import Store, commit_metadata
 from reformatters_dagster.core.template import TemplateConfig, write_metadata
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.types import Names, Timestamp
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,14 @@ def check_store(template: TemplateConfig, workspace: Workspace) -> None:
     published = open_published(workspace.stores.primary)
     for dim in template.all_dims:
         refuse_other_labels(dim.name, list(dim.index()), list(published.indexes[dim.name]))
+
+
+def refuse_unpublished(template: TemplateConfig, workspace: Workspace, variables: Names | None) -> None:
+    """Refuse to write variables (default: all) that a standing store has no array for; see `check_store` for the rest."""
+    store_root = read_root(workspace.stores.primary)
+    if store_root is not None:
+        names = [data_var.name for data_var in template.select(variables)]
+        refuse_unpublished_variables(template.dataset_id, names, store_root)
 
 
 def create_store(template: TemplateConfig, workspace: Workspace, end: Timestamp) -> None:

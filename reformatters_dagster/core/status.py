@@ -27,6 +27,15 @@ class PartitionStatus(Frozen):
     """What its last run left; None where it was never written."""
 
 
+class VariableStatus(Frozen):
+    """One variable over the partitions looked at."""
+
+    written: int
+    """Partitions of which a run has written it, in part at least."""
+    complete: int
+    """Partitions that have every file of it."""
+
+
 class StatusReport(Frozen):
     """What a store publishes, and what of it is there."""
 
@@ -41,6 +50,18 @@ class StatusReport(Frozen):
     """Of the whole extent."""
     partitions: tuple[PartitionStatus, ...]
     """The newest of them, oldest first."""
+
+    @property
+    def coverage(self) -> dict[str, VariableStatus]:
+        """Each variable of the template over the partitions looked at; one that was added later lacks some until filled."""
+        known = [partition.entry.variables for partition in self.partitions if partition.entry is not None]
+        return {
+            name: VariableStatus(
+                written=sum(name in variables for variables in known),
+                complete=sum(name in variables and variables[name].is_complete for variables in known),
+            )
+            for name in self.variables
+        }
 
     @property
     def last_complete(self) -> str | None:

@@ -7,7 +7,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reformatters_dagster.core.errors import Refused, Retraction, StoreExists, StoreMissing, TemplateDrift
+from reformatters_dagster.core.errors import (
+    Refused,
+    Retraction,
+    StoreExists,
+    StoreMissing,
+    TemplateDrift,
+    VariableNotPublished,
+)
 from reformatters_dagster.core.guards import (
     append_dim_of,
     check_overwrite,
@@ -16,6 +23,7 @@ from reformatters_dagster.core.guards import (
     refuse_other_start,
     refuse_retraction,
     refuse_structure_drift,
+    refuse_unpublished_variables,
     refuse_version_mismatch,
 )
 from reformatters_dagster.core.types import JSON
@@ -230,3 +238,13 @@ def test_backfills_that_do_not(
 ) -> None:
     with pytest.raises(error, match=message):
         check_overwrite(exists, chunks, metadata, end, filters)
+
+
+def test_variables_without_an_array_are_not_written() -> None:
+    refuse_unpublished_variables("a-b", ["temperature_2m"], root(3))
+    with pytest.raises(VariableNotPublished) as caught:
+        refuse_unpublished_variables("a-b", ["wind", "temperature_2m", "rain"], root(3))
+    assert str(caught.value) == (
+        "data of a-b was to be written within what is published; the store has no rain, wind yet: `reformat backfill a-b "
+        "--overwrite-chunks --overwrite-metadata --variables rain,wind` adds them with their history; or choose other variables"
+    )
