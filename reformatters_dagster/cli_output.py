@@ -180,8 +180,8 @@ def print_status(document: "JSON") -> None:
     for name, found in document["coverage"].items():
         if found["written"] < max(other["written"] for other in document["coverage"].values()):
             lagging.setdefault((found["written"], found["complete"]), []).append(name)
-    for (written, complete), names in lagging.items():
-        typer.echo(f"written in {written} of these partitions, complete in {complete}: {', '.join(names)}")
+    for (begun, complete), names in lagging.items():
+        typer.echo(f"written in {begun} of these partitions, complete in {complete}: {', '.join(names)}")
     rows: list[list[object]] = []
     for partition in document["partitions"]:
         alike: dict[tuple[object, ...], list[str]] = {}
