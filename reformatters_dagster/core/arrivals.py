@@ -28,7 +28,7 @@ class Arrivals:
     newest: Timestamp | None
     """When the last of them was written; None while there is none."""
     fingerprint: str
-    """Changes when a file arrives, or is published again."""
+    """Changes when a file that was listed arrives, or is published again."""
     etags: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Version of each file that is wholly there: its index too, where it has one."""
 
@@ -76,19 +76,8 @@ def find_arrivals(
     versions = {info.key: info.etag or "" for info in found}
     whole = settled | {key: versions[key] for key, keys in listed.items() if all(one in versions for one in keys)}
     newest = max((info.last_modified for info in found), default=None)
-    beside = _beside(known, listed, versions)
-    digest = hashlib.sha256(repr([sorted(whole.items()), beside]).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr([(info.key, info.size, info.etag) for info in found]).encode()).hexdigest()[:12]
     return Arrivals(label, len(objects), len(whole), newest, digest, whole)
-
-
-def _beside(
-    known: LedgerEntry | None, listed: Mapping[str, tuple[str, ...]], versions: Mapping[str, str]
-) -> list[tuple[str, str]]:
-    """Versions of what lies beside files that could not be used, such as an index that has been mended since."""
-    coverages = known.variables.values() if known else ()
-    lacking = {missing.file for coverage in coverages for missing in coverage.missing}
-    keys = {one for key in lacking for one in listed.get(key, ())}
-    return sorted((key, versions[key]) for key in keys if key in versions)
 
 
 def _list_wanted(upstream: Upstream, wanted: set[str], label: Timestamp, now: Timestamp) -> list[FileInfo]:

@@ -63,7 +63,8 @@ class Resources(Frozen):
 
 
 DEFAULT_RESOURCES = Resources()
-SIX_HOURS, THIRTY_MINUTES, FOUR_DAYS = Timedelta("6h"), Timedelta("30min"), Timedelta("4D")
+SIX_HOURS, FOUR_DAYS = Timedelta("6h"), Timedelta("4D")
+TEN_MINUTES, THIRTY_MINUTES = Timedelta("10min"), Timedelta("30min")
 
 
 class PartitionPlan(Frozen):
@@ -133,6 +134,8 @@ class DynamicalDataset:
     """Publish up to the newest label of `any` variable, or only to where `all` have one."""
     soft_deadline: Timedelta = SIX_HOURS
     """After an append label, an update starts with whatever has arrived."""
+    quiet: Timedelta = TEN_MINUTES
+    """A shard of many labels is continued when no file of it has arrived for so long: they come in bunches."""
     heal_cool_down: Timedelta = THIRTY_MINUTES
     """Least time between two runs that fill holes of one partition."""
     give_up_age: Timedelta = FOUR_DAYS
@@ -225,6 +228,7 @@ class DynamicalDataset:
         variables: Names | None = None,
         overwrite_chunks: bool = True,
         force: bool = False,
+        keep_published: bool = False,
         accept_missing: bool = False,
         upstream: str = "",
         root_run: str = "",
@@ -239,6 +243,9 @@ class DynamicalDataset:
             An operational update, whose commit grows the metadata; otherwise a backfill of what the metadata covers.
         overwrite_chunks : bool
             Whether a backfill may rewrite a partition that the ledger knows.
+        keep_published : bool
+            Whether a backfill downloads only what the published shards lack, as an update does; in a partition of one label
+            that is everything.
 
         Raises
         ------
@@ -262,7 +269,7 @@ class DynamicalDataset:
             self._refuse_too_short(label, published_end)
             self._refuse_overwrite(workspace, label, overwrite_chunks)
             end = published_end
-        continues = publish and not force and template.shard_length > 1
+        continues = (publish or keep_published) and not force and template.shard_length > 1
         return PartitionPlan(
             label=label,
             end=end,
@@ -294,7 +301,9 @@ class DynamicalDataset:
     ) -> Arrivals:
         """What has arrived upstream for a partition; files past the give-up age are as its ledger entry has them."""
         context = self.context(workspace, now)
-        return find_arrivals(self.region_job, context, label, known=entry, settled_before=now - self.give_up_age)
+        # By whole days, so that what is listed, and its fingerprint, do not change with every hour.
+        settled_before = (now - self.give_up_age).floor("1D")
+        return find_arrivals(self.region_job, context, label, known=entry, settled_before=settled_before)
 
     def _refuse_gap(self, label: Timestamp, published_end: Timestamp) -> None:
         if label > published_end:

@@ -87,7 +87,9 @@ def survey_unpublished(dataset: DynamicalDataset, workspace: Workspace, now: Tim
     if arrivals is None:
         return survey
     age = now - first
-    if arrivals.complete:
+    if (reason := _why_wait(dataset, workspace, arrivals, now)) is not None:
+        survey.waiting.append(f"{partition_key(first)} {reason}")
+    elif arrivals.complete:
         survey.launches.append(Launch(first, arrivals, "all files have arrived"))
     elif arrivals.present and age >= dataset.soft_deadline:
         survey.launches.append(Launch(first, arrivals, f"the soft deadline has passed with {_count(arrivals)}"))
@@ -129,6 +131,18 @@ def unpublished_labels(dataset: DynamicalDataset, workspace: Workspace, now: Tim
     published = len(published_labels(workspace.stores.primary, template.append_dim.name))
     first = template.append_dim.start + (published // template.shard_length) * template.shard_duration
     return [label.as_unit("us") for label in pd.date_range(first, now, freq=template.shard_duration)]
+
+
+def _why_wait(dataset: DynamicalDataset, workspace: Workspace, arrivals: Arrivals, now: Timestamp) -> str | None:
+    """Why a shard of many labels, of which some are published, is not continued yet; None where it may be."""
+    if dataset.template_config.shard_length == 1:
+        return None
+    entry = previous_entry(workspace.stores.internal, arrivals.label)
+    if entry is not None and entry.upstream == arrivals.fingerprint:
+        return "has nothing new since its last run"
+    if not arrivals.complete and arrivals.newest is not None and now - arrivals.newest < dataset.quiet:
+        return f"got its newest file at {arrivals.newest:%H:%M}; more of the bunch are waited for"
+    return None
 
 
 def is_whole(dataset: DynamicalDataset, entry: LedgerEntry) -> bool:

@@ -33,6 +33,8 @@ class PartitionConfig(dg.Config):
     """Operational update: grow the published extent when the chunks are there."""
     overwrite_chunks: bool = True
     """Backfill: write partitions again that were written before."""
+    keep_published: bool = False
+    """Backfill: download only what the published shards lack, where a shard holds many times."""
     force: bool = False
     """Replace shards even by ones made from fewer source files."""
     accept_missing: bool = False
@@ -64,6 +66,7 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
                 publish=config.publish,
                 variables=config.variables,
                 overwrite_chunks=config.overwrite_chunks,
+                keep_published=config.keep_published,
                 force=config.force,
                 accept_missing=config.accept_missing,
                 upstream=context.run_tags.get(FINGERPRINT_TAG, ""),

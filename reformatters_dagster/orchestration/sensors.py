@@ -135,7 +135,9 @@ def _request(dataset: DynamicalDataset, launch: Launch, attempts: int, tags: dic
         partition_key=key,
         run_key=f"{key}@{launch.arrivals.fingerprint}#{attempts + 1}",
         tags={FINGERPRINT_TAG: launch.arrivals.fingerprint, "reformatters/reason": launch.reason, **tags},
-        run_config=_run_config(dataset, publish=not tags, accept_missing=launch.accept_missing),
+        run_config=_run_config(
+            dataset, publish=not tags, keep_published=bool(tags), accept_missing=launch.accept_missing
+        ),
     )
 
 

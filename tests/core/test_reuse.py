@@ -1,5 +1,6 @@
 """A shard of many labels grows by what is new, and is then what a single run would have made."""
 
+import os
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import CorruptShard, NothingSucceeded
 from reformatters_dagster.core.operations import RunReport
+from reformatters_dagster.core.reconcile import Budget, Launch, Survey, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.reuse import cut_stretches
 from reformatters_dagster.core.shard_patch import ShardLayout, patch_shard
 from reformatters_dagster.core.shards import continue_shards, write_shards
@@ -317,3 +319,79 @@ def test_a_shard_of_another_layout_is_refused(tmp_path: Path) -> None:
 
 def test_the_keys_that_are_wanted_are_those_of_new_hours(site: Site) -> None:
     assert gfs_key(THIRD, 5) in {key for job in [site.job(LAST)] for key in job.upstream_objects()}
+
+
+def aged(site: Site, time: Timestamp) -> None:
+    """Every upstream file was written at a time."""
+    for path in site.upstream.rglob("*.f0*"):
+        os.utime(path, (time.timestamp(), time.timestamp()))
+
+
+def run(site: Site, launch: Launch, now: Timestamp, *, publish: bool) -> RunReport:
+    """What the ops of a launched run do."""
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(
+        workspace,
+        launch.label,
+        now=now,
+        publish=publish,
+        keep_published=not publish,
+        upstream=launch.arrivals.fingerprint,
+    )
+    context = dataset.context(workspace, now)
+    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    return RunReport([launch.label], [dataset.commit_partition(workspace, plan, outcomes, run_id="run", now=now)])
+
+
+def unpublished(site: Site, now: Timestamp) -> Survey:
+    return survey_unpublished(site.dataset, site.workspace, now, Budget(20))
+
+
+def test_a_bunch_of_files_is_one_launch(site: Site) -> None:
+    site.update(INIT + 12 * HOUR)
+    now = LAST + 5 * HOUR
+    aged(site, now - pd.Timedelta("5min"))
+    survey = unpublished(site, now)
+    assert survey.launches == []
+    assert survey.waiting == ["2026-07-29T18:00 got its newest file at 15:55; more of the bunch are waited for"]
+    (launch,) = unpublished(site, now + pd.Timedelta("5min")).launches
+    run(site, launch, now, publish=True)
+    survey = unpublished(site, now + HOUR)
+    assert survey.launches == []
+    assert survey.waiting == ["2026-07-29T18:00 has nothing new since its last run"]
+    assert site.read().indexes["time"][-1] == LAST + HOUR
+
+
+def test_a_hole_of_a_long_shard_is_healed_without_reading_it_all(site: Site, at_once: Site) -> None:
+    site.file(4).unlink()
+    site.update(LAST)
+    site.arrive(INIT, leads=[4])
+    now = LAST + 2 * HOUR
+    (launch,) = survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
+    assert launch.reason == "1 files that were missing have arrived"
+    report = run(site, launch, now, publish=False)
+    assert read_labels(report, TEMPERATURE) == [INIT + 4 * HOUR]
+    at_once.update(LAST)
+    assert chunks(site) == chunks(at_once)
+
+
+def test_old_files_of_a_shard_are_not_listed_again(site: Site) -> None:
+    """Past the give-up age the ledger is asked, so that a look costs the same at the end of 60 days as at their beginning."""
+    site.update(INIT + 12 * HOUR)
+    entry, now = site.ledger(), INIT + pd.Timedelta("6D")
+    assert entry is not None
+    listed = site.dataset.arrivals(site.workspace, INIT, now)
+    site.file(3).unlink()
+    trusted = site.dataset.arrivals(site.workspace, INIT, now, entry)
+    assert (trusted.present, trusted.expected) == (listed.present, listed.expected)
+    assert trusted.etags == listed.etags
+    assert site.dataset.arrivals(site.workspace, INIT, now).present == listed.present - 1
+
+
+def test_a_shard_in_progress_is_not_given_up(site: Site) -> None:
+    site.file(4).unlink()
+    site.update(LAST)
+    late = INIT + site.dataset.give_up_age + HOUR
+    assert survey_incomplete(site.dataset, site.workspace, late, Budget(20)).given_up == []
+    end = INIT + 23 * HOUR + site.dataset.give_up_age
+    assert survey_incomplete(site.dataset, site.workspace, end, Budget(20)).given_up == [INIT]
