@@ -6,6 +6,7 @@ errors on stderr; exit status 0 done, 1 failed, 2 refused, 130 interrupted, 143 
 Whatever is heavy is imported where a command needs it, so that `--help` answers at once.
 """
 
+import logging
 import os
 import signal
 import tempfile
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from reformatters_dagster.core.operations import BackfillRequest
     from reformatters_dagster.core.settings import Settings, Workspace
     from reformatters_dagster.core.types import Timestamp
+
+log = logging.getLogger(__name__)
 
 FAILED, REFUSED = 1, 2
 
@@ -64,6 +67,10 @@ UpstreamUrl = Annotated[
     typer.Option("--upstream", metavar="URL", help="URL or folder of a mirror. Default: REFORMATTERS_UPSTREAM."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Resume = Annotated[
+    str | None,
+    typer.Option("--resume", metavar="RUN", help="Go on with a run that ended early; it has said its name on stderr."),
+]
 Now = Annotated[str | None, typer.Option("--now", metavar="T", help="Work as if it were this time, UTC.")]
 
 
@@ -134,6 +141,7 @@ def backfill(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace shards even by ones made from fewer files.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    resume: Resume = None,
     store: StoreUrl = None,
     replica: ReplicaUrls = None,
     upstream: UpstreamUrl = None,
@@ -156,9 +164,10 @@ def backfill(
     if dry_run:
         _tell_plan(dataset, workspace, request, as_json)
         return
-    run_id = _new_run_id()
-    with output.progress_bars() as on_progress:
-        report = operations.backfill(dataset, workspace, request, run_id=run_id, now=_now(), on_progress=on_progress)
+    with _run(resume) as (root_run, run_id), output.progress_bars() as on_progress:
+        report = operations.backfill(
+            dataset, workspace, request, run_id=run_id, root_run=root_run, now=_now(), on_progress=on_progress
+        )
     document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report)
     output.tell(document, output.print_run, as_json)
     _exit_if(bool(report.failures))
@@ -168,6 +177,7 @@ def backfill(
 def update(
     dataset_id: Id,
     now: Now = None,
+    resume: Resume = None,
     store: StoreUrl = None,
     replica: ReplicaUrls = None,
     upstream: UpstreamUrl = None,
@@ -177,9 +187,11 @@ def update(
     from reformatters_dagster.core import operations
 
     dataset, workspace = _open(dataset_id, _settings(store, replica, upstream))
-    run_id, time = _new_run_id(), _now(now)
-    with output.progress_bars() as on_progress:
-        report = operations.update(dataset, workspace, run_id=run_id, now=time, on_progress=on_progress)
+    time = _now(now)
+    with _run(resume) as (root_run, run_id), output.progress_bars() as on_progress:
+        report = operations.update(
+            dataset, workspace, run_id=run_id, root_run=root_run, now=time, on_progress=on_progress
+        )
     # A published partition that cannot be read again has raised by now: what is left has not arrived yet.
     document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report, "not there yet")
     output.tell(document, output.print_run, as_json)
@@ -287,8 +299,22 @@ def _now(text: str | None = None) -> "Timestamp":
     return pd.Timestamp(datetime.now(UTC).replace(tzinfo=None)).as_unit("us")
 
 
-def _new_run_id() -> str:
-    return f"cli-{uuid.uuid4().hex[:12]}"
+@contextmanager
+def _run(resumed: str | None) -> Iterator[tuple[str, str]]:
+    """Name of a run and of this attempt at it; when it ends early, how to go on is told."""
+    from reformatters_dagster.core.operations import attempt_of, root_of
+
+    token = uuid.uuid4().hex[:12]
+    root_run = f"cli-{token}" if resumed is None else root_of(resumed)
+    run_id = root_run if resumed is None else attempt_of(root_run, token)
+    log.info("run=%s", run_id)
+    try:
+        yield root_run, run_id
+    except Refused:
+        raise
+    except BaseException:
+        typer.echo(f"The run ended early; the same command with --resume {root_run} goes on where it ended", err=True)
+        raise
 
 
 def _tell_plan(dataset: "DynamicalDataset", workspace: "Workspace", request: "BackfillRequest", as_json: bool) -> None:

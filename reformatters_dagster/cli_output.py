@@ -235,6 +235,8 @@ def run_document(
         row |= dict.fromkeys(COUNTED) | {"kept_variables": []}
         if label in report.failures:
             row["status"] = nothing_succeeded
+        elif label in report.done_before:
+            row["status"] = "committed before"
         elif label in commits:
             commit = commits[label]
             files = [file for results in commit.results.values() for file in results]

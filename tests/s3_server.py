@@ -1,8 +1,10 @@
 """moto's S3 in a process of its own, safe for puts with a condition, and failing on request.
 
-In: faults as JSON, posted to `FAULTS_PATH`. Out: the port on standard output, then answers.
+In: faults as JSON, posted to `FAULTS_PATH`, and a gate, posted to `GATE_PATH`. Out: the port on standard output, then
+answers.
 """
 
+import io
 import json
 import re
 import socket
@@ -16,6 +18,53 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 FAULTS_PATH = "/__faults"
+GATE_PATH = "/__gate"
+"""POST `path` (a regular expression) and `after` to set a gate, or `open` (`serve` or `drop`) to open it; GET to look."""
+
+
+class _Gate:
+    """Lets so many puts of some paths through and holds the answer to the last of them, and every later put, until opened.
+
+    So whoever is killed meanwhile has put exactly that many objects.
+    """
+
+    def __init__(self, path: str = "", after: int | None = None) -> None:
+        self._path = re.compile(path)
+        self._after = after
+        self._moved = threading.Condition()
+        self._opened = ""
+        self._admitted = self._served = 0
+        self.held = False
+        self.puts: list[str] = []
+
+    def open(self, verdict: str) -> None:
+        with self._moved:
+            self._opened = verdict
+            self._moved.notify_all()
+
+    def admit(self, path: str) -> bool:
+        """Called before a put is served: whether it is to be."""
+        with self._moved:
+            if not self._opened and self._after is not None and self._admitted >= self._after:
+                self.held |= self._after == 0
+                self._moved.wait_for(lambda: self._opened)
+            if self._opened == "drop":
+                return False
+            self._admitted += 1
+            self.puts.append(path)
+            return True
+
+    def answer(self) -> None:
+        """Called after a put was served."""
+        with self._moved:
+            self._served += 1
+            if self._served == self._after and not self._opened:
+                self.held = True
+                self._moved.wait_for(lambda: self._opened)
+
+    def watches(self, env: dict[str, Any]) -> bool:
+        is_put = env["REQUEST_METHOD"] == "PUT"
+        return not self._opened and is_put and self._path.search(env["PATH_INFO"]) is not None
 
 
 class _FaultyApp:
@@ -24,6 +73,7 @@ class _FaultyApp:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._faults: list[dict[str, Any]] = []
+        self._gate = _Gate()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
 
@@ -32,6 +82,34 @@ class _FaultyApp:
             self._faults = json.loads(_body(env))
             start("200 OK", [("Content-Length", "0")])
             return [b""]
+        if env["PATH_INFO"] == GATE_PATH:
+            return self._at_gate(env, start)
+        gate = self._gate
+        if not gate.watches(env):
+            return self._serve(env, start)
+        body = _body(env)  # who is cut off before it was read would be told of a reset, not of an end
+        if not gate.admit(env["PATH_INFO"]):
+            env["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            start("503 Dropped", [("Content-Length", "0")])
+            return [b""]
+        env["wsgi.input"] = io.BytesIO(body)
+        try:
+            return self._serve(env, start)
+        finally:
+            gate.answer()
+
+    def _at_gate(self, env: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        asked = json.loads(_body(env) or b"{}")
+        if "open" in asked:
+            self._gate.open(asked["open"])
+        elif asked:
+            self._gate.open("serve")
+            self._gate = _Gate(**asked)
+        answer = json.dumps({"held": self._gate.held, "puts": self._gate.puts}).encode()
+        start("200 OK", [("Content-Length", str(len(answer)))])
+        return [answer]
+
+    def _serve(self, env: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         fault = self._due(env)
         if "status" in fault:
             _body(env)

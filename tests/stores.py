@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -24,7 +24,7 @@ from reformatters_dagster.core.storage import StoreSet
 if TYPE_CHECKING:
     from zarr.abc.store import Store as ZarrStore
 
-FAULTS_PATH = "/__faults"
+FAULTS_PATH, GATE_PATH = "/__faults", "/__gate"
 KEYS_PER_PAGE = 100
 """Of a list; a real S3 gives 1000."""
 
@@ -136,9 +136,24 @@ class S3Server:
         """
         self._send("POST", FAULTS_PATH, json.dumps(faults).encode())
 
-    def _send(self, method: str, path: str, body: bytes) -> None:
+    def gate(self, path: str = "", after: int | None = None) -> None:
+        """Let so many puts of matching paths through, and hold what follows until the gate is opened; None holds nothing."""
+        self._send("POST", GATE_PATH, json.dumps({"path": path, "after": after}).encode())
+
+    def at_gate(self) -> tuple[bool, list[str]]:
+        """Whether the gate holds somebody, all it let through having been served; and paths it let through."""
+        state = json.loads(self._send("GET", GATE_PATH, b""))
+        return state["held"], state["puts"]
+
+    def open_gate(self, verdict: Literal["serve", "drop"]) -> None:
+        """Serve what was held, and all that follows; or cut it off unserved."""
+        self._send("POST", GATE_PATH, json.dumps({"open": verdict}).encode())
+
+    def _send(self, method: str, path: str, body: bytes) -> bytes:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        opener.open(urllib.request.Request(self.endpoint + path, body, method=method), timeout=30).close()
+        with opener.open(urllib.request.Request(self.endpoint + path, body, method=method), timeout=30) as answer:
+            read: bytes = answer.read()
+        return read
 
 
 @dataclass

@@ -86,7 +86,7 @@ class PartitionPlan(Frozen):
     upstream: str = ""
     """Fingerprint of what the upstream listed when the run was launched."""
     root_run: str = ""
-    """First of a chain of retries, which share their progress; empty where nothing is to be resumed."""
+    """First of a chain of retries, which share progress and lease; empty where nothing is to be resumed."""
     continues: bool = False
     """Whether what the published shard holds is kept, and only what it lacks is downloaded."""
     redo: tuple[str, ...] = ()
@@ -354,7 +354,8 @@ class DynamicalDataset:
         if plan.continues:
             context = replace(context, published=self._published_shard(internal, plan))
         job = self.job(context, plan, variables)
-        with hold_lease(internal, partition, context.run_id, keep=True, terms=self.lease_terms) as check_lease:
+        terms, holder = self.lease_terms, plan.root_run or context.run_id
+        with hold_lease(internal, partition, holder, attempt=context.run_id, keep=True, terms=terms) as check_lease:
             results = job.process()
             check_lease()
         return GroupOutcome(results, job.stats)
@@ -398,7 +399,7 @@ class DynamicalDataset:
             When another run took the partition over meanwhile.
         """
         internal, partition = workspace.stores.internal, partition_key(plan.label)
-        with hold_lease(internal, partition, run_id, terms=self.lease_terms):
+        with hold_lease(internal, partition, plan.root_run or run_id, attempt=run_id, terms=self.lease_terms):
             report = self._commit(workspace, plan, outcomes, run_id=run_id, now=now)
         if plan.root_run:
             UpdateProgressTracker(internal, partition, plan.root_run, self.region_job.source_file_coord).clear()

@@ -40,39 +40,60 @@ DEFAULT_TERMS = LeaseTerms()
 class _Lease:
     """The lease object of one partition, as one holder writes it."""
 
-    def __init__(self, store: Store, partition: str, holder: str) -> None:
+    def __init__(self, store: Store, partition: str, holder: str, attempt: str) -> None:
         self.store = store
         self.key = f"{FOLDER}/{partition}.json"
         self.partition = partition
         self.holder = holder
+        self.attempt = attempt
         self.beats = 0
         self.etag: Etag | None = None
 
     def write(self, expected: Etag | None) -> None:
         """Put the object where nothing, or the expected version, stands; `ObjectMoved` otherwise."""
         self.beats += 1
-        document = json.dumps({"holder": self.holder, "beats": self.beats}).encode()
+        document = json.dumps({"holder": self.holder, "attempt": self.attempt, "beats": self.beats}).encode()
         self.etag = self.store.put(self.key, document, only_if="absent" if expected is None else expected)
 
-    def found(self) -> tuple[str, Etag] | None:
-        """Who holds it, and the version that says so."""
+    def found(self) -> "_Found | None":
         found = self.store.get_or_none(self.key)
-        return None if found is None else (str(json.loads(found[0]).get("holder")), found[1])
+        if found is None:
+            return None
+        document = json.loads(found[0])
+        return _Found(str(document.get("holder")), str(document.get("attempt", "")), found[1])
+
+    def is_own(self, found: "_Found | None") -> bool:
+        """Whether this attempt holds it, in this step or in another."""
+        return found is not None and (found.holder, found.attempt) == (self.holder, self.attempt)
 
     def release(self) -> None:
-        found = self.found()
-        if found is not None and found[0] == self.holder:
+        if self.is_own(self.found()):
             self.store.delete(self.key)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Who holds a lease, and the version of the object that says so."""
+
+    holder: str
+    attempt: str
+    etag: Etag
 
 
 @contextmanager
 def hold_lease(
-    store: Store, partition: str, holder: str, *, keep: bool = False, terms: LeaseTerms = DEFAULT_TERMS
+    store: Store,
+    partition: str,
+    holder: str,
+    *,
+    attempt: str = "",
+    keep: bool = False,
+    terms: LeaseTerms = DEFAULT_TERMS,
 ) -> Iterator[Callable[[], None]]:
     """Hold a partition's lease while the block runs.
 
-    A lease the same holder left behind, as an earlier step of the same run does, is taken over at once; another's only after
-    it has shown no sign of life for its time to live.
+    A lease the same holder left behind, as an earlier step of the same run does, or an attempt that was killed, is taken over
+    at once; another's only after it has shown no sign of life for its time to live.
 
     Parameters
     ----------
@@ -80,6 +101,8 @@ def hold_lease(
         The dataset's internal location.
     holder : str
         Who asks: the root run.
+    attempt : str
+        Which of the runs with this root. Steps of one attempt share the lease; an earlier attempt loses it to a later one.
     keep : bool
         Leave the lease in place when the block ends well, for a later step of the same run.
 
@@ -93,7 +116,7 @@ def hold_lease(
     LeaseHeld
         When another holder is at work.
     """
-    lease = _Lease(store, partition, holder)
+    lease = _Lease(store, partition, holder, attempt)
     _acquire(lease, terms)
     stop, lost = Event(), Event()
     heart = Thread(target=_beat, args=(lease, terms, stop, lost), name=f"lease-{partition}", daemon=True)
@@ -122,25 +145,30 @@ def _acquire(lease: _Lease, terms: LeaseTerms) -> None:
     while True:
         found = lease.found()
         try:
-            if found is None or found[0] == lease.holder:
-                lease.write(None if found is None else found[1])
+            if found is None or found.holder == lease.holder:
+                lease.write(None if found is None else found.etag)
                 return
-            if found[1] == watched and terms.clock() - since >= terms.time_to_live:
+            if found.etag == watched and terms.clock() - since >= terms.time_to_live:
                 log.warning(
-                    "partition=%s lease of %s shows no sign of life and is taken over", lease.partition, found[0]
+                    "partition=%s lease of %s shows no sign of life and is taken over", lease.partition, found.holder
                 )
-                lease.write(found[1])
+                lease.write(found.etag)
                 return
         except ObjectMoved:
             continue
-        if watched is not None and found[1] != watched:
+        if watched is not None and found.etag != watched:
             raise LeaseHeld(
-                f"partition {lease.partition} was to be written by {lease.holder!r}; {found[0]!r} is writing it: wait for "
-                "that run, or end it"
+                f"partition {lease.partition} was to be written by {lease.holder!r}; {found.holder!r} is writing it: wait "
+                "for that run, or end it"
             )
         if watched is None:
-            watched, since = found[1], terms.clock()
-            log.info("partition=%s is leased to %s; watching it for a sign of life", lease.partition, found[0])
+            watched, since = found.etag, terms.clock()
+            log.warning(
+                "partition=%s is leased to %s; unless that shows a sign of life it is taken over in %.0f s",
+                lease.partition,
+                found.holder,
+                terms.time_to_live,
+            )
         terms.sleep(terms.look_again)
 
 
@@ -150,9 +178,9 @@ def _beat(lease: _Lease, terms: LeaseTerms, stop: Event, lost: Event) -> None:
             lease.write(lease.etag)
         except ObjectMoved:
             found = lease.found()
-            if found is None or found[0] != lease.holder:
+            if found is None or not lease.is_own(found):
                 lost.set()
                 return
-            lease.etag = found[1]  # another step of the same run
+            lease.etag = found.etag  # another step of the same run
         except ReformatError as error:
             log.warning("partition=%s lease could not be renewed: %s", lease.partition, error)

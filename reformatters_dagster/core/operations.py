@@ -6,11 +6,17 @@ In: a dataset, the places of a deployment, and the time it is. Out: a report; th
 import logging
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from reformatters_dagster.core.config import Frozen, Time
+from reformatters_dagster.core.coverage import previous_entry
 from reformatters_dagster.core.dataset import CommitReport, DynamicalDataset, PartitionPlan
 from reformatters_dagster.core.errors import NothingSucceeded
 from reformatters_dagster.core.guards import check_overwrite
 from reformatters_dagster.core.job_context import OnProgress, ignore_progress
+from reformatters_dagster.core.ledger import FOLDER as LEDGER
+from reformatters_dagster.core.ledger import LedgerEntry
+from reformatters_dagster.core.progress import FOLDER as PROGRESS
 from reformatters_dagster.core.publication import check_store, refuse_unpublished
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.region import filter_regions, refuse_off_grid, shard_regions
@@ -45,6 +51,8 @@ class RunReport:
     commits: list[CommitReport] = field(default_factory=list)
     failures: dict[Timestamp, str] = field(default_factory=dict)
     """Partitions of which nothing could be had, and why."""
+    done_before: list[Timestamp] = field(default_factory=list)
+    """Partitions that the run which is resumed has committed."""
 
 
 def plan_backfill(
@@ -108,24 +116,42 @@ def backfill(
     *,
     run_id: str,
     now: Timestamp,
+    root_run: str = "",
     on_progress: OnProgress = ignore_progress,
 ) -> RunReport:
     """Write whole shards within the store's extent, in this process; create, refresh or extend its metadata first.
 
     A partition of which nothing succeeds is reported and does not stop the others.
 
+    Parameters
+    ----------
+    root_run : str, optional
+        Under which progress is kept. That of an earlier run goes on where it ended: the store it has created is not
+        refused, and what it has uploaded and committed is not done again.
+
     Raises
     ------
     Refused
         As `plan_backfill`, before anything is written.
     """
+    if root_run not in {"", run_id} and not request.overwrite_metadata and _may_go_on(workspace, root_run):
+        request = request.model_copy(update={"overwrite_chunks": True})
     end, partitions = plan_backfill(dataset, workspace, request, now)
     if request.overwrite_metadata or not workspace.stores.primary.exists("zarr.json"):
         dataset.initialise(workspace, end, now)
     report = RunReport(partitions)
     for label in partitions:
+        if _was_committed(workspace, label, run_id=run_id, root_run=root_run):
+            report.done_before.append(label)
+            continue
         plan = dataset.plan_partition(
-            workspace, label, now=now, publish=False, variables=request.variables, force=request.force
+            workspace,
+            label,
+            now=now,
+            publish=False,
+            variables=request.variables,
+            force=request.force,
+            root_run=root_run,
         )
         _run(dataset, workspace, plan, report, run_id=run_id, on_progress=on_progress)
     return report
@@ -137,12 +163,18 @@ def update(
     *,
     run_id: str,
     now: Timestamp,
+    root_run: str = "",
     on_progress: OnProgress = ignore_progress,
 ) -> RunReport:
     """One operational update: the last published shard again, then every one since, each committed before the next.
 
     It stops at the first partition beyond the published extent of which nothing is there yet, or that could not be
     published to its end.
+
+    Parameters
+    ----------
+    root_run : str, optional
+        As for `backfill`.
 
     Raises
     ------
@@ -156,8 +188,12 @@ def update(
     jobs = dataset.region_job.operational_update_jobs(context, published, end=now + MOMENT)
     report = RunReport([job.label for job in jobs])
     for label in report.partitions:
-        plan = dataset.plan_partition(workspace, label, now=now, publish=True)
         is_published = len(published) > 0 and label <= published[-1]
+        is_whole = len(published) > 0 and label + template.shard_duration <= published[-1] + axis.frequency
+        if is_whole and _was_committed(workspace, label, run_id=run_id, root_run=root_run):
+            report.done_before.append(label)
+            continue
+        plan = dataset.plan_partition(workspace, label, now=now, publish=True, root_run=root_run)
         if not _run(dataset, workspace, plan, report, run_id=run_id, on_progress=on_progress):
             if is_published:
                 raise NothingSucceeded(report.failures[label])
@@ -165,6 +201,36 @@ def update(
         if axis.start + report.commits[-1].labels * axis.frequency < label + template.shard_duration:
             break
     return report
+
+
+def _may_go_on(workspace: Workspace, root_run: str) -> bool:
+    """Whether a run has uploaded a variable, or committed a partition, before it ended; or nobody has."""
+    internal = workspace.stores.internal
+    if any(f"/{root_run}/" in key for key, _ in internal.list(PROGRESS)):
+        return True
+    partitions = [key.rpartition("/")[2].removesuffix(".json") for key, _ in internal.list(LEDGER)]
+    return not partitions or any(
+        _is_of(previous_entry(internal, pd.Timestamp(partition)), root_run) for partition in partitions
+    )
+
+
+def _was_committed(workspace: Workspace, label: Timestamp, *, run_id: str, root_run: str) -> bool:
+    """Whether an earlier attempt of this run has committed a partition."""
+    return root_run not in {"", run_id} and _is_of(previous_entry(workspace.stores.internal, label), root_run)
+
+
+def _is_of(entry: LedgerEntry | None, root_run: str) -> bool:
+    return entry is not None and root_of(entry.run_id) == root_run
+
+
+def root_of(run_id: str) -> str:
+    """The first of the attempts a run id belongs to: `attempt_of` writes it before a dot."""
+    return run_id.partition(".")[0]
+
+
+def attempt_of(root_run: str, token: str) -> str:
+    """The id of a further attempt of a run."""
+    return f"{root_run}.{token}"
 
 
 def _run(

@@ -30,7 +30,8 @@ class UpdateProgressTracker:
 
     def __init__(self, store: Store, partition: str, root_run: str, coord: type[SourceFileCoord]) -> None:
         self._store = store
-        self._prefix = f"{FOLDER}/{partition}/{root_run}"
+        self._partition = f"{FOLDER}/{partition}"
+        self._prefix = f"{self._partition}/{root_run}"
         self._coord = coord
 
     def finished(self) -> Results:
@@ -48,6 +49,6 @@ class UpdateProgressTracker:
         self._store.put(f"{self._prefix}/{variable}.json", json.dumps([dump_result(file) for file in files]).encode())
 
     def clear(self) -> None:
-        """Forget everything: the commit has it now."""
-        for key, _ in self._store.list(self._prefix):
+        """Forget everything about the partition: the commit has it now, and what other runs left of it is overtaken."""
+        for key, _ in self._store.list(self._partition):
             self._store.delete(key)

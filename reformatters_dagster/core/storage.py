@@ -214,8 +214,8 @@ def commit_metadata(
         puts = [commit.put_coordinate(store, name, key) for name, key in commit.coordinate_keys()]
         puts += [commit.put_document(store, name) for name in commit.deepest_first()]
         if store is stores.primary:
-            etag = commit.put_root(store, expected_root)
-            puts.append(True)
+            etag, is_new = commit.put_root(store, expected_root)
+            puts.append(is_new)
         else:
             puts.append(commit.put_replica_root(store))
         written, unchanged = written + sum(puts), unchanged + puts.count(False)
@@ -280,10 +280,13 @@ class _Commit:
 
         return _put_grown(replica, ROOT, grown)
 
-    def put_root(self, primary: Store, expected: Expected) -> Etag:
-        self.refuse_other_root(primary, expected)
+    def put_root(self, primary: Store, expected: Expected) -> tuple[Etag, bool]:
+        """Publish the root; one that says the same already stays, as if it had been put when it was looked at."""
+        found = self.refuse_other_root(primary, expected)
+        if found == self.root_bytes:
+            return expected, False
         try:
-            return primary.put(ROOT, self.root_bytes, only_if=expected)
+            return primary.put(ROOT, self.root_bytes, only_if=expected), True
         except ObjectMoved as error:
             raise _moved(primary, expected, "one put a moment ago") from error
 
@@ -298,8 +301,14 @@ class _Commit:
                 "primary to it, root zarr.json last, or take it out of the replicas"
             )
 
-    def refuse_other_root(self, primary: Store, expected: Expected) -> None:
-        """Refuse to go on once the primary is not what this run has read, or cannot become what it would make of it."""
+    def refuse_other_root(self, primary: Store, expected: Expected) -> bytes | None:
+        """Refuse to go on once the primary is not what this run has read, or cannot become what it would make of it.
+
+        Returns
+        -------
+        bytes or None
+            The primary's root.
+        """
         found = primary.get_or_none(ROOT)
         if found is not None:
             if found[1] != expected:
@@ -309,6 +318,7 @@ class _Commit:
             refuse_retraction(self.root, stored, self.append_dim)
         elif expected != "absent":
             raise _moved(primary, expected, "none")
+        return found and found[0]
 
 
 def _moved(primary: Store, expected: Expected, found: str) -> Exception:

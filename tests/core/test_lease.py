@@ -92,6 +92,17 @@ def test_a_holder_learns_that_it_was_replaced(store: Store) -> None:
     assert b'"two"' in store.get(KEY)[0], "the other's lease was taken away"
 
 
+def test_a_later_attempt_of_the_same_run_takes_over_at_once_and_the_earlier_one_learns_it(store: Store) -> None:
+    clock = Clock()
+    with hold_lease(store, PARTITION, "root", attempt="first", terms=QUICK) as still_held:
+        with hold_lease(store, PARTITION, "root", attempt="second", keep=True, terms=clock.terms()):
+            assert clock.now == 0
+        assert heart_stopped(f"lease-{PARTITION}")
+        with pytest.raises(LeaseHeld, match="another writer took it"):
+            still_held()
+    assert b'"second"' in store.get(KEY)[0]
+
+
 def test_of_many_that_ask_at_once_one_gets_it(store: Store) -> None:
     held, refused, start = [], [], threading.Barrier(8)
 

@@ -1,0 +1,31 @@
+"""Fixtures of the fault tests: the process that forks the others, and deployments in buckets and folders."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.datasets import Sample
+from tests.faults.deployment import Deployment, Forks
+from tests.stores import S3Bucket
+
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory, gfs_sample: Sample) -> Iterator[Forks]:
+    """One for the whole session: it takes seconds to start."""
+    with Forks.started(tmp_path_factory.mktemp("templates"), gfs_sample.folder) as started:
+        yield started
+
+
+@pytest.fixture
+def in_bucket(tmp_path: Path, forks: Forks, gfs_sample: Sample, s3: S3Bucket) -> Deployment:
+    """Nothing upstream yet, and no store in a bucket of its own."""
+    return Deployment(tmp_path, forks, gfs_sample, s3.url, s3.server)
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, forks: Forks, gfs_sample: Sample) -> Deployment:
+    """Nothing upstream yet, and no store."""
+    return Deployment(tmp_path, forks, gfs_sample, str(tmp_path / "stores"))

@@ -1,0 +1,143 @@
+"""Whatever put an update is killed or terminated after, readers never notice, and a further run finishes its work.
+
+The update does the one init time again that is published, and appends another.
+"""
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reformatters_dagster.core.object_store import open_store
+from tests.datasets import INIT, SECOND, SOON, Sample, objects_of
+from tests.faults.children import STORE, digests
+from tests.faults.deployment import Deployment, Forks, Process, wait_until
+
+NOW = SECOND + SOON
+PUTS = 30
+"""Of an undisturbed update; with each variable that is uploaded goes a note of it."""
+SAMPLE = ((5, signal.SIGTERM, True), (22, signal.SIGKILL, False))
+"""Between the uploads of two variables; between the puts of grown metadata."""
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What an update finds, and what it makes of that when nothing happens to it."""
+
+    before: dict[str, bytes]
+    """Every object by its key below the base, the platform's own included."""
+    store: dict[str, bytes]
+    ledger: dict[str, Any]
+    views: list[dict[str, str]]
+    """What readers see, in order: see `digests`."""
+    upstream: Path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, forks: Forks, gfs_sample: Sample) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    there = Deployment(folder, forks, gfs_sample, str(folder / "stores"))
+    there.arrive(INIT)
+    assert there.update(INIT + SOON).status == 0
+    before, views = objects_of(folder / "stores"), [digests(there.base)]
+    there.arrive(SECOND)
+    assert there.update(NOW).status == 0
+    assert there.leftovers() == []
+    return Undisturbed(before, there.objects(), there.ledger(), [*views, digests(there.base)], there.upstream)
+
+
+@pytest.fixture
+def there(in_bucket: Deployment, undisturbed: Undisturbed) -> Deployment:
+    """A bucket as the update finds it."""
+    store = open_store(in_bucket.base, "")
+    for key, data in undisturbed.before.items():
+        store.put(key, data)
+    return in_bucket.having(REFORMATTERS_UPSTREAM=str(undisturbed.upstream))
+
+
+@contextmanager
+def watched_by_a_reader(there: Deployment, undisturbed: Undisturbed) -> Iterator[None]:
+    """A process that reads throughout, and has seen what was published before or after and nothing else."""
+    stop, report = there.folder / "stop", there.folder / "report.json"
+    reader = there.start("read_on", there.base, str(stop), str(report))
+    yield
+    stop.touch()
+    assert reader.status == 0, reader.err
+    found = json.loads(report.read_text())
+    print(f"{found['reads']} reads")  # noqa: T201 asked for by those who run the suite with -s
+    assert found["errors"] == []
+    assert found["reads"] > 0
+    assert [view for view in found["seen"] if view not in undisturbed.views] == []
+
+
+def end_after(there: Deployment, puts: int, number: signal.Signals) -> Process:
+    """An update that is sent a signal when it has put so many objects, before it learns of the last."""
+    assert there.server is not None
+    there.server.gate(after=puts)
+    process = there.start("reformat", "update", "test-gfs-forecast", "--now", f"{NOW:%Y-%m-%dT%H:%M}")
+    wait_until(lambda: there.server.at_gate()[0])
+    process.send(number)
+    if number is signal.SIGKILL:
+        assert process.status == -signal.SIGKILL
+        there.server.open_gate("drop")
+    else:
+        there.server.open_gate("serve")
+        assert process.status == 143, process.err
+        assert list((there.folder / "tmp").iterdir()) == []
+    return process
+
+
+def root_is_put(there: Deployment) -> bool:
+    assert there.server is not None
+    return any(path.endswith(f"{STORE}/zarr.json") for path in there.server.at_gate()[1])
+
+
+def run_name(process: Process) -> str:
+    found = re.search(r"run=(cli-\w+)", process.err)
+    assert found is not None
+    return found[1]
+
+
+def end_and_go_on(
+    there: Deployment, undisturbed: Undisturbed, puts: int, number: signal.Signals, resumed: bool
+) -> None:
+    with watched_by_a_reader(there, undisturbed):
+        ended = end_after(there, puts, number)
+        assert digests(there.base) == undisturbed.views[root_is_put(there)]
+        further = there.update(NOW, *(["--resume", run_name(ended)] if resumed else []))
+        assert further.status == 0, further.err
+    assert there.objects() == undisturbed.store
+    assert there.ledger() == undisturbed.ledger
+    assert [kept for kept in there.leftovers() if "/tmp/" not in kept or number is signal.SIGTERM] == []
+
+
+def test_an_undisturbed_update_puts_so_many_objects(there: Deployment, undisturbed: Undisturbed) -> None:
+    assert there.server is not None
+    there.server.gate()
+    with watched_by_a_reader(there, undisturbed):
+        assert there.update(NOW).status == 0
+    assert len(there.server.at_gate()[1]) == PUTS
+    assert there.objects() == undisturbed.store
+
+
+@pytest.mark.parametrize(("puts", "number", "resumed"), SAMPLE)
+def test_an_update_killed_or_terminated_after_some_put_is_finished_by_the_next(
+    there: Deployment, undisturbed: Undisturbed, puts: int, number: signal.Signals, resumed: bool
+) -> None:
+    end_and_go_on(there, undisturbed, puts, number, resumed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resumed", [False, True], ids=["a new run", "resumed"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("puts", range(PUTS + 1))
+def test_an_update_killed_or_terminated_after_any_put_is_finished_by_the_next(
+    there: Deployment, undisturbed: Undisturbed, puts: int, number: signal.Signals, resumed: bool
+) -> None:
+    end_and_go_on(there, undisturbed, puts, number, resumed)
