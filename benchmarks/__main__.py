@@ -1,0 +1,47 @@
+"""`uv run --group bench python -m benchmarks`: see `--help`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks import report
+from benchmarks.compare import PIPELINES, compare
+from benchmarks.inputs import LEAD_HOURS
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def main() -> None:
+    """What the pipeline costs, measured."""
+
+
+Folder = Annotated[Path, typer.Option(help="Inputs and outputs; inputs are kept for the next time.")]
+Write = Annotated[bool, typer.Option("--write", help="Put the result into benchmarks/README.md.")]
+DATA = Path("data/benchmarks")
+
+
+def _say(words: str) -> None:
+    typer.echo(words, err=True)
+
+
+@app.command(name="compare")
+def compare_pipelines(
+    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    lead_hours: Annotated[int, typer.Option(min=8)] = LEAD_HOURS,
+    only: Annotated[list[str] | None, typer.Option(help="These pipelines alone.")] = None,
+    folder: Folder = DATA,
+    write: Write = False,
+) -> None:
+    """CPU, wall and memory of this project's pipeline against others on the same files."""
+    names = tuple(name for name in PIPELINES if not only or name in only)
+    comparison = compare(folder.absolute(), rounds, names, _say, lead_hours)
+    typer.echo(report.comparison(comparison))
+    if write:
+        report.plot(comparison)
+        report.write("compare", report.comparison(comparison))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,120 @@
+"""This project's pipeline: `RegionJob.process` over a local mirror, chunks published to a local folder."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.stopwatch import Stopwatch
+from benchmarks.task import INIT_TIME, KEEP_MANTISSA_BITS, VARIABLES, Task, report
+from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
+from dataset_defs.noaa.gfs.forecast import TEMPLATE, GfsForecastRegionJob
+from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
+from reformatters_dagster.core.config import AppendAxis, Deaccumulation, lead_time
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.grib import decode
+from reformatters_dagster.core.region_job import RegionJob
+from reformatters_dagster.core.settings import Settings, Workspace
+from reformatters_dagster.core.shards import write_shards
+from reformatters_dagster.core.storage import publish_chunks
+from reformatters_dagster.core.template import TemplateConfig, write_metadata
+from reformatters_dagster.core.transforms import deaccumulate_in_place, round_in_place
+
+INIT = pd.Timestamp(INIT_TIME).as_unit("us")
+
+
+class BenchTemplate(TemplateConfig):
+    """A template that is committed to a folder of the benchmark's own."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.dataset_id / "latest.zarr"
+
+
+def dataset_of(task: Task) -> DynamicalDataset:
+    """GFS at its full grid with the lead times and variables of the task."""
+    dims = ("init_time", "lead_time", "latitude", "longitude")
+    template = BenchTemplate(
+        folder=Path(task.template),
+        dataset_id="bench-gfs-forecast",
+        dataset_version="0.1.0",
+        attributes=TEMPLATE.attributes,
+        append_dim=AppendAxis(name="init_time", start=INIT, frequency="6h"),
+        dims=(lead_time(hourly_to=f"{task.lead_hours - 1}h"),),
+        grid=TEMPLATE.grid,
+        chunks=dict(zip(dims, task.chunks, strict=True)),
+        shards=dict(zip(dims, task.shards, strict=True)),
+        data_vars=tuple(row for row in GFS_DATA_VARS if row.name in VARIABLES),
+    )
+    return DynamicalDataset(template_config=template, region_job=GfsForecastRegionJob, archives=GFS_ARCHIVES)
+
+
+def job_of(task: Task, folder: Path) -> tuple[RegionJob[Any], Workspace]:
+    """The one region job of the task, and where it publishes to."""
+    dataset = dataset_of(task)
+    settings = Settings(store=str(folder / "stores"), upstream=task.mirror, tmp=str(folder / "tmp"))
+    workspace = dataset.workspace(settings)
+    template_ds = dataset.template_config.get_template(INIT + pd.Timedelta("1h"))
+    context = dataset.context(workspace, INIT + pd.Timedelta("1D"))
+    (job,) = dataset.region_job.get_jobs(context, template_ds)
+    return job, workspace
+
+
+def load_kernels(task: Task) -> None:
+    """Load what is compiled, as the first message of a process does: a part of its start-up, as imports are."""
+    for variable in VARIABLES:
+        decode(task.message(variable, task.lead_hours - 1))
+    values = np.zeros((2, 8), np.float32)
+    deaccumulate_in_place(values, np.array([0.0, 3600.0]), Deaccumulation(reset=pd.Timedelta("6h")), axis=0)
+    round_in_place(values, KEEP_MANTISSA_BITS)
+
+
+def run(task: Task) -> None:
+    """Time the whole job, from its template to published chunks."""
+    load_kernels(task)
+    watch = Stopwatch()
+    with watch.timed("work"):
+        job, workspace = job_of(task, Path(task.folder))
+        job.process()
+    published = Path(workspace.stores.primary.url)
+    for variable in VARIABLES:
+        document = f"{variable}/zarr.json"
+        shutil.copy(dataset_of(task).template_config.path / document, published / document)
+    shutil.move(published, task.output)
+    report(cpu=watch.cpu["work"], wall=watch.wall["work"], stages=job.stats.seconds)
+
+
+def run_stages(task: Task) -> None:
+    """The same work stage by stage on one thread, so that each one's CPU can be told."""
+    load_kernels(task)
+    watch, folder = Stopwatch(), Path(task.folder)
+    with watch.timed("template"):
+        job, workspace = job_of(task, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_metadata(job.template_ds, folder / "stage-tmp.zarr")
+    buffer = np.empty(task.shape, np.float32)
+    for data_var in job.data_vars:
+        with watch.timed("download and verify"):
+            coords = job.generate_source_file_coords(job.template_ds, [data_var])
+            files = [(coord, job.download_file(coord, [data_var], folder)) for coord in coords]
+        with watch.timed("decode"):
+            buffer.fill(np.nan)
+            for coord, downloaded in files:
+                lead = int(coord.out_loc()["lead_time"] / pd.Timedelta("1h"))
+                buffer[0, lead] = job.read_data(coord, data_var, downloaded)
+        with watch.timed("transform"):
+            job.apply_data_transformations(buffer, data_var, job.template_ds)
+        with watch.timed("compress and write"):
+            write_shards(buffer, folder / "stage-tmp.zarr", data_var.name, job.region, threads=1)
+        with watch.timed("upload"):
+            publish_chunks(folder / "stage-tmp.zarr", workspace.stores, data_var.name, 0)
+    report(cpu=sum(watch.cpu.values()), wall=sum(watch.wall.values()), stages=watch.cpu)
+
+
+if __name__ == "__main__":
+    (run_stages if "--stages" in sys.argv else run)(Task.read(Path(sys.argv[1])))

@@ -1,0 +1,138 @@
+"""Measurements to words: Markdown for the terminal and for `benchmarks/README.md`, and the plot beside it."""
+
+import os
+import platform
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from benchmarks.child import Run
+from benchmarks.compare import LIMIT, OURS, PIPELINES, Comparison
+
+README, PLOT = Path(__file__).with_name("README.md"), Path(__file__).with_name("cpu.png")
+
+TARGETS = (
+    ("gdal", OURS, "CPU", lambda run: run.cpu, 2.5, 1),
+    ("cfgrib_xarray", OURS, "CPU", lambda run: run.cpu, 5.0, 1),
+    (OURS, LIMIT, "CPU", lambda run: run.cpu, 1.6, -1),
+    ("gdal", OURS, "wall", lambda run: run.wall, 2.0, 1),
+)
+"""Numerator, denominator, figure, target, and whether more (1) or less (-1) is better."""
+
+
+def machine() -> str:
+    """What the measurements were made on."""
+    model = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{os.process_cpu_count()} cores of {model or platform.machine()}, {system}"
+
+
+def stamp() -> str:
+    """Date, machine and how busy it was."""
+    load = os.getloadavg()[0]
+    return f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {machine()}; load average at the end {load:.1f}."
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Median and, in brackets, least and most."""
+    return f"{median(values):.{digits}f} [{min(values):.{digits}f} to {max(values):.{digits}f}]"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def comparison(found: Comparison) -> str:
+    """Everything of one `compare`, as Markdown."""
+    rounds = len(found.runs[OURS])
+    values = found.task.lead_hours * 721 * 1440 * 8 / 1e6
+    parts = [
+        f"{stamp()} {rounds} interleaved rounds; median [least to most]. {found.task.lead_hours} lead times of 2 variables, "
+        f"{values:.0f} MB of float32, {found.task.workers} workers.",
+        _cost_table(found),
+        _ratio_table(found),
+        "Outputs, compared with this project's before anything was timed: "
+        + "; ".join(f"{PIPELINES[name]}: {words}" for name, words in found.agreement.items() if name != OURS)
+        + ". Every later run wrote the same bytes as the first of its pipeline.",
+        "Where this project's CPU seconds go (stages one after the other, one thread):\n\n"
+        + _stage_table(found.stages),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cost_table(found: Comparison) -> str:
+    figures: Sequence[tuple[Callable[[Run], float], int]] = (
+        (lambda run: run.cpu, 2),
+        (lambda run: run.wall, 2),
+        (lambda run: run.process_cpu, 2),
+        (lambda run: run.peak, 0),
+        (lambda run: run.bytes / 1e6, 1),
+    )
+    head = ["pipeline", "work, CPU s", "work, wall s", "whole process, CPU s", "peak memory, MB", "shards, MB"]
+    rows = [
+        [
+            PIPELINES[name],
+            *(spread([*map(f, runs)], digits) for f, digits in figures[:-1]),
+            f"{runs[0].bytes / 1e6:.1f}",
+        ]
+        for name, runs in found.runs.items()
+    ]
+    return table(head, rows)
+
+
+def _ratio_table(found: Comparison) -> str:
+    rows = []
+    for over, under, what, figure, target, better in TARGETS:
+        if {over, under} <= found.runs.keys():
+            ratios = found.ratios(figure, over, under)
+            met = "yes" if better * median(ratios) >= better * target else "**no**"
+            sign = "≥" if better > 0 else "≤"
+            rows.append([f"{PIPELINES[over]} / {PIPELINES[under]}", what, spread(ratios), f"{sign} {target}", met])
+    return table(["ratio within one round", "of", "measured", "target", "met"], rows)
+
+
+def _stage_table(run: Run) -> str:
+    total = sum(run.stages.values())
+    return table(
+        ["stage", "CPU s", "share"], [[n, f"{s:.2f}", f"{100 * s / total:.0f} %"] for n, s in run.stages.items()]
+    )
+
+
+def write(section: str, text: str, path: Path = README) -> None:
+    """Put a section between its marks in the README."""
+    pattern = rf"(<!-- {section}: begin -->\n).*?(<!-- {section}: end -->)"
+    before = path.read_text()
+    after, count = re.subn(pattern, lambda found: f"{found[1]}{text}{found[2]}", before, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"{path} holds {count} sections marked {section!r}, expected one")
+    path.write_text(after)
+
+
+def plot(found: Comparison, path: Path = PLOT) -> None:
+    """CPU seconds of every run, a bar for the median, a dot for each run."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.use("Agg")
+    figure = Figure(figsize=(8, 0.7 * len(found.runs) + 1), layout="constrained")
+    axes = figure.subplots()
+    names = list(found.runs)
+    axes.barh(
+        [PIPELINES[n].replace("`", "") for n in names],
+        [found.median(lambda r: r.cpu, n) for n in names],
+        color="#4878a8",
+    )
+    for row, name in enumerate(names):
+        axes.plot([run.cpu for run in found.runs[name]], [row] * len(found.runs[name]), "k.", ms=4)
+    axes.invert_yaxis()
+    axes.set_xlabel("CPU seconds of the work (bar: median, dots: runs); less is better")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=100)
