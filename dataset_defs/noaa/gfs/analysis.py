@@ -69,5 +69,5 @@ DATASET = DynamicalDataset(
     archives=GFS_ARCHIVES,
     validators=(CheckCurrentData(max_delay="7h"), CheckRecentNans(), CheckExpectedShards()),
     publish_policy="all",
-    resources=Resources(memory="12Gi", ephemeral_storage="100Gi"),
+    resources=Resources(memory="8Gi", ephemeral_storage="100Gi"),
 )
