@@ -1,9 +1,10 @@
-"""Every dataset this project knows, `DATASETS`. Being in the list is what registers one.
+"""Every dataset this project knows, `DATASETS`. Being in the list of modules is what registers one.
 
-The list is made when it is first asked for: a provider's code location imports this package too, and must not fall with
-another provider.
+A module is imported when its datasets are first asked for: a provider's code location imports this package too, and must not
+fall with another provider.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,11 +12,23 @@ if TYPE_CHECKING:
 
     DATASETS: tuple[DynamicalDataset, ...]
 
+MODULES = (
+    "dataset_defs.noaa.gfs.analysis",
+    "dataset_defs.noaa.gfs.forecast",
+)
+"""Each has a `DATASET`. One below another, so that two changes that add one each can be merged."""
+
+
+def of_provider(provider: str) -> "tuple[DynamicalDataset, ...]":
+    """Datasets of one provider; the modules of others are not imported."""
+    return _datasets(f"{__name__}.{provider}.")
+
+
+def _datasets(prefix: str) -> "tuple[DynamicalDataset, ...]":
+    return tuple(import_module(module).DATASET for module in MODULES if module.startswith(prefix))
+
 
 def __getattr__(name: str) -> "tuple[DynamicalDataset, ...]":
     if name != "DATASETS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from dataset_defs.noaa.gfs.analysis import DATASET as NOAA_GFS_ANALYSIS
-    from dataset_defs.noaa.gfs.forecast import DATASET as NOAA_GFS_FORECAST
-
-    return (NOAA_GFS_ANALYSIS, NOAA_GFS_FORECAST)
+    return _datasets(__name__)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,11 @@ def test_every_provider_has_a_code_location_that_stands_in_the_workspace() -> No
         origin.location_name for origin in WorkspaceFileTarget([str(ROOT / "workspace.yaml")]).create_origins()
     }
     assert locations == {f"dataset_defs.{dataset.provider}.definitions" for dataset in DATASETS}
+    for location in locations:
+        keys = import_module(location).defs.get_repository_def().asset_graph.get_all_asset_keys()
+        assert keys == {
+            asset_key(dataset) for dataset in DATASETS if location == f"dataset_defs.{dataset.provider}.definitions"
+        }
 
 
 def test_the_run_coordinator_is_light_enough_for_the_webserver() -> None:
