@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     DATASETS: tuple[DynamicalDataset, ...]
 
 MODULES = (
+    "dataset_defs.dwd.icon_eu.forecast",
     "dataset_defs.noaa.gfs.analysis",
     "dataset_defs.noaa.gfs.forecast",
 )

@@ -49,6 +49,8 @@ class GribField(Frozen):
     """Abbreviations the same field has carried at other times."""
     alternative_parameters: tuple[tuple[int, int, int], ...] = ()
     """Other numbers the same field has carried, those of its alternatives included."""
+    alternative_surfaces: tuple[tuple[int, float | None], ...] = ()
+    """Other surfaces the same field may carry."""
     first_of_duplicates: bool = False
     """The index may name the field twice with the same words; the first message is meant."""
 

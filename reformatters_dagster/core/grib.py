@@ -124,9 +124,10 @@ def check_identity(
     start = header.start if window == ANY_WINDOW else lead_time if window is None else lead_time - window
     parameter = (header.discipline, header.category, header.number)
     known_parameters = (field.parameter, *field.alternative_parameters)
+    on_surface = any(_same_surface(one, header.surface) for one in (field.surface, *field.alternative_surfaces))
     items: tuple[tuple[str, object, object, bool], ...] = (
         ("parameter", field.parameter, parameter, parameter in known_parameters),
-        ("surface", field.surface, header.surface, _same_surface(field.surface, header.surface)),
+        ("surface", field.surface, header.surface, on_surface),
         ("reference time", init_time, header.reference_time, init_time == header.reference_time),
         ("statistic", field.statistic, header.statistic, field.statistic == header.statistic),
         ("start", start, header.start, start == header.start),

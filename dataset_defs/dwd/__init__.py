@@ -1,0 +1,1 @@
+"""DWD, the German weather service: ICON-EU."""

@@ -1,0 +1,1 @@
+"""DWD ICON-EU, the European nest of the global ICON model."""

@@ -1,0 +1,95 @@
+"""DWD ICON-EU forecast: Europe at 0.0625 degree, every 6 h, lead times 0-120 h, one file per variable and step."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import xarray as xr
+
+from dataset_defs.dwd.grib_files import file_name, window_length
+from dataset_defs.dwd.icon_eu.archives import DWD_SERVER, ICON_EU_ARCHIVES, ICON_EU_COPY
+from dataset_defs.dwd.icon_eu.variables import ICON_EU_DATA_VARS
+from reformatters_dagster.core.config import GDAL_GRIB_WORDS, AppendAxis, DataVar, LatLonGrid, RegularAxis, lead_time
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.download import Archive
+from reformatters_dagster.core.grib import AnyWindow
+from reformatters_dagster.core.source_file import ForecastFileCoord
+from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+from reformatters_dagster.core.whole_file_grib import WholeFileGribRegionJob
+
+TEMPLATE = TemplateConfig(
+    dataset_id="dwd-icon-eu-forecast-5-day",
+    dataset_version="0.1.0",
+    attributes=DatasetAttributes(
+        name="DWD ICON-EU forecast, 5 day",
+        description="Weather forecasts for Europe of the ICON-EU model of the Deutscher Wetterdienst (DWD).",
+        attribution="Source: Deutscher Wetterdienst, ICON-EU; copied by dynamical.org to Source Cooperative and reformatted.",
+        license="CC BY 4.0 (DWD open data)",
+        spatial_domain="Europe",
+        spatial_resolution="0.0625 degrees (~7km)",
+        time_resolution="Forecasts initialized every 6 hours",
+        forecast_domain="Forecast lead time 0-120 hours (0-5 days) ahead",
+        forecast_resolution="Forecast step 0-78 hours: hourly, 81-120 hours: 3 hourly",
+    ),
+    append_dim=AppendAxis(name="init_time", start="2026-02-10T00", frequency="6h"),
+    dims=(lead_time(hourly_to="78h", three_hourly_to="120h"),),
+    grid=LatLonGrid(
+        latitude=RegularAxis(first=70.5, step=-0.0625, size=657),
+        longitude=RegularAxis(first=-23.5, step=0.0625, size=1377),
+        words=GDAL_GRIB_WORDS,
+    ),
+    chunks={"init_time": 1, "lead_time": 93, "latitude": 219, "longitude": 153},
+    shards={"init_time": 1, "lead_time": 93, "latitude": 657, "longitude": 1377},
+    data_vars=ICON_EU_DATA_VARS,
+)
+
+
+class IconEuSourceFileCoord(ForecastFileCoord):
+    """One variable at one lead time of one init."""
+
+    element: str
+    """The variable as folders call it: `t_2m`."""
+
+    def key(self) -> str:
+        return f"{self.init_time:%Y-%m-%dT%H}/{self.element}/{file_name(self.init_time, self.lead_time, self.element)}"
+
+    def key_on_server(self) -> str:
+        """Path on DWD's own server, which keeps one run of each hour of the day."""
+        return f"{self.init_time:%H}/{self.element}/{file_name(self.init_time, self.lead_time, self.element)}"
+
+    def get_url(self) -> str:
+        return f"{ICON_EU_COPY.url}/{self.key()}"
+
+
+class IconEuForecastRegionJob(WholeFileGribRegionJob[IconEuSourceFileCoord]):
+    """One init time. Every variable has a file at every lead time, 0 included."""
+
+    source_file_coord = IconEuSourceFileCoord
+    compression = "bz2"
+
+    def generate_source_file_coords(
+        self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]
+    ) -> list[IconEuSourceFileCoord]:
+        places = product(data_vars, region_ds.indexes["init_time"], region_ds.indexes["lead_time"])
+        return [
+            IconEuSourceFileCoord(init_time=init, lead_time=lead, element=data_var.field.element.lower())
+            for data_var, init, lead in places
+        ]
+
+    def key_in(self, archive: Archive, coord: IconEuSourceFileCoord) -> str:
+        return coord.key_on_server() if archive.name == DWD_SERVER.folder else coord.key()
+
+    def times(
+        self, coord: IconEuSourceFileCoord, data_var: DataVar
+    ) -> tuple[Timestamp, Timedelta, Timedelta | AnyWindow | None]:
+        return coord.init_time, coord.lead_time, window_length(data_var.field.statistic, coord.lead_time)
+
+
+DATASET = DynamicalDataset(
+    template_config=TEMPLATE,
+    region_job=IconEuForecastRegionJob,
+    archives=ICON_EU_ARCHIVES,
+    validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), CheckExpectedShards()),
+    soft_deadline=Timedelta("5h"),
+)
