@@ -202,6 +202,7 @@ def validate(
     dataset_id: Id, now: Now = None, store: StoreUrl = None, replica: ReplicaUrls = None, as_json: AsJson = False
 ) -> None:
     """Ask every validator of the primary and of each replica; exit 1 when one fails."""
+    from reformatters_dagster.core.replicas import check_replicas
     from reformatters_dagster.core.validation import CheckResult
 
     settings = _settings(store, replica)
@@ -214,6 +215,8 @@ def validate(
         except ReformatError as error:
             unread = CheckResult(name="readable", passed=False, message=f"{type(error).__name__}: {error}")
             checks[copy.url] = [unread]
+    if stores.replicas:
+        checks[stores.primary.url].append(check_replicas(stores, time))
     output.tell(output.checks_document(dataset.dataset_id, checks), output.print_checks, as_json)
     _exit_if(not all(result.passed for results in checks.values() for result in results))
 

@@ -137,6 +137,7 @@ def status_document(report: "StatusReport") -> "JSON":
         "partition_count": report.partition_count,
         "last_complete": report.last_complete,
         "coverage": {name: found.model_dump() for name, found in report.coverage.items()},
+        "degraded": [one.model_dump() for one in report.degraded],
         "partitions": [_partition_document(partition, report.variables) for partition in report.partitions],
     }
 
@@ -176,6 +177,8 @@ def print_status(document: "JSON") -> None:
     which = "" if shown == count else f", of which the newest {shown} are shown"
     typer.echo(f"{document['dataset_id']} at {document['store']}")
     typer.echo(f"{document['append_dim']} {first} to {last}, partitions: {count}{which}")
+    for one in document["degraded"]:
+        typer.echo(f"replica {one['replica']} lacks partition {one['partition']}: {one['reason']}")
     lagging: dict[tuple[int, int], list[str]] = {}
     for name, found in document["coverage"].items():
         if found["written"] < max(other["written"] for other in document["coverage"].values()):

@@ -44,11 +44,12 @@ FLOORS = (
     ("core.region_job", "core.publication"),
     ("core.grib_job",),
     ("core.coverage", "core.indexed_grib", "core.whole_file_grib", "core.arrivals"),
+    ("core.replicas",),
     ("core.dataset",),
+    ("core.status",),
     (
         "core.operations",
         "core.reconcile",
-        "core.status",
         "orchestration.names",
         "orchestration.partitions",
         "orchestration.resources",

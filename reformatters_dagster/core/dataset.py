@@ -43,10 +43,11 @@ from reformatters_dagster.core.publication import (
 )
 from reformatters_dagster.core.published import open_published, published_labels
 from reformatters_dagster.core.region_job import RegionJob
+from reformatters_dagster.core.replicas import mend_replicas, tolerant
 from reformatters_dagster.core.reuse import PublishedShard
 from reformatters_dagster.core.settings import Settings, Workspace
 from reformatters_dagster.core.source_file import FileResult, Results, dump_result, load_result
-from reformatters_dagster.core.storage import Store
+from reformatters_dagster.core.storage import Store, StoreSet
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import JSON, MOMENT, Names, Timedelta, Timestamp
 from reformatters_dagster.core.validation import CheckResult, OpenedStore, Validator, run_validators
@@ -132,6 +133,8 @@ class DynamicalDataset:
     validators: tuple[Validator, ...] = ()
     publish_policy: Literal["any", "all"] = "any"
     """Publish up to the newest label of `any` variable, or only to where `all` have one."""
+    replicas: Literal["required", "best_effort"] = "required"
+    """Whether a replica that is down stops an update before the primary moves, or is marked as degraded and mended later."""
     soft_deadline: Timedelta = SIX_HOURS
     """After an append label, an update starts with whatever has arrived."""
     quiet: Timedelta = TEN_MINUTES
@@ -259,6 +262,8 @@ class DynamicalDataset:
         if not publish and not workspace.stores.primary.exists("zarr.json"):
             create_store(template, workspace, now + MOMENT)
         check_store(template, workspace)
+        if publish and self.replicas == "best_effort":
+            mend_replicas(workspace.stores, root_run or uuid4().hex, self.lease_terms)
         published = published_labels(workspace.stores.primary, template.append_dim.name)
         published_end = published[-1] + template.append_dim.frequency if len(published) else template.append_dim.start
         if publish:
@@ -353,12 +358,20 @@ class DynamicalDataset:
             context = replace(context, tracker=UpdateProgressTracker(internal, partition, plan.root_run, coord))
         if plan.continues:
             context = replace(context, published=self._published_shard(internal, plan))
+        context = replace(context, stores=self._writable(context.stores, plan))
         job = self.job(context, plan, variables)
         terms, holder = self.lease_terms, plan.root_run or context.run_id
         with hold_lease(internal, partition, holder, attempt=context.run_id, keep=True, terms=terms) as check_lease:
             results = job.process()
             check_lease()
         return GroupOutcome(results, job.stats)
+
+    def _writable(self, stores: StoreSet, plan: PartitionPlan) -> StoreSet:
+        """The stores to write a partition to; see `replicas`."""
+        if self.replicas == "required" or not stores.replicas:
+            return stores
+        shard = (plan.label - self.template_config.append_dim.start) // self.template_config.shard_duration
+        return tolerant(stores, partition_key(plan.label), int(shard))
 
     def _published_shard(self, internal: Store, plan: PartitionPlan) -> PublishedShard | None:
         """What the ledger tells of the shard; None where it was made otherwise than it would be now."""
@@ -400,6 +413,7 @@ class DynamicalDataset:
         """
         internal, partition = workspace.stores.internal, partition_key(plan.label)
         with hold_lease(internal, partition, plan.root_run or run_id, attempt=run_id, terms=self.lease_terms):
+            workspace = replace(workspace, stores=self._writable(workspace.stores, plan))
             report = self._commit(workspace, plan, outcomes, run_id=run_id, now=now)
         if plan.root_run:
             UpdateProgressTracker(internal, partition, plan.root_run, self.region_job.source_file_coord).clear()

@@ -141,8 +141,7 @@ def merge_ingested_lengths(
     positions = {int(at): length for at, length in zip(found, lengths.values(), strict=True) if at >= 0}
     alone = xr.Dataset(coords={INGESTED: template_ds[INGESTED].variable})
     with tmp_metadata(alone, workspace.tmp) as tmp_store:
-        for store in workspace.stores.in_write_order:
-            _merge_into(store, tmp_store, positions)
+        workspace.stores.each_in_write_order(lambda store: _merge_into(store, tmp_store, positions))
 
 
 def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, np.timedelta64]) -> None:

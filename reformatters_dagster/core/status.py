@@ -12,6 +12,7 @@ from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import StoreMissing
 from reformatters_dagster.core.ledger import LedgerEntry, read_ledger
 from reformatters_dagster.core.published import published_labels
+from reformatters_dagster.core.replicas import Degraded, degraded
 from reformatters_dagster.core.storage import StoreSet
 
 NEWEST = 40
@@ -50,6 +51,8 @@ class StatusReport(Frozen):
     """Of the whole extent."""
     partitions: tuple[PartitionStatus, ...]
     """The newest of them, oldest first."""
+    degraded: tuple[Degraded, ...] = ()
+    """Partitions that a replica lacks, since it was down when they were written."""
 
     @property
     def coverage(self) -> dict[str, VariableStatus]:
@@ -117,6 +120,7 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
         partitions=tuple(
             PartitionStatus(partition=key, entry=entry) for key, entry in zip(looked_at, entries, strict=True)
         ),
+        degraded=tuple(degraded(stores)),
     )
 
 

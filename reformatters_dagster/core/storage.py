@@ -11,7 +11,7 @@ import logging
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from reformatters_dagster.core.errors import (
     ShardIncomplete,
     StoreExists,
     StoreMissing,
+    StoreUnavailable,
 )
 from reformatters_dagster.core.guards import (
     append_dim_of,
@@ -49,6 +50,9 @@ ROOT = "zarr.json"
 MOST_RACES = 20
 
 
+type OnReplicaFailure = Callable[[Store, Exception], None]
+
+
 @dataclass(frozen=True)
 class StoreSet:
     """Everywhere one dataset is published, and where the platform keeps what it knows about it."""
@@ -56,11 +60,41 @@ class StoreSet:
     primary: Store
     replicas: tuple[Store, ...]
     internal: Store
+    tolerate: OnReplicaFailure | None = None
+    """Told of a replica that fails, which is then left out; without it the failure is the caller's."""
+    _left_out: set[str] = field(default_factory=set, compare=False, repr=False)
+
+    @property
+    def live_replicas(self) -> tuple[Store, ...]:
+        """Replicas that have not failed so far."""
+        return tuple(replica for replica in self.replicas if replica.url not in self._left_out)
 
     @property
     def in_write_order(self) -> tuple[Store, ...]:
         """Replicas, then the primary: it decides what is missing, so it must not be ahead of any."""
-        return (*self.replicas, self.primary)
+        return (*self.live_replicas, self.primary)
+
+    def each_in_write_order(self, write: Callable[[Store], None]) -> None:
+        """Do something to every replica, then to the primary.
+
+        Raises
+        ------
+        StoreUnavailable, StoreMissing
+            When the primary fails, or a replica does that nobody tolerates the failure of; nothing after it was done.
+        """
+        for replica in self.live_replicas:
+            try:
+                write(replica)
+            except (StoreUnavailable, StoreMissing) as error:
+                if self.tolerate is None:
+                    raise
+                self.leave_out(replica)
+                self.tolerate(replica, error)
+        write(self.primary)
+
+    def leave_out(self, replica: Store) -> None:
+        """Write to a replica no more."""
+        self._left_out.add(replica.url)
 
 
 class PublishedChunks(Frozen):
@@ -123,8 +157,7 @@ def publish_chunks(
     """
     keys = _shard_objects(tmp_store, variable, shard_index)
     sizes = [(tmp_store / key).stat().st_size for key in keys]
-    for store in stores.in_write_order:
-        _put_all(tmp_store, store, keys, threads)
+    stores.each_in_write_order(lambda store: _put_all(tmp_store, store, keys, threads))
     _delete_local(tmp_store / variable / "c" / str(shard_index))
     return PublishedChunks(objects=len(keys), bytes=sum(sizes))
 
@@ -206,21 +239,28 @@ def commit_metadata(
         When a replica lacks the store that the primary has: what was published before would be a hole in it.
     """
     commit = _Commit(tmp_store, frozenset(keep))
-    for replica in stores.replicas:
-        commit.refuse_other_replica(replica, create=expected_root == "absent")
-    written, unchanged, etag = 0, 0, ""
-    for store in stores.in_write_order:
+    if stores.tolerate is None:
+        for replica in stores.live_replicas:
+            commit.refuse_other_replica(replica, create=expected_root == "absent")
+    puts: list[bool] = []
+    etag: Etag = ""
+
+    def write(store: Store) -> None:
+        nonlocal etag
         commit.refuse_other_root(stores.primary, expected_root)
-        puts = [commit.put_coordinate(store, name, key) for name, key in commit.coordinate_keys()]
-        puts += [commit.put_document(store, name) for name in commit.deepest_first()]
+        if store is not stores.primary:
+            commit.refuse_other_replica(store, create=expected_root == "absent")
+        puts.extend(commit.put_coordinate(store, name, key) for name, key in commit.coordinate_keys())
+        puts.extend(commit.put_document(store, name) for name in commit.deepest_first())
         if store is stores.primary:
             etag, is_new = commit.put_root(store, expected_root)
             puts.append(is_new)
         else:
             puts.append(commit.put_replica_root(store))
-        written, unchanged = written + sum(puts), unchanged + puts.count(False)
-    log.info("store=%s objects=%d unchanged=%d", stores.primary.url, written, unchanged)
-    return CommitReceipt(written=written, unchanged=unchanged, root_etag=etag)
+
+    stores.each_in_write_order(write)
+    log.info("store=%s objects=%d unchanged=%d", stores.primary.url, sum(puts), puts.count(False))
+    return CommitReceipt(written=sum(puts), unchanged=puts.count(False), root_etag=etag)
 
 
 class _Commit:

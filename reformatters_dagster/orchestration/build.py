@@ -54,10 +54,10 @@ def build_definitions(datasets: Sequence[DynamicalDataset], settings: Settings |
         },
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(*(_definitions(dataset.started_by(settings)) for dataset in datasets), shared)
+    return dg.Definitions.merge(*(_definitions(dataset.started_by(settings), settings) for dataset in datasets), shared)
 
 
-def _definitions(dataset: DynamicalDataset) -> dg.Definitions:
+def _definitions(dataset: DynamicalDataset, settings: Settings) -> dg.Definitions:
     key = asset_key(dataset)
     asset = build_asset(dataset)
     without_checks = dg.AssetSelection.assets(key).without_checks()
@@ -94,7 +94,7 @@ def _definitions(dataset: DynamicalDataset) -> dg.Definitions:
     )
     return dg.Definitions(
         assets=[asset],
-        asset_checks=[build_checks(dataset)],
+        asset_checks=[build_checks(dataset, has_replicas=bool(settings.replicas))],
         jobs=[update, backfill, _initialise_job(dataset), validate],
         sensors=[build_upstream_sensor(dataset, update), build_heal_sensor(dataset, backfill)],
         schedules=[schedule],

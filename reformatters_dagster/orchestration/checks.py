@@ -5,14 +5,15 @@ from collections.abc import Iterator
 import dagster as dg
 
 from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.replicas import CHECK_NAME, check_replicas
 from reformatters_dagster.orchestration.names import asset_key
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 
 BACKFILL_TAG = "dagster/backfill"
 
 
-def build_checks(dataset: DynamicalDataset) -> dg.AssetChecksDefinition:
-    """One check per validator, in one step; runs that are part of a backfill skip them.
+def build_checks(dataset: DynamicalDataset, *, has_replicas: bool = False) -> dg.AssetChecksDefinition:
+    """One check per validator, and one that compares replicas, in one step; runs that are part of a backfill skip them.
 
     What a validator says is about the newest data readers see, which a backfill of history does not touch.
     """
@@ -21,6 +22,10 @@ def build_checks(dataset: DynamicalDataset) -> dg.AssetChecksDefinition:
         dg.AssetCheckSpec(validator.name, asset=key, description=(type(validator).__doc__ or "").partition("\n")[0])
         for validator in dataset.validators
     ]
+    if has_replicas:
+        specs.append(
+            dg.AssetCheckSpec(CHECK_NAME, asset=key, description=(check_replicas.__doc__ or "").partition("\n")[0])
+        )
 
     @dg.multi_asset_check(name=dataset.job_name("validators"), specs=specs, can_subset=True)
     def validators(context: dg.AssetCheckExecutionContext, reformatters: Reformatters) -> Iterator[dg.AssetCheckResult]:
@@ -29,7 +34,11 @@ def build_checks(dataset: DynamicalDataset) -> dg.AssetChecksDefinition:
             return
         wanted = {check.name for check in context.selected_asset_check_keys}
         chosen = [validator for validator in dataset.validators if validator.name in wanted]
-        for result in dataset.validate(reformatters.workspace(dataset).stores.primary, utc_now(), chosen):
+        stores, now = reformatters.workspace(dataset).stores, utc_now()
+        results = dataset.validate(stores.primary, now, chosen) if chosen else []
+        if CHECK_NAME in wanted:
+            results.append(check_replicas(stores, now))
+        for result in results:
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=result.name,

@@ -4,16 +4,19 @@ In: the report of a commit. Out: metadata values.
 """
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
 
 from reformatters_dagster.core.dataset import CommitReport, DynamicalDataset
-from reformatters_dagster.core.pictures import as_markdown_image, draw_map
+from reformatters_dagster.core.pictures import as_markdown_image, draw_completeness, draw_map
 from reformatters_dagster.core.published import open_published
+from reformatters_dagster.core.replicas import degraded
 from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.source_file import FileResult
+from reformatters_dagster.core.status import status
 from reformatters_dagster.core.types import Label, Timedelta, Timestamp
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST_REASON = 160
+NEWEST_PICTURED = 24
+"""Partitions in the picture of completeness; each costs a read of the ledger."""
 PICTURED_FIRST = ("temperature_2m", "precipitation_surface")
 """Variables a person recognises at a glance; any other is pictured when these are not there."""
 
@@ -41,8 +46,13 @@ def materialization_metadata(
         "files_missing": dg.MetadataValue.int(expected - succeeded),
         "completeness": dg.MetadataValue.md(_completeness_table(report)),
     }
-    if (picture := _picture_if_possible(dataset, workspace, report)) is not None:
-        metadata["map"] = dg.MetadataValue.md(picture)
+    drawings = {
+        "map": lambda: _picture(dataset, workspace, report),
+        "history": lambda: _history(dataset, workspace),
+    }
+    for name, draw in drawings.items():
+        if (picture := _if_possible(draw, report)) is not None:
+            metadata[name] = dg.MetadataValue.md(picture)
     metadata |= {
         "store": dg.MetadataValue.text(workspace.stores.primary.url),
         "published": dg.MetadataValue.bool(report.plan.publish),
@@ -51,6 +61,8 @@ def materialization_metadata(
         "bytes_out": dg.MetadataValue.int(report.stats.bytes_out),
         "objects_out": dg.MetadataValue.int(report.stats.objects_out),
     }
+    if workspace.stores.replicas:
+        metadata["replicas_lacking_partitions"] = dg.MetadataValue.int(len(degraded(workspace.stores)))
     for stage, seconds in sorted(report.stats.seconds.items()):
         metadata[f"seconds_{stage}"] = dg.MetadataValue.float(round(seconds, 3))
     return metadata
@@ -71,10 +83,10 @@ def _shortened(reason: str) -> str:
     return one_line if len(one_line) <= LONGEST_REASON else f"{one_line[:LONGEST_REASON]}…"
 
 
-def _picture_if_possible(dataset: DynamicalDataset, workspace: Workspace, report: CommitReport) -> str | None:
-    """The map, or None: the partition is committed by now, and no picture is worth a failed run."""
+def _if_possible(draw: Callable[[], str | None], report: CommitReport) -> str | None:
+    """A picture, or None: the partition is committed by now, and no picture is worth a failed run."""
     try:
-        return _picture(dataset, workspace, report)
+        return draw()
     except Exception:
         log.warning("partition=%s could not be pictured", report.plan.label, exc_info=True)
         return None
@@ -96,6 +108,20 @@ def _picture(dataset: DynamicalDataset, workspace: Workspace, report: CommitRepo
     values = np.asarray(field.to_numpy(), dtype=np.float32)
     picture = draw_map(values, latitude, longitude, title=title, units=str(field.attrs["units"]))
     return as_markdown_image(picture, title)
+
+
+def _history(dataset: DynamicalDataset, workspace: Workspace) -> str:
+    """How complete each variable of the newest partitions is, by the ledger."""
+    report = status(dataset, workspace.stores, NEWEST_PICTURED)
+    names = sorted(report.variables)
+    fractions = np.full((len(report.partitions), len(names)), np.nan)
+    for row, partition in enumerate(report.partitions):
+        known = partition.entry.variables if partition.entry else {}
+        for column, name in enumerate(names):
+            if name in known:
+                fractions[row, column] = known[name].succeeded / max(known[name].expected, 1)
+    keys = [partition.partition for partition in report.partitions]
+    return as_markdown_image(draw_completeness(fractions, keys, names), "completeness of the newest partitions")
 
 
 def _label_text(label: Label) -> str:

@@ -154,6 +154,12 @@ def test_completeness_is_a_table_by_variable(real: RealRun) -> None:
     assert len(reason) <= 161
 
 
+def test_the_completeness_of_the_newest_partitions_is_a_picture(real: RealRun) -> None:
+    title, _, image = real.metadata["history"].removeprefix("![").partition("](data:image/png;base64,")
+    assert title == "completeness of the newest partitions"
+    assert b64decode(image.removesuffix(")"), validate=True).startswith(b"\x89PNG")
+
+
 def test_a_map_of_what_was_written_is_part_of_the_materialization(real: RealRun) -> None:
     title, _, image = real.metadata["map"].removeprefix("![").partition("](data:image/png;base64,")
     assert title == "temperature_2m, init_time 2026-07-29T18:00, lead_time 0 h"
