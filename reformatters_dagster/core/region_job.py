@@ -28,7 +28,7 @@ from reformatters_dagster.core.reuse import Judgement, Stretch, changed_position
 from reformatters_dagster.core.shards import continue_shards, on_tmp_disk, write_shards
 from reformatters_dagster.core.source_file import Downloaded, FileResult, Results, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.storage import publish_chunks
-from reformatters_dagster.core.template import shard_keys, write_metadata
+from reformatters_dagster.core.template import shard_keys, write_arrays
 from reformatters_dagster.core.types import Dim, Float32Array, Window
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         work = [(group, self._stretches(group)) for group in self.source_groups(left)]
         with self._workspace() as folder, job_pools(self.context) as pools:
             tmp_store = folder / "region-tmp.zarr"
-            write_metadata(self.template_ds, tmp_store)
+            write_arrays(self.template_ds, [data_var.name for data_var in left], tmp_store)
             arena = Arena()
             upload: Future[None] | None = None
             for group, plan, files in self._downloaded_groups(work, folder, pools):

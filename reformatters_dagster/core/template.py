@@ -8,6 +8,7 @@ import json
 import shutil
 import uuid
 import warnings
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -251,10 +252,10 @@ class TemplateConfig(Frozen):
         for name, coord in committed.coords.items():
             # xarray gives floats an attribute _FillValue unless told not to; the committed coordinates have none.
             ds[name].attrs, ds[name].encoding = coord.attrs, coord.encoding | {"_FillValue": None}
-        shape = tuple(ds.sizes[dim] for dim in self.dim_names)
-        for name, data_var in committed.data_vars.items():
-            ds[name] = xr.Variable(data_var.dims, all_nan(shape), data_var.attrs, data_var.encoding)
-        return ds
+        nan = all_nan(tuple(ds.sizes[dim] for dim in self.dim_names))
+        return ds.assign(
+            {name: xr.Variable(one.dims, nan, one.attrs, one.encoding) for name, one in committed.data_vars.items()}
+        )
 
     def _open_committed(self) -> xr.Dataset:
         advice = f"run 'reformat update-template {self.dataset_id}' and review the diff"
@@ -262,7 +263,7 @@ class TemplateConfig(Frozen):
             raise TemplateDrift(
                 f"template of {self.dataset_id!r} was asked for; there is none at {self.path}: {advice}"
             )
-        committed: xr.Dataset = xr.open_zarr(self.path, chunks=None, decode_timedelta=True)
+        committed = _read_committed(self.path)
         found = committed.attrs.get("dataset_id"), committed.attrs.get("dataset_version")
         if found != (self.dataset_id, self.dataset_version):
             raise TemplateDrift(
@@ -315,6 +316,46 @@ def all_nan(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.f
     return np.broadcast_to(np.float32("nan"), shape)
 
 
+_COMMITTED: dict[Path, tuple[tuple[object, ...], xr.Dataset]] = {}
+
+
+def _read_committed(path: Path) -> xr.Dataset:
+    """A committed template, opened once for as long as none of its files changes: a run asks for it again and again."""
+    files = sorted((str(file), file.stat()) for file in path.rglob("*") if file.is_file())
+    state = tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in files)
+    known = _COMMITTED.get(path)
+    if known is None or known[0] != state:
+        committed: xr.Dataset = xr.open_zarr(path, chunks=None, decode_timedelta=True)
+        known = _COMMITTED[path] = state, committed
+    return known[1]
+
+
+def write_arrays(ds: xr.Dataset, names: Iterable[str], path: Path) -> None:
+    """Write the documents of some data variables as `write_metadata` does, and nothing else: shards can then be written.
+
+    Parameters
+    ----------
+    ds : xr.Dataset
+        As `get_template` gives it.
+    path : Path
+        A store that holds none of them yet.
+    """
+    for name in names:
+        encoding = ds[name].encoding
+        zarr.create_array(
+            path,
+            name=name,
+            shape=ds[name].shape,
+            dtype=encoding["dtype"],
+            chunks=encoding["chunks"],
+            shards=encoding["shards"],
+            compressors=encoding["compressors"],
+            fill_value=encoding["fill_value"],
+            dimension_names=[str(dim) for dim in ds[name].dims],
+            attributes=ds[name].attrs,
+        )
+
+
 def write_metadata(ds: xr.Dataset, path: Path) -> None:
     """Write metadata and coordinate values of a template, but no data chunk, as consolidated Zarr v3.
 
@@ -337,20 +378,7 @@ def write_metadata(ds: xr.Dataset, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     with zarr.config.set({"array.write_empty_chunks": True}):
         ds.drop_vars(list(ds.data_vars)).to_zarr(path, mode="w-", zarr_format=3, consolidated=False)
-    group = zarr.open_group(path, mode="r+")
-    for name, data_var in ds.data_vars.items():
-        encoding = data_var.encoding
-        group.create_array(
-            str(name),
-            shape=data_var.shape,
-            dtype=encoding["dtype"],
-            chunks=encoding["chunks"],
-            shards=encoding["shards"],
-            compressors=encoding["compressors"],
-            fill_value=encoding["fill_value"],
-            dimension_names=[str(dim) for dim in data_var.dims],
-            attributes=data_var.attrs,
-        )
+    write_arrays(ds, map(str, ds.data_vars), path)
     _consolidate(path)
 
 
