@@ -247,6 +247,25 @@ def store_urls(dataset_id: Id, store: StoreUrl = None, replica: ReplicaUrls = No
 
 
 @app.command()
+def new_dataset(
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Who publishes it: noaa, ecmwf, dwd, contrib, …")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model or product: gfs, icon-eu.")],
+    variant: Annotated[str, typer.Argument(metavar="VARIANT", help="What of it: forecast, analysis, forecast-5-day.")],
+) -> None:
+    """Make dataset PROVIDER-MODEL-VARIANT from the example: definition, template, tests. Nothing is overwritten."""
+    from reformatters_dagster.scaffold import DatasetName, scaffold_dataset
+
+    name = DatasetName(provider, model, variant)
+    for path in scaffold_dataset(Path(__file__).parents[1], name):
+        if "templates" not in path.parts:
+            typer.echo(path)
+    typer.echo(f"templates/{name.dataset_id}/latest.zarr")
+    typer.echo(
+        f"Next: docs/dataset_integration_guide.md, and `uv run pytest tests/dataset_defs -k '{name.dataset_id} or {name.model}'`"
+    )
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where it keeps everything; new, or of an earlier demo.")] = Path(
         "data/demo"

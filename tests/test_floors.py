@@ -64,7 +64,7 @@ FLOORS = (
         "orchestration.sensors",
         "dataset_defs",
     ),
-    ("orchestration.build", "cli_output"),
+    ("orchestration.build", "cli_output", "scaffold"),
     ("DEFINITIONS", "demo"),
     ("cli",),
 )

@@ -17,6 +17,18 @@ class UnknownDataset(Refused, LookupError):
     """No dataset of that id is registered."""
 
 
+class UnusableName(Refused, ValueError):
+    """A word that cannot be part of a dataset's name."""
+
+
+class DatasetExists(Refused, FileExistsError):
+    """A dataset was to be made where one, or a file of one, is."""
+
+
+class NotACheckout(Refused, FileNotFoundError):
+    """The code is there without what only a checkout of the project holds."""
+
+
 class UnknownVariable(Refused, LookupError):
     """A variable was asked for that the template does not have."""
 

@@ -1,0 +1,179 @@
+"""`reformat new-dataset`: what it writes passes as it stands, and it never writes over anything."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from reformatters_dagster.cli import app
+from reformatters_dagster.core.errors import DatasetExists, NotACheckout, UnusableName
+from reformatters_dagster.scaffold import DatasetName, scaffold_dataset
+
+ROOT = Path(__file__).parents[1]
+RAP = DatasetName("noaa", "rap", "forecast-21-hour")
+GEM = DatasetName("eccc", "gem-regional", "forecast")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The part of a checkout that is copied from, and to."""
+    without = shutil.ignore_patterns("__pycache__")
+    for folder in ("dataset_defs", "tests/dataset_defs", "templates/example-weather-forecast"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=without)
+    shutil.copyfile(ROOT / "workspace.yaml", tmp_path / "workspace.yaml")
+    return tmp_path
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_dataset_of_a_provider_that_is_known(checkout: Path) -> None:
+    before = files_of(checkout)
+    written = scaffold_dataset(checkout, RAP)
+    after = files_of(checkout)
+    assert {path for path in after if after[path] != before.get(path)} == set(written)
+    assert [str(path) for path in written if path.parts[0] != "templates"] == [
+        "dataset_defs/__init__.py",
+        "dataset_defs/noaa/rap/__init__.py",
+        "dataset_defs/noaa/rap/forecast_21_hour.py",
+        "tests/dataset_defs/facts/noaa_rap_forecast_21_hour.py",
+        "tests/dataset_defs/noaa/test_rap_forecast_21_hour.py",
+    ]
+    template = {path for path in written if path.parts[0] == "templates"}
+    original = {path for path in before if path.parts[0] == "templates"}
+    assert {path.relative_to("templates/noaa-rap-forecast-21-hour") for path in template} == {
+        path.relative_to("templates/example-weather-forecast") for path in original
+    }
+    assert '    "dataset_defs.noaa.rap.forecast_21_hour",\n)' in (checkout / "dataset_defs/__init__.py").read_text()
+    for path in written:
+        if path.suffix in {".py", ".json"}:
+            text = (checkout / path).read_text()
+            assert "example" not in text.replace("example.org", "").lower(), path
+            if path.suffix == ".py":
+                ast.parse(text)
+    definition = (checkout / "dataset_defs/noaa/rap/forecast_21_hour.py").read_text()
+    assert definition.startswith('"""NOAA RAP forecast 21 hour: global')
+    assert "class RapForecast21HourRegionJob(" in definition
+
+
+def test_a_provider_that_is_new_gets_a_code_location(checkout: Path) -> None:
+    written = {str(path) for path in scaffold_dataset(checkout, GEM)}
+    own = {"__init__.py", "README.md", "definitions.py", "gem_regional/__init__.py", "gem_regional/forecast.py"}
+    assert written >= {f"dataset_defs/eccc/{name}" for name in own}
+    assert written >= {"tests/dataset_defs/eccc/__init__.py", "workspace.yaml"}
+    assert 'of_provider("eccc")' in (checkout / "dataset_defs/eccc/definitions.py").read_text()
+    scaffold_dataset(checkout, DatasetName("eccc", "gem-regional", "analysis"))
+    assert (checkout / "workspace.yaml").read_text().count("module_name: dataset_defs.eccc.definitions\n") == 1
+    modules = (checkout / "dataset_defs/__init__.py").read_text().partition("MODULES = (\n")[2].partition(")")[0]
+    assert modules.splitlines() == sorted(modules.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        (DatasetName("noaa", "gfs", "forecast"), "dataset_defs/noaa/gfs/forecast.py"),
+        (RAP, "templates/noaa-rap-forecast-21-hour/latest.zarr/zarr.json"),
+        (RAP, "tests/dataset_defs/facts/noaa_rap_forecast_21_hour.py"),
+        (DatasetName("noaa", "grib-files", "forecast"), "dataset_defs/noaa/grib_files.py"),
+    ],
+)
+def test_nothing_is_written_over(checkout: Path, name: DatasetName, there: str) -> None:
+    (checkout / there).parent.mkdir(parents=True, exist_ok=True)
+    (checkout / there).touch()
+    before = files_of(checkout)
+    with pytest.raises(
+        DatasetExists, match=f"dataset '{name.dataset_id}' was to be made; {there} is there already, and"
+    ):
+        scaffold_dataset(checkout, name)
+    assert files_of(checkout) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("NOAA", "gfs", "forecast"), "provider 'NOAA' was given; it must be lower-case letters and digits, and begin"),
+        (
+            ("no-aa", "gfs", "forecast"),
+            "provider 'no-aa' was given; it must be lower-case letters and digits, and begin",
+        ),
+        (
+            ("noaa", "gfs_v16", "forecast"),
+            "model 'gfs_v16' was given; it must be lower-case letters and digits, single",
+        ),
+        (("noaa", "gfs", "35-day"), "variant '35-day' was given; it must be .*, and begin with a letter"),
+        (("noaa", "gfs", "forecast--1"), "variant 'forecast--1' was given"),
+        (("noaa", "..", "forecast"), "model '..' was given"),
+        (("noaa", "gfs", ""), "variant '' was given"),
+        (("noaa", "gfs", "class"), "variant 'class' was given; that word is taken by Python or by this project"),
+        (("example", "gfs", "forecast"), "provider 'example' was given; that word is taken"),
+        (("noaa", "definitions", "forecast"), "model 'definitions' was given; that word is taken"),
+    ],
+)
+def test_words_that_name_no_dataset_are_refused(words: tuple[str, str, str], told: str) -> None:
+    with pytest.raises(UnusableName, match=told):
+        DatasetName(*words)
+
+
+def test_the_command_refuses_with_a_message_and_status_2() -> None:
+    before = files_of(ROOT / "dataset_defs")
+    for words, error in ((("noaa", "gfs", "forecast"), "DatasetExists: "), (("noaa", "GFS", "x"), "UnusableName: ")):
+        result = CliRunner().invoke(app, ["new-dataset", *words])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(error)
+    assert files_of(ROOT / "dataset_defs") == before
+
+
+def test_without_a_checkout_there_is_nothing_to_copy(tmp_path: Path) -> None:
+    with pytest.raises(NotACheckout, match="run this in a checkout of the project"):
+        scaffold_dataset(tmp_path, RAP)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_datasets_that_is_none_is_left_alone(checkout: Path) -> None:
+    (checkout / "dataset_defs/__init__.py").write_text("MODULES = ()\n")
+    before = files_of(checkout)
+    with pytest.raises(
+        NotACheckout, match="was to hold a table MODULES, one module on each line; it does not: restore it"
+    ):
+        scaffold_dataset(checkout, RAP)
+    assert files_of(checkout) == before
+
+
+@pytest.mark.slow
+def test_what_is_made_passes_the_checks_of_a_push(tmp_path: Path) -> None:
+    """In a checkout of its own: linted, in the workspace, its template in sync, its tests and the contract green."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    checkout = tmp_path / "checkout"
+    for path in filter(None, listed.split("\0")):
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, checkout / path)
+    (tmp_path / "shared").symlink_to(ROOT.parent / "shared")
+
+    def run(*command: str) -> str:
+        environment = os.environ | {"PYTHONPATH": str(checkout)}
+        done = subprocess.run(
+            [sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    reformat = "from reformatters_dagster.cli import app; app()"
+    for name in (RAP, GEM):
+        assert f"templates/{name.dataset_id}/latest.zarr" in run(
+            "-c", reformat, "new-dataset", name.provider, name.model, name.variant
+        )
+        assert "in sync" in run("-c", reformat, "update-template", name.dataset_id, "--check")
+    run("-m", "ruff", "check", "--no-cache")
+    run("-m", "ruff", "format", "--check", "--no-cache")
+    own = ("dataset_defs/noaa/test_rap_forecast_21_hour.py", "dataset_defs/eccc/test_gem_regional_forecast.py")
+    shared = ("dataset_defs/test_every_dataset.py", "test_floors.py", "orchestration/test_build.py")
+    chosen = ("rap", "gem", "imports_point", "code_location", "same_everywhere", "ids_are_unique")
+    tests = [f"tests/{path}" for path in (*own, *shared)]
+    told = run("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, "-k", " or ".join(chosen))
+    assert int(told.rpartition(" passed")[0].split()[-1]) > 40
