@@ -59,3 +59,11 @@ def tiny_analysis(folder: Path, **changes: Any) -> TinyTemplate:
         "shards": {"time": 1440, "latitude": 4, "longitude": 4},
     }
     return tiny_template(folder, **(fields | changes))
+
+
+def shrunk(template: TemplateConfig, folder: Path, **changes: Any) -> TinyTemplate:
+    """A dataset's own template with some fields changed, committed to a folder."""
+    fields = {name: getattr(template, name) for name in TemplateConfig.model_fields}
+    made = TinyTemplate(folder=folder, **(fields | changes))
+    made.update_template()
+    return made

@@ -94,6 +94,17 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
             When the bytes are not the field that was asked for.
         """
 
+    def steps_without_files(self, region_ds: xr.Dataset) -> npt.NDArray[np.bool_] | None:  # noqa: ARG002
+        """Steps that the source never has, each between two that it has; they are interpolated. Default: there are none.
+
+        A dataset with such steps has a `reach` of 4: a step between files depends on two rates, those on two totals each.
+        """
+        return None
+
+    def reach(self, data_var: DataVar) -> int:
+        """Steps on either side of a step that a variable's transformed value can depend on."""
+        return 2 if data_var.interpolate else int(data_var.deaccumulation is not None)
+
     def apply_data_transformations(self, values: Float32Array, data_var: DataVar, region_ds: xr.Dataset) -> None:
         """Deaccumulate, interpolate, round, in place and in that order. Masking and scaling happened at decode.
 
@@ -107,15 +118,20 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
             where a field was read.
         """
         axis = self._step_axis(region_ds)
+        between = self.steps_without_files(region_ds)
         if data_var.deaccumulation is not None:
             seconds = _step_seconds(region_ds, data_var.deaccumulation)
             try:
                 counts = deaccumulate_in_place(
-                    values, seconds, data_var.deaccumulation, axis=axis, threads=self.context.cpus
+                    values, seconds, data_var.deaccumulation, axis=axis, skip_step=between, threads=self.context.cpus
                 )
                 self.stats.clamped[data_var.name] = counts.clamped_fraction
             except ImplausibleRate:
                 log.exception("region=%s variable=%s rates are implausible", self.label, data_var.name)
+        if between is not None:
+            # The ends have a neighbour on one side only; they lie outside what is written, or end the archive.
+            between[[0, -1]] = False
+            interpolate_in_place(values, between, axis=axis, threads=self.context.cpus)
         if data_var.interpolate:
             isolated = _isolated_missing(region_ds["has_file"], axis)
             interpolate_in_place(values, isolated, axis=axis, threads=self.context.cpus)
@@ -222,7 +238,7 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
         since : Timestamp, optional
             Only files of labels from here on.
         """
-        region_ds = self._over(slice(self.get_processing_region().start, self._own.stop))
+        region_ds = self._over(self._processing)
         if since is not None:
             region_ds = region_ds.sel({self.append_dim: slice(since, None)})
         groups = self.source_groups(self.data_vars)
@@ -248,6 +264,12 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
     def _own(self) -> slice:
         """The region, up to the last label there is."""
         return slice(self.region.start, min(self.region.stop, len(self.template_ds.indexes[self.append_dim])))
+
+    @property
+    def _processing(self) -> slice:
+        """The processing region, up to the last label there is."""
+        processing, end = self.get_processing_region(), len(self.template_ds.indexes[self.append_dim])
+        return slice(processing.start, min(processing.stop, end))
 
     def _positions(self, coords: Sequence[SourceFileCoord]) -> list[int]:
         """Where each file lies along the append dimension."""

@@ -24,7 +24,7 @@ from reformatters_dagster.core.field_buffer import Arena, FieldBuffer, spatial_w
 from reformatters_dagster.core.pools import Pools, job_pools
 from reformatters_dagster.core.region import shard_index
 from reformatters_dagster.core.region_hooks import RegionHooks
-from reformatters_dagster.core.reuse import Judgement, Stretch, changed_positions, cut_stretches, judge, reach
+from reformatters_dagster.core.reuse import Judgement, Stretch, changed_positions, cut_stretches, judge
 from reformatters_dagster.core.shards import continue_shards, on_tmp_disk, write_shards
 from reformatters_dagster.core.source_file import Downloaded, FileResult, Results, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.storage import publish_chunks
@@ -90,10 +90,10 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
 
     def _stretches(self, group: tuple[DataVar, ...]) -> "_Plan[Coord]":
         """What of the region is to be computed for a group: all of it, unless the published shards can be continued."""
-        processing = self.get_processing_region()
+        processing = self._processing
         files = self.generate_source_file_coords(self._over(self._own), group)
         coords = dict(zip(files, self._positions(files), strict=True))
-        whole = _Plan([Stretch(read=slice(processing.start, self._own.stop), write=self._own)], coords, None)
+        whole = _Plan([Stretch(read=processing, write=self._own)], coords, None)
         known = self.context.published
         if known is None or self.context.force or not all(self._is_published(data_var) for data_var in group):
             return whole
@@ -106,10 +106,10 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
             if found is None:
                 return whole
             changed |= found
-        steps = max(reach(data_var) for data_var in group)
-        stretches = cut_stretches(changed, self._own, slice(processing.start, self._own.stop), steps)
+        steps = max(self.reach(data_var) for data_var in group)
+        stretches = cut_stretches(changed, self._own, processing, steps)
         wanted = sum(one.read.stop - one.read.start for one in stretches)
-        if wanted >= self._own.stop - processing.start:
+        if wanted >= processing.stop - processing.start:
             return whole
         names = ",".join(data_var.name for data_var in group)
         log.info(
@@ -230,7 +230,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         assert self.context.published is not None
         etags = self.context.published.entry.etags
         placed = zip(self._positions([result.coord for result in read]), read, strict=True)
-        return judge(plan.coords, plan.changed, list(placed), etags.get, reach(data_var))
+        return judge(plan.coords, plan.changed, list(placed), etags.get, self.reach(data_var))
 
     def _read_into(
         self, part: "_Part[Coord]", data_var: DataVar, coord: Coord, downloaded: Downloaded | str
@@ -252,7 +252,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
     def _worth_publishing(self, data_var: DataVar, results: Sequence[FileResult]) -> bool:
         succeeded = sum(result.succeeded for result in results)
         published = self.context.coverage(self.label, data_var.name)
-        if succeeded == 0:
+        if succeeded == 0 and results:
             log.warning("region=%s variable=%s no file succeeded; nothing is uploaded", self.label, data_var.name)
             return False
         if succeeded < published and not self.context.force:

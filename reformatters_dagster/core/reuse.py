@@ -10,14 +10,8 @@ steps beside it.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from reformatters_dagster.core.config import DataVar
 from reformatters_dagster.core.ledger import LedgerEntry
 from reformatters_dagster.core.source_file import FileResult, SourceFileCoord, SourceFileStatus
-
-
-def reach(data_var: DataVar) -> int:
-    """Steps on either side of a step that a variable's transformed value can depend on."""
-    return 2 if data_var.interpolate else int(data_var.deaccumulation is not None)
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ def changed_positions[Coord: SourceFileCoord](
         return None
     redo = missing | known.redo
     changed = {position for coord, position in coords.items() if position > last_known or coord.key() in redo}
-    return changed | ({min(coords.values())} if of_buffer else set())
+    return changed | ({min(coords.values()), max(coords.values())} if of_buffer else set())
 
 
 def cut_stretches(changed: Collection[int], region: slice, processing: slice, steps: int) -> list[Stretch]:

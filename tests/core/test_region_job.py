@@ -251,6 +251,31 @@ def test_a_variable_without_success_uploads_nothing(site: Site) -> None:
     assert_forecast_true(ds, INIT, variables=[TEMPERATURE, WIND, RAIN])
 
 
+def test_a_variable_the_source_does_not_have_yet_is_written_as_nan(site: Site) -> None:
+    """No file is wanted, so none is missing; readers and checks find the shard."""
+
+    class WithoutWind(GfsForecastRegionJob):
+        def generate_source_file_coords(
+            self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]
+        ) -> list[GfsSourceFileCoord]:
+            return [] if data_vars[0].name == WIND else super().generate_source_file_coords(region_ds, data_vars)
+
+        @classmethod
+        def source_groups(cls, data_vars: Sequence[DataVar]) -> list[tuple[DataVar, ...]]:
+            return [(data_var,) for data_var in data_vars]
+
+    site.arrive(INIT)
+    without = site.having(region_job=WithoutWind)
+    without.backfill()
+    known = without.ledger()
+    assert known is not None
+    assert (known.variables[WIND].expected, known.variables[WIND].succeeded) == (0, 0)
+    assert known.is_complete
+    assert len([key for key in site.objects() if f"/{WIND}/c/" in key]) == 2
+    assert site.read()[WIND].isnull().all()
+    assert_forecast_true(site.read(), INIT, variables=[TEMPERATURE, RAIN, SUN])
+
+
 def test_a_shard_of_more_files_is_kept_unless_forced(site: Site) -> None:
     site.arrive(INIT)
     site.job().process()

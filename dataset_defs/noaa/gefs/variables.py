@@ -29,9 +29,6 @@ def _of_gfs(row: DataVar) -> GefsDataVar:
         own["gefs_file_type"] = "s+b-b22"
     if row.name.endswith("_80m"):
         own["available_from"] = "2020-01-01"
-    if row.name == "pressure_reduced_to_mean_sea_level":
-        # The reforecast files it as plain pressure.
-        own["field"] = noaa_field("PRMSL", "mean sea level", alternatives=("PRES",))
     if row.name == "precipitation_surface":
         own["field"] = noaa_field("APCP", "surface", "acc")
     return GefsDataVar(**(dict(row) | own))
@@ -72,5 +69,14 @@ _ROWS: tuple[GefsDataVar, ...] = (
         gefs_file_type="s+b",
     ),
 )
+
+
+def _as_filed_before(row: GefsDataVar) -> GefsDataVar:
+    """The reforecast files sea level pressure as plain pressure at mean sea level."""
+    if row.field.element != "PRMSL":
+        return row
+    return row.model_copy(update={"field": noaa_field("PRMSL", row.field.level, alternatives=("PRES",))})
+
+
 GEFS_FORECAST_DATA_VARS = of_forecast(_ROWS)
-GEFS_ANALYSIS_DATA_VARS = of_analysis(_ROWS)
+GEFS_ANALYSIS_DATA_VARS = of_analysis(map(_as_filed_before, _ROWS))

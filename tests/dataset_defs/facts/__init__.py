@@ -16,6 +16,8 @@ from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.source_file import SourceFileCoord
 from reformatters_dagster.core.types import Timedelta, Timestamp
 
+EVER, LONG = Timestamp("1970-01-01"), Timestamp("2039-12-01")
+
 type Indexes = Callable[[Path], Mapping[str, str]]
 """Texts of indexes by file name, as the archive names them, given the folder of real files."""
 
@@ -48,6 +50,10 @@ class Facts:
     """Of each group of variables, the first and the last URL that the first label of the archive wants."""
     newest: frozenset[tuple[str, str]]
     """The same of the newest label."""
+    begins: Timestamp = EVER
+    """The first label that has a file, where the archive's first has none."""
+    one_object_until: Timestamp = LONG
+    """How long the append dimension's coordinates stay one object, where the catalogue's chunk ends before `LONG`."""
     region: tuple[float, int]
     """Gigabytes of one variable of one shard along the append dimension, in float32, and the objects it is stored in."""
     indexes: Indexes | None = None

@@ -1,0 +1,334 @@
+"""The GEFS analysis from upstream files to readers: eras, steps between files, shard edges, and how far it is published."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from dataset_defs.noaa.gefs.analysis import DATASET, TEMPLATE, has_no_file, newest_inits
+from dataset_defs.noaa.gefs.variables import GEFS_ANALYSIS_DATA_VARS
+from reformatters_dagster.core.config import AppendAxis, DataVar, LatLonGrid, RegularAxis
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.types import Timedelta
+from reformatters_dagster.sample_upstream.gefs import (
+    GEFS_FIELDS,
+    GefsFile,
+    Kind,
+    current_file,
+    former_file,
+    gefs_values,
+    reforecast_file,
+    write_gefs_files,
+)
+from tests.datasets import Sample, Site
+from tests.orchestration.deployments import Deployment
+from tests.tiny import shrunk
+
+pytest_plugins = ["tests.datasets"]
+
+STEP = 15.0
+GRID = LatLonGrid(
+    latitude=RegularAxis(first=90.0, step=-STEP, size=13), longitude=RegularAxis(first=-180.0, step=STEP, size=24)
+)
+ROWS = {row.name: row for row in GEFS_ANALYSIS_DATA_VARS}
+TEMPERATURE, RAIN, SUN, PRESSURE = (
+    "temperature_2m",
+    "precipitation_surface",
+    "downward_short_wave_radiation_flux_surface",
+    "pressure_reduced_to_mean_sea_level",
+)
+HEIGHT, GUST, ALOFT, CEILING = (
+    "geopotential_height_500hpa",
+    "wind_gust_surface",
+    "wind_u_80m",
+    "geopotential_height_cloud_ceiling",
+)
+AB: tuple[Kind, Kind] = ("a", "b")
+VARIABLES = (TEMPERATURE, RAIN, SUN, PRESSURE, HEIGHT, GUST, ALOFT, CEILING)
+REFORECAST_STEMS = {
+    TEMPERATURE: "tmp_2m",
+    RAIN: "apcp_sfc",
+    SUN: "dswrf_sfc",
+    PRESSURE: "pres_msl",
+    HEIGHT: "hgt_pres_abv700mb",
+    GUST: "gust_sfc",
+    CEILING: "hgt_ceiling",
+}
+
+
+def times(start: str, end: str) -> pd.DatetimeIndex:
+    return pd.date_range(start, end, freq="3h", inclusive="left", unit="us")
+
+
+def analysis(folder: Path, start: str, shard: int, variables: Sequence[str] = VARIABLES) -> DynamicalDataset:
+    """The dataset on a grid of 15 degrees, in shards of so many steps."""
+    changes: dict[str, Any] = {
+        "append_dim": AppendAxis(name="time", start=start, frequency="3h"),
+        "grid": GRID,
+        "chunks": {"time": shard, "latitude": 13, "longitude": 12},
+        "shards": {"time": shard, "latitude": 13, "longitude": 12},
+        "data_vars": tuple(ROWS[name] for name in variables),
+    }
+    return replace(DATASET, template_config=shrunk(TEMPLATE, folder, **changes))
+
+
+def deployed(folder: Path, upstream: Path, dataset: DynamicalDataset) -> Site:
+    return Site(folder, dataset, Sample(upstream, upstream), settings={"upstream": str(upstream)})
+
+
+def materialized(folder: Path, upstream: Path, start: str, shard: int, partitions: Sequence[str]) -> xr.Dataset:
+    """What readers see after Dagster has made some partitions of a store of as many."""
+    site = deployed(folder, upstream, analysis(folder / "templates", start, shard))
+    end = pd.Timestamp(start) + len(partitions) * site.dataset.template_config.shard_duration
+    with dg.DagsterInstance.ephemeral() as instance:
+        deployment = Deployment(site, instance)
+        deployment.run("initialise", end=str(end))
+        for partition in partitions:
+            deployment.run("backfill", pd.Timestamp(partition))
+    return site.read()
+
+
+# Where each value comes from
+
+
+class Source(NamedTuple):
+    """The message of one valid time."""
+
+    init: str
+    lead: int
+    coarseness: int
+
+
+def on_grid(values: np.ndarray[Any, np.dtype[np.float64]], coarseness: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A field from 90 N and 0 E on, on the dataset's grid, by numpy's own interpolation."""
+    latitude = -np.linspace(90, -90, values.shape[0])
+    longitude = np.arange(values.shape[1]) * STEP * coarseness
+    rows = np.array([np.interp(GRID.longitude.labels(), longitude, row, period=360) for row in values])
+    wanted = -np.array(GRID.latitude.labels())
+    return np.array([np.interp(wanted, latitude, column) for column in rows.T]).T
+
+
+def field_of(variable: str, source: Source) -> np.ndarray[Any, np.dtype[np.float64]]:
+    coarseness = source.coarseness
+    values = gefs_values(variable, pd.Timestamp(source.init), source.lead, STEP * coarseness)
+    return on_grid(values, coarseness)
+
+
+def assert_close(found: xr.DataArray, wanted: Any, row: DataVar, packed: float) -> None:
+    """Equal within what packing and the rounding of the mantissa explain."""
+    assert row.keep_mantissa_bits is not None
+    tolerance = packed * 1.001 + (np.abs(wanted) + packed) * 2.0 ** -(row.keep_mantissa_bits + 1) + 1e-4 * packed
+    excess = np.abs(found.to_numpy() - wanted) - tolerance
+    assert not np.isnan(excess).any(), f"{row.name} at {found.time.values} is missing"
+    assert excess.max() <= 0, f"{row.name} at {found.time.values} is {excess.max()} further off than packing explains"
+
+
+def assert_instant(ds: xr.Dataset, variable: str, time: str, *sources: Source) -> None:
+    """The mean of some messages, in stored units: of one, or of those before and after."""
+    row = ROWS[variable]
+    wanted = np.mean([field_of(variable, source) for source in sources], axis=0) + row.add_offset
+    assert_close(ds[variable].sel(time=time), wanted, row, GEFS_FIELDS[variable].resolution / 2)
+
+
+def assert_rate(ds: xr.Dataset, time: str, total: Source, before: Source | None, hours: int) -> None:
+    """The rate of one total, less that of the same window before it where there is one."""
+    gain = field_of(RAIN, total) - (0 if before is None else field_of(RAIN, before))
+    resolution = GEFS_FIELDS[RAIN].resolution / (hours * 3600)
+    assert_close(ds[RAIN].sel(time=time), gain / (hours * 3600), ROWS[RAIN], resolution)
+
+
+# The end of the reforecast
+
+
+def reforecasts(*inits: str) -> list[GefsFile]:
+    return [
+        reforecast_file(pd.Timestamp(init), variable, stem, range(3, 27, 3), STEP)
+        for init in inits
+        for variable, stem in REFORECAST_STEMS.items()
+    ]
+
+
+def former(*inits: str) -> list[GefsFile]:
+    return [former_file(pd.Timestamp(init), lead, kind, step=STEP) for init in inits for lead in (0, 6) for kind in AB]
+
+
+def current(*inits: str) -> list[GefsFile]:
+    return [
+        current_file(pd.Timestamp(init), lead, kind, step=STEP)
+        for init in inits
+        for lead in (0, 3, 6)
+        for kind in ("s", "a", "b")
+    ]
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both edges of the eras, and some hours around them."""
+    folder = tmp_path_factory.mktemp("gefs-upstream")
+    of_2020 = ["2020-01-01T00", "2020-01-01T06", "2020-01-01T12", "2020-01-01T18", "2020-01-02T00"]
+    before_12, from_12 = ["2020-09-22T18", "2020-09-23T00", "2020-09-23T06"], ["2020-09-23T12", "2020-09-23T18"]
+    files = [
+        *reforecasts("2019-12-30", "2019-12-31"),
+        *former(*of_2020, *before_12),
+        *current(*from_12, "2020-09-24T00"),
+    ]
+    write_gefs_files(folder, files, VARIABLES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def new_year(tmp_path_factory: pytest.TempPathFactory, upstream: Path) -> xr.Dataset:
+    folder = tmp_path_factory.mktemp("new-year")
+    return materialized(folder, upstream, "2019-12-31", 8, ["2019-12-31", "2020-01-01"])
+
+
+@pytest.fixture(scope="module")
+def september(tmp_path_factory: pytest.TempPathFactory, upstream: Path) -> xr.Dataset:
+    folder = tmp_path_factory.mktemp("september")
+    return materialized(folder, upstream, "2020-09-23", 4, ["2020-09-23T00", "2020-09-23T12"])
+
+
+def test_the_reforecast_gives_way_to_the_version_before_12(new_year: xr.Dataset) -> None:
+    fine, half, coarse = 1, 2, 4
+    for variable in (TEMPERATURE, PRESSURE, GUST, CEILING):
+        assert_instant(new_year, variable, "2019-12-31T00", Source("2019-12-30T00", 24, fine))
+        assert_instant(new_year, variable, "2019-12-31T03", Source("2019-12-31T00", 3, fine))
+        assert_instant(new_year, variable, "2019-12-31T21", Source("2019-12-31T00", 21, fine))
+    assert_instant(new_year, HEIGHT, "2019-12-31T21", Source("2019-12-31T00", 21, half))
+    for variable in (TEMPERATURE, PRESSURE, HEIGHT, GUST, ALOFT):
+        assert_instant(new_year, variable, "2020-01-01T00", Source("2020-01-01T00", 0, coarse))
+        assert_instant(new_year, variable, "2020-01-01T06", Source("2020-01-01T06", 0, coarse))
+    assert_instant(new_year, SUN, "2020-01-01T00", Source("2019-12-31T00", 24, fine))
+    assert_instant(new_year, SUN, "2020-01-01T06", Source("2020-01-01T00", 6, coarse))
+
+
+def test_rates_run_across_the_years(new_year: xr.Dataset) -> None:
+    at = {hour: Source("2019-12-31T00", hour, 1) for hour in (18, 21, 24)}
+    assert new_year[RAIN].sel(time="2019-12-31T00").isnull().all(), "nothing lies before the archive's first step"
+    assert_rate(new_year, "2019-12-31T21", at[21], None, 3)
+    assert_rate(new_year, "2020-01-01T00", at[24], at[21], 3)
+    assert_rate(new_year, "2020-01-01T06", Source("2020-01-01T00", 6, 4), None, 6)
+
+
+def test_steps_between_files_are_interpolated(new_year: xr.Dataset, september: xr.Dataset) -> None:
+    new_year_0, six = Source("2020-01-01T00", 0, 4), Source("2020-01-01T06", 0, 4)
+    assert_instant(new_year, TEMPERATURE, "2020-01-01T03", new_year_0, six)
+    assert_instant(
+        september, TEMPERATURE, "2020-09-23T09", Source("2020-09-23T06", 0, 4), Source("2020-09-23T12", 0, 1)
+    )
+    rates = new_year[RAIN].sel(time=["2020-01-01T00", "2020-01-01T03", "2020-01-01T06"]).to_numpy()
+    np.testing.assert_allclose(rates[1], (rates[0] + rates[2]) / 2, rtol=0.02, atol=1e-9)
+
+
+def test_what_the_reforecast_lacks_is_nan_and_not_called_missing(
+    new_year: xr.Dataset, upstream: Path, tmp_path: Path
+) -> None:
+    assert new_year[ALOFT].sel(time=slice("2019-12-31", "2019-12-31T21")).isnull().all()
+    site = deployed(tmp_path, upstream, analysis(tmp_path / "templates", "2019-12-31", 16, [TEMPERATURE, ALOFT]))
+    report = site.backfill(now=pd.Timestamp("2020-01-01T21"))
+    (commit,) = report.commits
+    known = commit.entry.variables[ALOFT]
+    assert (known.expected, known.succeeded) == (4, 4)
+    known = commit.entry.variables[TEMPERATURE]
+    assert (known.expected, known.succeeded) == (12, 12)
+
+
+def test_version_12_begins_with_its_first_init_time(september: xr.Dataset) -> None:
+    fine, half, coarse = 1, 2, 4
+    for variable in (TEMPERATURE, PRESSURE, GUST):
+        assert_instant(september, variable, "2020-09-23T06", Source("2020-09-23T06", 0, coarse))
+        assert_instant(september, variable, "2020-09-23T12", Source("2020-09-23T12", 0, fine))
+        assert_instant(september, variable, "2020-09-23T15", Source("2020-09-23T12", 3, fine))
+    for variable in (HEIGHT, ALOFT, CEILING):
+        assert_instant(september, variable, "2020-09-23T15", Source("2020-09-23T12", 3, half))
+    assert_instant(september, SUN, "2020-09-23T12", Source("2020-09-23T06", 6, coarse))
+    assert_instant(september, SUN, "2020-09-23T15", Source("2020-09-23T12", 3, fine))
+    assert_rate(september, "2020-09-23T12", Source("2020-09-23T06", 6, coarse), None, 6)
+    assert_rate(september, "2020-09-23T15", Source("2020-09-23T12", 3, fine), None, 3)
+    assert_rate(september, "2020-09-23T18", Source("2020-09-23T12", 6, fine), Source("2020-09-23T12", 3, fine), 3)
+
+
+# Shard edges
+
+
+@pytest.mark.parametrize(("name", "start", "shard"), [("new_year", "2019-12-31", 16), ("september", "2020-09-23", 8)])
+def test_adjacent_shards_made_apart_equal_one_long_run(
+    name: str, start: str, shard: int, upstream: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    apart: xr.Dataset = request.getfixturevalue(name)
+    together = materialized(tmp_path, upstream, start, shard, [start])
+    end = pd.Timestamp(start) + Timedelta(hours=3 * shard - 1)
+    for variable in VARIABLES:
+        np.testing.assert_array_equal(
+            apart[variable].sel(time=slice(start, end)), together[variable].sel(time=slice(start, end)), variable
+        )
+
+
+# Which forecast a valid time is taken from
+
+
+@pytest.mark.parametrize(
+    ("time", "instant", "windowed"),
+    [
+        ("2000-01-01T03", "2000-01-01T00", "2000-01-01T00"),
+        ("2019-12-31T00", "2019-12-30T00", "2019-12-30T00"),
+        ("2019-12-31T21", "2019-12-31T00", "2019-12-31T00"),
+        ("2020-01-01T00", "2020-01-01T00", "2019-12-31T00"),
+        ("2020-01-01T06", "2020-01-01T06", "2020-01-01T00"),
+        ("2020-09-23T12", "2020-09-23T12", "2020-09-23T06"),
+        ("2026-07-29T15", "2026-07-29T12", "2026-07-29T12"),
+        ("2026-07-29T18", "2026-07-29T18", "2026-07-29T12"),
+    ],
+)
+def test_the_shortest_lead_time_is_taken(time: str, instant: str, windowed: str) -> None:
+    for has_hour_0, init in ((True, instant), (False, windowed)):
+        found = newest_inits(pd.DatetimeIndex([time]), has_hour_0=has_hour_0)
+        assert list(found) == [pd.Timestamp(init)]
+
+
+def test_only_the_version_before_12_leaves_steps_out() -> None:
+    edges = pd.DatetimeIndex(
+        [
+            "2019-12-31T21",
+            "2020-01-01T00",
+            "2020-01-01T03",
+            "2020-09-23T06",
+            "2020-09-23T09",
+            "2020-09-23T12",
+            "2020-09-23T15",
+        ]
+    )
+    assert has_no_file(edges).tolist() == [False, False, True, False, True, False, False]
+
+
+# How far it is published
+
+
+@pytest.mark.parametrize(
+    ("arrived", "last"),
+    [
+        ([("2026-07-29T00", (0, 3, 6))], "2026-07-29T03"),
+        ([("2026-07-29T00", (0, 3, 6)), ("2026-07-29T06", (0,))], "2026-07-29T06"),
+        ([("2026-07-29T00", (0, 3, 6)), ("2026-07-29T06", (0, 3, 6))], "2026-07-29T09"),
+    ],
+    ids=["one forecast", "the hour 0 of the next", "two forecasts"],
+)
+def test_windows_that_reach_further_do_not_publish_a_step(
+    arrived: list[tuple[str, tuple[int, ...]]], last: str, tmp_path: Path
+) -> None:
+    variables = [TEMPERATURE, RAIN, SUN]
+    files = [current_file(pd.Timestamp(init), lead, "s", step=STEP) for init, leads in arrived for lead in leads]
+    write_gefs_files(tmp_path / "upstream", files, variables)
+    site = deployed(tmp_path, tmp_path / "upstream", analysis(tmp_path / "templates", "2026-07-29", 8, variables))
+    site.update(now=pd.Timestamp("2026-07-29T18"))
+    published = site.read()
+    assert published.time.values[-1] == pd.Timestamp(last)
+    for variable in variables:
+        assert not published[variable].isel(time=-1).isnull().any()
+    assert len(published.time) == len(times("2026-07-29", last)) + 1
