@@ -9,6 +9,7 @@ Whatever is heavy is imported where a command needs it, so that `--help` answers
 import logging
 import os
 import signal
+import sys
 import tempfile
 import traceback
 import uuid
@@ -33,11 +34,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAILED, REFUSED = 1, 2
+FAILED, REFUSED, TERMINATED = 1, 2, 128 + signal.SIGTERM
 
 
 class _Commands(TyperGroup):
     """Tells on stderr what went wrong, and exits as the module says."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as end:
+            if end.code == TERMINATED:
+                _leave_at_once()
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -369,3 +378,11 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG00
     # Who ends a process group may tell each process twice; the second must not cut the cleaning short.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + number)
+
+
+def _leave_at_once() -> None:
+    """End without the threads that wait for an answer, as Python would wait for them: everything is cleaned up by now."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(TERMINATED)

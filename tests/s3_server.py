@@ -146,6 +146,7 @@ def _matches(fault: dict[str, Any], env: dict[str, Any]) -> bool:
         env["REQUEST_METHOD"] in fault.get("methods", [env["REQUEST_METHOD"]])
         and re.search(fault.get("path", ""), env["PATH_INFO"]) is not None
         and all(name in env for name in headers)
+        and env.get("HTTP_X_AMZ_SECURITY_TOKEN") == fault.get("token", env.get("HTTP_X_AMZ_SECURITY_TOKEN"))
     )
 
 

@@ -130,9 +130,10 @@ class S3Server:
     def fail(self, *faults: dict[str, object]) -> None:
         """Set the faults of the requests to come; none heals the server.
 
-        Each has any of `methods`, `path` (a regular expression), `headers` (names that must be there), `after` and
-        `times` (let so many matching requests through, then hit so many), and one of `status` with `code`,
-        `drop_answer` (the request is served and the connection cut), `cut_body` (half the body is sent).
+        Each has any of `methods`, `path` (a regular expression), `headers` (names that must be there), `token` (the session
+        token that must have come along), `after` and `times` (let so many matching requests through, then hit so many),
+        and one of `status` with `code`, `drop_answer` (the request is served and the connection cut), `cut_body` (half the
+        body is sent).
         """
         self._send("POST", FAULTS_PATH, json.dumps(faults).encode())
 

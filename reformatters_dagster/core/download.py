@@ -9,12 +9,12 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -63,7 +63,7 @@ class Patience:
     connect_timeout: float = 4.0
     timeout: float = 120.0
     """For one request, its body included."""
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] = time.sleep
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[float, float], float] = random.uniform
 
@@ -129,6 +129,8 @@ class Archive:
     patience : Patience
     limit : RateLimit, optional
         Shared by the archives of one host.
+    stop : Event, optional
+        Once it is set no further request begins.
 
     Attributes
     ----------
@@ -148,9 +150,16 @@ class Archive:
     """
 
     def __init__(
-        self, source: SourceArchive, *, mirror: str | None = None, patience: Patience, limit: RateLimit | None = None
+        self,
+        source: SourceArchive,
+        *,
+        mirror: str | None = None,
+        patience: Patience,
+        limit: RateLimit | None = None,
+        stop: Event | None = None,
     ) -> None:
         self.name = source.folder
+        self._stop = stop or Event()
         self._answers = source.answers
         self._patience = patience
         self._limit = limit
@@ -192,6 +201,7 @@ class Archive:
         return [self._ask(key, partial(self._read_range, key, start, end)) for start, end in ranges]
 
     def _read_at_once(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        self._take_turn()
         starts, ends = zip(*ranges, strict=True)
         parts = self._store.get_ranges(self._path(key), starts=starts, ends=ends, coalesce=0)
         # Past the end of a file, and from a server that miscounts, obstore returns less than was asked for.
@@ -230,9 +240,14 @@ class Archive:
             after = page[-1]["path"]
 
     def _list_page(self, path: str, after: str | None) -> "Sequence[ObjectMeta]":
+        self._take_turn()
+        return next(self._store.list(path, offset=after, chunk_size=LIST_PAGE), ())
+
+    def _take_turn(self) -> None:
         if self._limit:
             self._limit.wait()
-        return next(self._store.list(path, offset=after, chunk_size=LIST_PAGE), ())
+        if self._stop.is_set():
+            raise SourceFileUnavailable(f"{self.url!r} is asked for nothing more: the run was stopped; start it again")
 
     def _path(self, key: str) -> str:
         return f"{self._prefix}{key}"
@@ -242,8 +257,7 @@ class Archive:
         return FileInfo(meta["path"].removeprefix(self._prefix), meta["size"], meta["e_tag"], modified)
 
     def _open_file(self, key: str, options: "GetOptions") -> "GetResult":
-        if self._limit:
-            self._limit.wait()
+        self._take_turn()
         answer = self._store.get(self._path(key), options=options)
         content_type = str(answer.attributes.get("Content-Type", ""))
         if isinstance(self._store, HTTPStore) and content_type.startswith("text/html"):
@@ -336,6 +350,11 @@ class Upstream:
         ones. Its host is not rate-limited; its credentials come from the environment, as obstore reads them.
     patience : Patience, optional
 
+    Attributes
+    ----------
+    stop : Event
+        Set it, and waits end at once and no further request begins: what was being asked for fails.
+
     Raises
     ------
     UpstreamMissing
@@ -346,13 +365,16 @@ class Upstream:
         self, archives: Sequence[SourceArchive], *, mirror: str | None = None, patience: Patience | None = None
     ) -> None:
         patience = patience or Patience()
+        self.stop = Event()
+        if patience.sleep is time.sleep:
+            patience = replace(patience, sleep=self.stop.wait)
         limits: dict[str, RateLimit] = {}
         if mirror is None:
             limits = _rate_limits(archives, patience)
         else:
             _check_mirror(mirror, archives)
         self._archives = [
-            (source, Archive(source, mirror=mirror, patience=patience, limit=limits.get(_host(source))))
+            (source, Archive(source, mirror=mirror, patience=patience, limit=limits.get(_host(source)), stop=self.stop))
             for source in archives
         ]
 

@@ -133,6 +133,10 @@ class CommitConflict(ReformatError, RuntimeError):
     """Another writer moved the store's metadata while this one was committing."""
 
 
+class RunStopped(ReformatError, RuntimeError):
+    """The run was told to end before this was done."""
+
+
 class TmpDiskFull(ReformatError, OSError):
     """The tmp folder has, or ran, out of space."""
 

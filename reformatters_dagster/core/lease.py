@@ -20,6 +20,8 @@ from reformatters_dagster.core.object_store import Etag, Store
 log = logging.getLogger(__name__)
 
 FOLDER = "lease"
+PATIENCE = 5.0
+"""Seconds to wait for a heartbeat that is under way when the lease ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +69,12 @@ class _Lease:
         return found is not None and (found.holder, found.attempt) == (self.holder, self.attempt)
 
     def release(self) -> None:
-        if self.is_own(self.found()):
-            self.store.delete(self.key)
+        """Remove the object; where that cannot be done it expires, and what ended the holder is not hidden by it."""
+        try:
+            if self.is_own(self.found()):
+                self.store.delete(self.key)
+        except ReformatError as error:
+            log.warning("partition=%s lease could not be released and will expire: %s", self.partition, error)
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def hold_lease(
         kept = keep
     finally:
         stop.set()
-        heart.join()
+        heart.join(PATIENCE)
         if not kept:
             lease.release()
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Literal, cast
 
 import obstore
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 type Etag = str
 type Expected = Literal["absent"] | Etag
 type Sleep = Callable[[float], None]
+type Clients = tuple[ObjectStore, ObjectStore]
+"""One that does not retry, and one that does."""
 
 ATTEMPTS = 6
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
@@ -60,16 +63,26 @@ class Store:
         succeeded into a refused one.
     patient : obstore.store.ObjectStore, optional
         The same location with a client that retries single requests, for uploads in parts and for readers.
+    connect : callable, optional
+        Makes both clients anew, with credentials as they are by then. Asked once for each request that is denied.
     sleep : callable
         Waits the given number of seconds between attempts.
     """
 
     def __init__(
-        self, url: str, backend: ObjectStore, *, patient: ObjectStore | None = None, sleep: Sleep = time.sleep
+        self,
+        url: str,
+        backend: ObjectStore,
+        *,
+        patient: ObjectStore | None = None,
+        connect: "Callable[[], Clients] | None" = None,
+        sleep: Sleep = time.sleep,
     ) -> None:
         self.url = url
         self._backend = backend
         self._patient = patient or backend
+        self._connect = connect
+        self._connecting = Lock()
         self._sleep = sleep
         self._has_conditions = True
 
@@ -188,14 +201,18 @@ class Store:
 
     def _put_if(self, key: str, data: bytes, only_if: Expected) -> Etag:
         """Put on a condition; where an answer is lost, look at what stands there before trying again."""
-        unsure, refused = False, False
+        unsure, refused, renewed = False, False, False
         for attempt in itertools.count(1):
             if not self._has_conditions:
                 return self._put_compared(key, data, only_if)
+            used = self._backend
             try:
                 return self._put(key, data, only_if)
             except STORE_ERRORS as error:
                 failure = self._failure(error)
+                if failure == "denied" and not renewed and self._renew(used):
+                    renewed = True
+                    continue
                 if failure == "unsupported" or (refused and failure == "refused"):
                     self._distrust_conditions(error)
                     continue
@@ -235,14 +252,34 @@ class Store:
 
     def _try[T](self, action: str, key: str, call: Callable[[], T]) -> T:
         """Call, and call again after failures that may pass by themselves."""
+        renewed = False
         for attempt in itertools.count(1):
+            used = self._backend
             try:
                 return call()
             except STORE_ERRORS as error:
-                if self._failure(error) not in {"transient", "refused"}:
+                failure = self._failure(error)
+                if failure == "denied" and not renewed and self._renew(used):
+                    renewed = True
+                    continue
+                if failure not in {"transient", "refused"}:
                     raise self._translated(action, key, error) from error
                 self._pause(attempt, action, key, error)
         raise AssertionError("unreachable")
+
+    def _renew(self, used: ObjectStore) -> bool:
+        """Make the clients anew unless another thread has since they were used; whether to try again."""
+        if self._connect is None:
+            return False
+        with self._connecting:
+            if self._backend is used:
+                try:
+                    self._backend, self._patient = self._connect()
+                except (BaseError, ValueError) as error:
+                    log.warning("%s was denied, and credentials could not be read again: %s", self.url, gist(error))
+                    return False
+                log.info("%s was denied; credentials are read again", self.url)
+        return True
 
     def _pause(self, attempt: int, action: str, key: str, error: Exception) -> None:
         if attempt >= ATTEMPTS:
@@ -340,8 +377,13 @@ def open_store(base_url: str, path: str, *, sleep: Sleep = time.sleep) -> Store:
         raise Refused(
             f"store {base_url!r} was asked for; a store is a folder, or begins with s3://, gs://, az://, file:// or memory://"
         )
+
+    def connect() -> Clients:
+        return _connect(url, retries=0), _connect(url, retries=ATTEMPTS - 1)
+
     try:
-        return Store(url, _connect(url, retries=0), patient=_connect(url, retries=ATTEMPTS - 1), sleep=sleep)
+        backend, patient = connect()
+        return Store(url, backend, patient=patient, connect=connect, sleep=sleep)
     except (BaseError, ValueError) as error:
         if failure_of(error, remote=True) == "denied":
             raise translated("open", url, error, "denied") from error

@@ -3,13 +3,20 @@
 In: how many of each kind. Out: pools that end with the job, whichever way it ends.
 """
 
+import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event
+from threading import Event, Thread
 
 from reformatters_dagster.core.job_context import JobContext
+
+log = logging.getLogger(__name__)
+
+GRACE = 8.0
+"""Seconds for running work to end; Kubernetes kills 30 s after it has asked."""
 
 
 @dataclass(frozen=True)
@@ -21,21 +28,47 @@ class Pools:
     read: ThreadPoolExecutor
     upload: ThreadPoolExecutor
     stop: Event
+    """Set when the job ends early: the upstream's own, which ends its waits."""
 
 
 @contextmanager
 def job_pools(context: JobContext) -> Iterator[Pools]:
-    """Thread pools of one job; on an error or interrupt queued work is dropped and running work told to stop."""
+    """Thread pools of one job.
+
+    On an error or interrupt queued work is dropped, and running work told to stop and waited for a few seconds: requests
+    that archives or stores do not answer must not outlive the grace that a terminated process is given.
+    """
     pools = Pools(
         coordinate=ThreadPoolExecutor(1, "coordinate"),
         download=ThreadPoolExecutor(context.download_threads, "download"),
         read=ThreadPoolExecutor(context.cpus, "read"),
         upload=ThreadPoolExecutor(1, "upload"),
-        stop=Event(),
+        stop=context.upstream.stop,
     )
+    pools.stop.clear()
     try:
         yield pools
-    finally:
+    except BaseException:
         pools.stop.set()
-        for pool in (pools.coordinate, pools.download, pools.read, pools.upload):
-            pool.shutdown(wait=True, cancel_futures=True)
+        _abandon(pools)
+        raise
+    for pool in _all(pools):
+        pool.shutdown()
+
+
+def _abandon(pools: Pools) -> None:
+    closing = [
+        Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, name=f"close-{i}", daemon=True)
+        for i, pool in enumerate(_all(pools))
+    ]
+    for thread in closing:
+        thread.start()
+    ends = time.monotonic() + GRACE
+    for thread in closing:
+        thread.join(max(ends - time.monotonic(), 0))
+    if any(thread.is_alive() for thread in closing):
+        log.warning("some requests were not answered within %.0f s and are left to themselves", GRACE)
+
+
+def _all(pools: Pools) -> tuple[ThreadPoolExecutor, ...]:
+    return pools.coordinate, pools.download, pools.read, pools.upload

@@ -309,7 +309,8 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
     def _upload(self, data_var: DataVar, results: Sequence[FileResult], tmp_store: Path) -> None:
         shard = shard_index(self.region, self.context.template_config.shard_length)
         with self.stats.timed("upload"):
-            published = publish_chunks(tmp_store, self.context.stores, data_var.name, shard)
+            stop = self.context.upstream.stop
+            published = publish_chunks(tmp_store, self.context.stores, data_var.name, shard, stop=stop)
         self.stats.bytes_out += published.bytes
         self.stats.objects_out += published.objects
         if self.context.tracker is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import zarr
@@ -25,6 +26,7 @@ from reformatters_dagster.core.errors import (
     CommitConflict,
     ObjectMoved,
     Retraction,
+    RunStopped,
     ShardIncomplete,
     StoreExists,
     StoreMissing,
@@ -135,7 +137,13 @@ def open_store_set(
 
 
 def publish_chunks(
-    tmp_store: Path, stores: StoreSet, variable: str, shard_index: int, *, threads: int = 8
+    tmp_store: Path,
+    stores: StoreSet,
+    variable: str,
+    shard_index: int,
+    *,
+    threads: int = 8,
+    stop: Event | None = None,
 ) -> PublishedChunks:
     """Upload one shard of one variable, replicas fully before the primary, and delete the local objects.
 
@@ -147,9 +155,13 @@ def publish_chunks(
         Position of the shard along the append dimension, which is the array's first.
     threads : int
         Uploads at a time.
+    stop : Event, optional
+        Once it is set no further upload begins.
 
     Raises
     ------
+    RunStopped
+        When it was set; some objects may be up.
     ShardIncomplete
         When objects of the shard are missing locally, or others lie among them; nothing was uploaded.
     StoreUnavailable
@@ -157,7 +169,7 @@ def publish_chunks(
     """
     keys = _shard_objects(tmp_store, variable, shard_index)
     sizes = [(tmp_store / key).stat().st_size for key in keys]
-    stores.each_in_write_order(lambda store: _put_all(tmp_store, store, keys, threads))
+    stores.each_in_write_order(lambda store: _put_all(tmp_store, store, keys, threads, stop or Event()))
     _delete_local(tmp_store / variable / "c" / str(shard_index))
     return PublishedChunks(objects=len(keys), bytes=sum(sizes))
 
@@ -185,9 +197,14 @@ def _keys_at(tmp_store: Path, stem: str) -> list[str]:
     return sorted(file.relative_to(tmp_store).as_posix() for file in files)
 
 
-def _put_all(tmp_store: Path, store: Store, keys: Sequence[str], threads: int) -> None:
+def _put_all(tmp_store: Path, store: Store, keys: Sequence[str], threads: int, stop: Event) -> None:
+    def put(key: str) -> None:
+        if stop.is_set():
+            raise RunStopped(f"{store.url}/{key} was to be uploaded; the run was stopped before: run it again")
+        store.put(key, tmp_store / key)
+
     with ThreadPoolExecutor(threads) as pool:
-        uploads = [pool.submit(store.put, key, tmp_store / key) for key in keys]
+        uploads = [pool.submit(put, key) for key in keys]
         try:
             for upload in uploads:
                 upload.result()

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from time import sleep
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -108,6 +109,25 @@ def bucket(server: FaultServer, time: FakeTime, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     return Archive(source(folder=DAY), mirror="s3://noaa", patience=time.patience())
+
+
+LABEL = Timestamp("2026-07-29T18:00")
+
+
+def test_a_stopped_run_waits_no_longer_and_asks_for_nothing_more(server: FaultServer) -> None:
+    server.script(f"noaa/{KEY}", *[Status(503)] * 50)
+    upstream = Upstream([source()], mirror=server.url, patience=Patience(deadline=1e6, jitter=lambda low, high: 1e3))
+    (archive,) = upstream.archives_for(LABEL, LABEL)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(archive.get, KEY)
+        while len(server.requests) < 2:
+            sleep(0.01)
+        upstream.stop.set()
+        with pytest.raises(
+            SourceFileUnavailable, match="is asked for nothing more: the run was stopped; start it again"
+        ):
+            asked.result(timeout=30)
+    assert len(server.requests) == 2
 
 
 # Without fault

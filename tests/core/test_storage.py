@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from uuid import uuid4
 
 import numpy as np
@@ -25,6 +26,7 @@ from zarr.errors import ZarrUserWarning
 from reformatters_dagster.core.errors import (
     CommitConflict,
     Retraction,
+    RunStopped,
     ShardIncomplete,
     StoreAccessDenied,
     StoreExists,
@@ -397,6 +399,17 @@ def test_a_failed_upload_keeps_the_local_objects(s3: S3Bucket, tmp_store: TmpSto
         publish_chunks(tmp, stores, GRID, 0)
     assert sorted((tmp / GRID / "c").rglob("*")) == before
     assert len(stores.replicas[0].list(GRID)) == SHARDS_PER_REGION
+
+
+def test_a_stopped_run_begins_no_further_upload(folders: StoreSet, tmp_store: TmpStore) -> None:
+    stop, tmp = Event(), tmp_store(2)
+
+    def stop_after_first(url: str, key: str) -> None:
+        stop.set()
+
+    with pytest.raises(RunStopped, match=r"/c/0/0/0/1 was to be uploaded; the run was stopped before: run it again"):
+        publish_chunks(tmp, watched(folders, stop_after_first), GRID, 0, threads=1, stop=stop)
+    assert [len(store.list(f"{GRID}/c")) for store in folders.in_write_order] == [1, 0]
 
 
 def test_a_replica_that_fails_stops_before_the_primary(s3: S3Bucket, tmp_store: TmpStore) -> None:

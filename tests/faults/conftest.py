@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.datasets import Sample
-from tests.faults.deployment import Deployment, Forks
+from tests.datasets import INIT, SECOND, SOON, Sample, objects_of
+from tests.faults.children import digests
+from tests.faults.deployment import NOW, Deployment, Forks, Undisturbed
 from tests.stores import S3Bucket
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
@@ -19,6 +20,20 @@ def forks(tmp_path_factory: pytest.TempPathFactory, gfs_sample: Sample) -> Itera
         yield started
 
 
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, forks: Forks, gfs_sample: Sample) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    there = Deployment(folder, forks, gfs_sample, str(folder / "stores"))
+    there.arrive(INIT)
+    assert there.update(INIT + SOON).status == 0
+    before, views = objects_of(folder / "stores"), [digests(there.base)]
+    there.arrive(SECOND)
+    assert there.update(NOW).status == 0
+    assert there.leftovers() == []
+    views.append(digests(there.base))
+    return Undisturbed(before, there.objects(), there.ledger(), views, there.upstream)
+
+
 @pytest.fixture
 def in_bucket(tmp_path: Path, forks: Forks, gfs_sample: Sample, s3: S3Bucket) -> Deployment:
     """Nothing upstream yet, and no store in a bucket of its own."""
@@ -29,3 +44,10 @@ def in_bucket(tmp_path: Path, forks: Forks, gfs_sample: Sample, s3: S3Bucket) ->
 def in_folder(tmp_path: Path, forks: Forks, gfs_sample: Sample) -> Deployment:
     """Nothing upstream yet, and no store."""
     return Deployment(tmp_path, forks, gfs_sample, str(tmp_path / "stores"))
+
+
+@pytest.fixture
+def there(in_bucket: Deployment, undisturbed: Undisturbed) -> Deployment:
+    """A bucket as the update finds it."""
+    in_bucket.put(undisturbed.before)
+    return in_bucket.having(REFORMATTERS_UPSTREAM=str(undisturbed.upstream))

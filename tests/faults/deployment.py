@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,13 +14,19 @@ from itertools import count, product
 from pathlib import Path
 from typing import IO, Any, Self
 
+from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.ledger import LedgerEntry, read_ledger
 from reformatters_dagster.core.object_store import open_store
 from reformatters_dagster.core.types import Timestamp
-from tests.datasets import LEADS, PRIMARY, Sample, gfs_key, lay_out
+from tests.datasets import LEADS, PRIMARY, SECOND, SOON, Sample, gfs_key, lay_out
 from tests.faults.children import ID, STORE
 from tests.stores import S3Server
 
 ROOT = Path(__file__).parents[2]
+PUTS = 30
+"""Of an undisturbed update; with each variable that is uploaded goes a note of it."""
+NOW = SECOND + SOON
+"""Of the update that appends the second init time."""
 SETTINGS = ("AWS_", "NO_PROXY", "PATH", "HOME", "TMPDIR", "TEST_")
 
 
@@ -69,8 +75,16 @@ class Process:
         return self.forks.request(wait=self.pid)["status"]
 
     @property
-    def is_alive(self) -> bool:
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    def has_ended(self) -> bool:
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+    def wait_for(self, condition: Callable[[], object], seconds: float = 30.0) -> None:
+        """Look until it is so, while the process works."""
+        give_up = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < give_up, f"it did not happen in time:\n{self.err}"
+            assert not self.has_ended, self.err
+            time.sleep(0.01)
 
     @property
     def out(self) -> str:
@@ -92,8 +106,12 @@ class Deployment:
     """Of the stores."""
     server: S3Server | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Further variables of the processes."""
+    """Further variables of the processes; an empty one is left out."""
     numbers: Iterator[int] = field(default_factory=count)
+
+    def at(self, base: str) -> "Deployment":
+        """The same with its stores elsewhere."""
+        return replace(self, base=base)
 
     def having(self, **settings: str) -> "Deployment":
         """The same place with other variables."""
@@ -122,8 +140,8 @@ class Deployment:
             "REFORMATTERS_UPSTREAM": str(self.upstream),
             "REFORMATTERS_TMP": str(self.folder / "tmp"),
         }
-        request = {"call": call, "arguments": arguments, "environment": environment | dict(self.settings)}
-        answer = self.forks.request(folder=str(folder), **request)
+        environment = {name: value for name, value in (environment | dict(self.settings)).items() if value}
+        answer = self.forks.request(folder=str(folder), call=call, arguments=arguments, environment=environment)
         return Process(answer["pid"], folder, self.forks)
 
     def reformat(self, command: str, *arguments: str) -> Process:
@@ -132,13 +150,28 @@ class Deployment:
         assert process.status is not None
         return process
 
+    def start_update(self, now: Timestamp, *arguments: str) -> Process:
+        """Begin an update in a process."""
+        return self.start("reformat", "update", ID, "--now", f"{now:%Y-%m-%dT%H:%M}", *arguments)
+
     def update(self, now: Timestamp, *arguments: str) -> Process:
         return self.reformat("update", "--now", f"{now:%Y-%m-%dT%H:%M}", *arguments)
+
+    def put(self, objects: Mapping[str, bytes]) -> None:
+        """Lay objects out by their keys below the base."""
+        store = open_store(self.base, "")
+        for key, data in objects.items():
+            store.put(key, data)
 
     def objects(self) -> dict[str, bytes]:
         """Every object of the primary store by its key."""
         store = open_store(self.base, STORE)
         return {key: store.get(key)[0] for key, _ in store.list()}
+
+    def all_objects(self) -> dict[str, bytes]:
+        """Every object below the base."""
+        store = open_store(self.base, "")
+        return {key: store.get(key)[0] for key, _ in store.list() if not key.endswith(".lock")}
 
     def ledger(self) -> dict[str, Any]:
         """Entries by partition, without what differs from run to run."""
@@ -149,6 +182,12 @@ class Deployment:
             for key, entry in entries.items()
         }
 
+    def entry(self, label: Timestamp) -> LedgerEntry:
+        """What the ledger says of a partition."""
+        entry = read_ledger(open_store(self.base, f"{ID}/_internal/v0.1.0"), partition_key(label))
+        assert entry is not None
+        return entry
+
     def leftovers(self) -> list[str]:
         """What a run is to have removed when it is over: leases, progress, tmp files."""
         store = open_store(self.base, f"{ID}/_internal/v0.1.0")
@@ -156,9 +195,14 @@ class Deployment:
         return kept + [str(path) for path in (self.folder / "tmp").rglob("*")]
 
 
-def wait_until(condition: Any, seconds: float = 30.0) -> None:
-    """Look until it is so."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "it did not happen in time"
-        time.sleep(0.005)
+@dataclass(frozen=True)
+class Undisturbed:
+    """What an update finds that does `INIT` again and appends `SECOND`, and what it makes when nothing happens to it."""
+
+    before: dict[str, bytes]
+    """Every object by its key below the base, the platform's own included."""
+    store: dict[str, bytes]
+    ledger: dict[str, Any]
+    views: list[dict[str, str]]
+    """What readers see, in order: see `digests`."""
+    upstream: Path

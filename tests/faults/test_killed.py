@@ -8,57 +8,14 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from reformatters_dagster.core.object_store import open_store
-from tests.datasets import INIT, SECOND, SOON, Sample, objects_of
 from tests.faults.children import STORE, digests
-from tests.faults.deployment import Deployment, Forks, Process, wait_until
+from tests.faults.deployment import NOW, PUTS, Deployment, Process, Undisturbed
 
-NOW = SECOND + SOON
-PUTS = 30
-"""Of an undisturbed update; with each variable that is uploaded goes a note of it."""
 SAMPLE = ((5, signal.SIGTERM, True), (22, signal.SIGKILL, False))
 """Between the uploads of two variables; between the puts of grown metadata."""
-
-
-@dataclass(frozen=True)
-class Undisturbed:
-    """What an update finds, and what it makes of that when nothing happens to it."""
-
-    before: dict[str, bytes]
-    """Every object by its key below the base, the platform's own included."""
-    store: dict[str, bytes]
-    ledger: dict[str, Any]
-    views: list[dict[str, str]]
-    """What readers see, in order: see `digests`."""
-    upstream: Path
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, forks: Forks, gfs_sample: Sample) -> Undisturbed:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    there = Deployment(folder, forks, gfs_sample, str(folder / "stores"))
-    there.arrive(INIT)
-    assert there.update(INIT + SOON).status == 0
-    before, views = objects_of(folder / "stores"), [digests(there.base)]
-    there.arrive(SECOND)
-    assert there.update(NOW).status == 0
-    assert there.leftovers() == []
-    return Undisturbed(before, there.objects(), there.ledger(), [*views, digests(there.base)], there.upstream)
-
-
-@pytest.fixture
-def there(in_bucket: Deployment, undisturbed: Undisturbed) -> Deployment:
-    """A bucket as the update finds it."""
-    store = open_store(in_bucket.base, "")
-    for key, data in undisturbed.before.items():
-        store.put(key, data)
-    return in_bucket.having(REFORMATTERS_UPSTREAM=str(undisturbed.upstream))
 
 
 @contextmanager
@@ -80,8 +37,8 @@ def end_after(there: Deployment, puts: int, number: signal.Signals) -> Process:
     """An update that is sent a signal when it has put so many objects, before it learns of the last."""
     assert there.server is not None
     there.server.gate(after=puts)
-    process = there.start("reformat", "update", "test-gfs-forecast", "--now", f"{NOW:%Y-%m-%dT%H:%M}")
-    wait_until(lambda: there.server.at_gate()[0])
+    process = there.start_update(NOW)
+    process.wait_for(lambda: there.server is not None and there.server.at_gate()[0])
     process.send(number)
     if number is signal.SIGKILL:
         assert process.status == -signal.SIGKILL
