@@ -270,7 +270,7 @@ def new_dataset(
             typer.echo(path)
     typer.echo(f"templates/{name.dataset_id}/latest.zarr")
     typer.echo(
-        f"Next: docs/dataset_integration_guide.md, and `uv run pytest tests/dataset_defs -k '{name.dataset_id} or {name.model}'`"
+        f"Next: docs/dataset_integration_guide.md, and `uv run pytest tests/dataset_defs -k '{name.dataset_id} or {name.test}'`"
     )
 
 

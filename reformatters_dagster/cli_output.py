@@ -34,6 +34,10 @@ STDERR = Console(stderr=True, markup=False, emoji=False, highlight=False)
 """Shared by log lines and progress bars, so that neither is written through the other."""
 
 
+MOST_SHOWN = 40
+"""Partitions of a plan that are named one by one to people."""
+
+
 def tell[Document: JSON | list[JSON]](
     document: Document, for_people: Callable[[Document], None], as_json: bool
 ) -> None:
@@ -223,8 +227,10 @@ def print_plan(document: "JSON") -> None:
         f"Dry run: {len(document['partitions'])} partitions of {len(document['variables'])} variables would be written to "
         f"{document['store']}, whose metadata would cover {extent}"
     )
-    for what in ("partitions", "variables"):
-        typer.echo(f"{what}: {' '.join(document[what]) or 'none'}")
+    partitions = document["partitions"]
+    shown = partitions if len(partitions) <= MOST_SHOWN else [*partitions[: MOST_SHOWN // 2], "…", partitions[-1]]
+    typer.echo(f"partitions: {' '.join(shown) or 'none'}")
+    typer.echo(f"variables: {' '.join(document['variables']) or 'none'}")
 
 
 def run_document(

@@ -67,6 +67,11 @@ class DatasetName:
         return f"dataset_defs.{self.provider}.{_identifier(self.model)}.{_identifier(self.variant)}"
 
     @property
+    def test(self) -> str:
+        """Module of its own tests."""
+        return f"test_{_identifier(self.model)}_{_identifier(self.variant)}"
+
+    @property
     def title(self) -> str:
         return f"{self.provider.upper()} {self.model.upper()} {self.variant.replace('-', ' ')}"
 
@@ -124,12 +129,9 @@ def _copies(root: Path, name: DatasetName) -> dict[Path, bytes]:
             f"a dataset was to be made from the example; {definition} or {template} is not there: run this in a checkout of "
             "the project, installed as `uv sync` does it"
         )
-    model_module, variant_module = _identifier(name.model), _identifier(name.variant)
     places = {
-        definition: _DATASETS / name.provider / model_module / f"{variant_module}.py",
-        root / _TESTS / provider / f"test_{model}_{variant}.py": _TESTS
-        / name.provider
-        / f"test_{model_module}_{variant_module}.py",
+        definition: Path(*name.module.split(".")).with_suffix(".py"),
+        root / _TESTS / provider / f"test_{model}_{variant}.py": _TESTS / name.provider / f"{name.test}.py",
         root / _TESTS / "facts" / f"{_identifier(example_id)}.py": _TESTS / "facts" / f"{name.identifier}.py",
     }
     for path in template.rglob("*"):

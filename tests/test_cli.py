@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 import dataset_defs
 from dataset_defs.noaa.gfs.forecast import DATASET
 from reformatters_dagster.cli import app
-from reformatters_dagster.cli_output import print_overviews, progress_bars
+from reformatters_dagster.cli_output import print_overviews, print_plan, progress_bars
 from reformatters_dagster.core.job_context import ignore_progress
 from reformatters_dagster.core.validation import CheckCurrentData
 from tests.upstreams import FaultServer, Slow
@@ -368,6 +368,15 @@ def test_tables_show_square_brackets_as_they_are(capsys: pytest.CaptureFixture[s
     row = {"dataset_id": "a-b", "extent": None, "partitions": 1, "last_complete": None, "error": "[red]x[/red] :cat:"}
     print_overviews([row])
     assert "[red]x[/red] :cat:" in capsys.readouterr().out
+
+
+def test_a_plan_of_a_whole_archive_fits_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = [f"partition-{number}" for number in range(8000)]
+    print_plan({"store": "s", "extent": ["a", "b"], "partitions": labels, "variables": ["v"]})
+    told = capsys.readouterr().out
+    assert told.startswith("Dry run: 8000 partitions of 1 variables")
+    assert "partition-0 partition-1 " in told
+    assert "partition-19 … partition-7999\n" in told
 
 
 def test_store_urls_are_what_xarray_opens(published: Deployment) -> None:

@@ -23,10 +23,11 @@ type Indexes = Callable[[Path], Mapping[str, str]]
 
 
 def real_indexes(pattern: str) -> Indexes:
-    """Those among the real files whose name matches a glob."""
+    """Those among the real files, and in the folder `indexes` beside this module, whose name matches a glob."""
 
     def read(shared_data: Path) -> dict[str, str]:
-        return {path.name: path.read_text() for path in sorted((shared_data / "idx_only").glob(pattern))}
+        folders = (shared_data / "idx_only", Path(__file__).with_name("indexes"))
+        return {path.name: path.read_text() for folder in folders for path in sorted(folder.glob(pattern))}
 
     return read
 
