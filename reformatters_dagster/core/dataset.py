@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 from uuid import uuid4
 
+import xarray as xr
+
 from reformatters_dagster.core.arrivals import Arrivals, find_arrivals
 from reformatters_dagster.core.config import Frozen, SourceArchive, Time
 from reformatters_dagster.core.coverage import (
@@ -436,7 +438,7 @@ class DynamicalDataset:
         # A partition before the last one fills what is published already; only the last can grow the extent.
         grows = plan.publish and job.region.stop >= len(job.template_ds.indexes[job.append_dim])
         trimmed = grows and not plan.accept_missing
-        template_ds = job.update_template_with_results(results) if trimmed else job.template_ds
+        template_ds = self._publishable(workspace, job, results) if trimmed else job.template_ds
         labels = int(template_ds.sizes[self.template_config.append_dim.name])
         if not labels:
             raise NothingSucceeded(
@@ -451,6 +453,18 @@ class DynamicalDataset:
         write_ledger(workspace.stores.internal, entry)
         log.info("dataset=%s partition=%s labels=%d", self.dataset_id, plan.label, labels)
         return CommitReport(plan, results, stats, entry, labels)
+
+    def _publishable(self, workspace: Workspace, job: RegionJob[Any], results: Results) -> xr.Dataset:
+        """The template cut to what the results allow.
+
+        Where a label waits for all variables, one that is published stays so when some of them are out: their shards are kept.
+        """
+        template_ds, dim = job.update_template_with_results(results), self.template_config.append_dim.name
+        if self.publish_policy == "all":
+            published = len(published_labels(workspace.stores.primary, dim))
+            if template_ds.sizes[dim] < published:
+                return job.template_ds.isel({dim: slice(0, published)})
+        return template_ds
 
     def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:
         """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers."""

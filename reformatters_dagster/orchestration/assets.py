@@ -16,7 +16,7 @@ from reformatters_dagster.core.types import JSON
 from reformatters_dagster.orchestration.materialization import materialization_metadata
 from reformatters_dagster.orchestration.names import FINGERPRINT_TAG, K8S_METADATA, K8S_TAG, asset_key, k8s_config
 from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
-from reformatters_dagster.orchestration.resources import Reformatters, utc_now
+from reformatters_dagster.orchestration.resources import Reformatters, forget_outputs, utc_now
 
 ATTEMPTS = 3
 """Tries of a region job within its op: under the in-process executor a Dagster retry policy would swallow termination."""
@@ -105,6 +105,7 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
                 now=utc_now(),
             )
         context.add_output_metadata(materialization_metadata(dataset, workspace, report))
+        forget_outputs(reformatters.store, context.run)
 
     def map_config(config: dict[str, Any]) -> dict[str, Any]:
         return {plan.name: {"config": config}}

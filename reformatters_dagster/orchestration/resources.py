@@ -14,6 +14,8 @@ from reformatters_dagster.core.settings import Settings, Workspace
 from reformatters_dagster.core.storage import open_store
 from reformatters_dagster.core.types import JSON, Timestamp
 
+RUNS = "_runs"
+
 
 def environment_settings() -> Settings:
     """The `REFORMATTERS_*` variables of this process."""
@@ -46,18 +48,29 @@ class Reformatters(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class JsonIOManager(dg.ConfigurableIOManager):
-    """Keeps step outputs as JSON objects beside the primary stores, so that any pod, or a retry in a new one, reads them."""
+    """Keeps step outputs as JSON objects beside the primary stores, so that any pod, or a retry in a new one, reads them.
+
+    The commit of a run forgets them; those of a failed run stay, to execute it again from its failure.
+    """
 
     base_url: str
 
     def handle_output(self, context: dg.OutputContext, obj: JSON) -> None:
-        open_store(self.base_url, "_runs").put(_key(context), json.dumps(obj).encode())
+        open_store(self.base_url, RUNS).put(_key(context), json.dumps(obj).encode())
 
     def load_input(self, context: dg.InputContext) -> JSON:
         assert context.upstream_output is not None
-        found, _ = open_store(self.base_url, "_runs").get(_key(context.upstream_output))
+        found, _ = open_store(self.base_url, RUNS).get(_key(context.upstream_output))
         loaded: JSON = json.loads(found)
         return loaded
+
+
+def forget_outputs(base_url: str, run: dg.DagsterRun) -> None:
+    """Remove the step outputs of a run, and of the failed ones it took over from."""
+    store = open_store(base_url, RUNS)
+    for run_id in filter(None, {run.run_id, run.parent_run_id, run.root_run_id}):
+        for key, _ in store.list(run_id):
+            store.delete(key)
 
 
 def _key(context: dg.OutputContext) -> str:

@@ -355,6 +355,22 @@ def test_under_policy_all_a_lagging_variable_holds_the_init_time_back(published:
     assert ingested(site) == [9 * HOUR] * 2
 
 
+def test_under_policy_all_a_published_init_time_stays_when_a_variable_is_out(published: Site) -> None:
+    site = published.having(publish_policy="all")
+    before = site.objects()
+    drop_rain(site, INIT)
+    site.arrive(SECOND)
+    report = site.update(SECOND + SOON)
+    assert [commit.labels for commit in report.commits] == [1, 2]
+    rain = [key for key in before if f"/{RAIN}/c/" in key]
+    assert {key: site.objects()[key] for key in rain} == {key: before[key] for key in rain}
+    entry = site.ledger()
+    assert entry is not None
+    assert (entry.variables[RAIN].succeeded, entry.variables[RAIN].expected) == (9, 9)
+    for init in (INIT, SECOND):
+        assert_forecast_true(site.read(), init)
+
+
 def test_under_policy_all_the_first_init_time_waits_too(site: Site) -> None:
     site.arrive(INIT)
     drop_rain(site, INIT)

@@ -22,6 +22,7 @@ import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
 from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.errors import NothingSucceeded
 from reformatters_dagster.core.operations import BackfillRequest, backfill
 from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Settings
@@ -309,6 +310,13 @@ def test_each_group_of_variables_is_a_step_of_its_own(deployment: Deployment) ->
         f"{graph}.{name}__process_region_job[{instant}]",
         f"{graph}.{name}__commit",
     ]
+    assert step_outputs(deployment.site.folder / "primary") == {}
+
+
+def test_a_failed_run_keeps_the_small_outputs_of_its_steps(deployment: Deployment) -> None:
+    deployment.site.arrive(SECOND)
+    with pytest.raises(NothingSucceeded):
+        deployment.run("backfill", INIT)
     kept = step_outputs(deployment.site.folder / "primary")
     assert len(kept) == 4
     assert max(len(json.dumps(one)) for one in kept.values()) < 20_000
