@@ -58,6 +58,7 @@ FLOORS = (
         "PROVIDER",
     ),
     (
+        "orchestration.alerts",
         "orchestration.assets",
         "orchestration.checks",
         "orchestration.run_coordinator",

@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.settings import Settings, parse_time
+from reformatters_dagster.orchestration.alerts import Alerts, build_alert_sensors, open_alerts
 from reformatters_dagster.orchestration.assets import PartitionConfig, build_asset, refusals_not_retried
 from reformatters_dagster.orchestration.checks import build_checks
 from reformatters_dagster.orchestration.names import (
@@ -21,7 +22,13 @@ from reformatters_dagster.orchestration.names import (
     asset_key,
     k8s_config,
 )
-from reformatters_dagster.orchestration.resources import JsonIOManager, Reformatters, environment_settings, utc_now
+from reformatters_dagster.orchestration.resources import (
+    JsonIOManager,
+    Reformatters,
+    environment_alert_targets,
+    environment_settings,
+    utc_now,
+)
 from reformatters_dagster.orchestration.sensors import build_heal_sensor, build_upstream_sensor
 
 UPDATE_PRIORITY, BACKFILL_PRIORITY = "10", "-10"
@@ -36,7 +43,9 @@ class InitialiseConfig(dg.Config):
     """Labels before this time are covered; without it, every label up to now."""
 
 
-def build_definitions(datasets: Sequence[DynamicalDataset], settings: Settings | None = None) -> dg.Definitions:
+def build_definitions(
+    datasets: Sequence[DynamicalDataset], settings: Settings | None = None, alerts: Alerts | None = None
+) -> dg.Definitions:
     """Everything Dagster is to know of some datasets.
 
     Parameters
@@ -45,14 +54,18 @@ def build_definitions(datasets: Sequence[DynamicalDataset], settings: Settings |
         Of one provider, so that one broken import takes down one provider.
     settings : Settings, optional
         Default: those of the environment.
+    alerts : Alerts, optional
+        Who is told of trouble. Default: whom the environment names, nobody where it names none.
     """
     settings = settings or environment_settings()
+    alerts = open_alerts(*environment_alert_targets()) if alerts is None else alerts
     shared = dg.Definitions(
         resources={
             "reformatters": Reformatters.from_settings(settings),
             "io_manager": JsonIOManager(base_url=settings.store),
         },
         executor=dg.in_process_executor,
+        sensors=build_alert_sensors(datasets[0].provider, datasets, alerts) if datasets else [],
     )
     return dg.Definitions.merge(*(_definitions(dataset.started_by(settings), settings) for dataset in datasets), shared)
 

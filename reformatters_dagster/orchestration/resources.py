@@ -22,6 +22,11 @@ def environment_settings() -> Settings:
     return Settings.from_environment(os.environ)
 
 
+def environment_alert_targets() -> tuple[str | None, str | None]:
+    """`REFORMATTERS_ALERT_WEBHOOK` and `SENTRY_DSN` of this process; None where unset or empty."""
+    return os.environ.get("REFORMATTERS_ALERT_WEBHOOK") or None, os.environ.get("SENTRY_DSN") or None
+
+
 def utc_now() -> Timestamp:
     """The wall clock, naive UTC."""
     return pd.Timestamp(datetime.now(UTC).replace(tzinfo=None)).as_unit("us")

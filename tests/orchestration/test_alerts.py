@@ -1,0 +1,257 @@
+"""Trouble reaches a webhook and Sentry, once, without secrets; and nobody where nobody is to be told."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+import sentry_sdk
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.transport import Transport
+
+from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards
+from reformatters_dagster.orchestration.alerts import Alert, Alerts, build_alert_sensors, open_alerts, silent_sensors
+from reformatters_dagster.orchestration.build import build_definitions
+from tests.datasets import INIT, SECOND
+from tests.orchestration.deployments import Deployment
+
+pytest_plugins = ["tests.datasets"]
+
+NOW = pd.Timestamp("2026-07-30T05")
+
+
+class Webhook:
+    """A server that keeps what it is sent, and answers with the statuses it is told to, then with 200."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.answers: list[int] = []
+        self.url = ""
+
+
+@contextmanager
+def serving(webhook: Webhook) -> Iterator[None]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status = webhook.answers.pop(0) if webhook.answers else 200
+            if status == 200:
+                webhook.bodies.append(body)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the name is the library's
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    webhook.url = f"http://127.0.0.1:{server.server_address[1]}/services/T0/B0/secret"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    made = Webhook()
+    with serving(made):
+        yield made
+
+
+class Captured(Transport):
+    """Sentry's way out, which keeps what it is given."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options)
+        ENVELOPES.clear()
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        ENVELOPES.append(envelope)
+
+
+ENVELOPES: list[Envelope] = []
+
+
+@pytest.fixture
+def sentry() -> Iterator[None]:
+    sentry_sdk.init(dsn="https://key@sentry.invalid/1", transport=Captured, default_integrations=False)
+    yield
+    sentry_sdk.get_client().close()
+    sentry_sdk.init()
+
+
+def payloads(kind: str) -> list[dict[str, Any]]:
+    return [item.payload.json for envelope in ENVELOPES for item in envelope.items if item.type == kind]  # type: ignore[misc]
+
+
+def sensors(deployment: Deployment, alerts: Alerts) -> dict[str, Any]:
+    return {one.name: one for one in build_alert_sensors("test", [deployment.site.dataset], alerts)}
+
+
+def last_run(deployment: Deployment) -> dg.DagsterRun:
+    return deployment.instance.get_runs(limit=1)[0]
+
+
+def react(deployment: Deployment, alerts: Alerts, name: str) -> None:
+    """Let one of the sensors see the last run, as the daemon does."""
+    run = last_run(deployment)
+    kind = dg.DagsterEventType.PIPELINE_FAILURE if name.endswith("failures") else dg.DagsterEventType.PIPELINE_SUCCESS
+    (entry,) = deployment.instance.all_logs(run.run_id, of_type=kind)
+    assert entry.dagster_event is not None
+    context = dg.build_run_status_sensor_context(name, entry.dagster_event, deployment.instance, run)
+    sensors(deployment, alerts)[name](context.for_run_failure() if name.endswith("failures") else context)
+
+
+def fail(deployment: Deployment) -> None:
+    """An update of a partition of which nothing is there."""
+    with pytest.raises(Exception, match="none succeeded"):
+        deployment.run("update", INIT)
+
+
+def test_nobody_is_told_unless_someone_is_named(deployment: Deployment) -> None:
+    assert not open_alerts("", None)
+    names = {one.name for one in deployment.definitions.sensors or ()}
+    assert names == {"test_gfs_forecast__upstream", "test_gfs_forecast__heal"}
+    told = build_definitions([deployment.site.dataset], deployment.settings, Alerts("http://127.0.0.1:1", sentry=False))
+    added = {one.name: one for one in told.sensors or ()}
+    assert added.keys() - names == {"test__alert_failures", "test__alert_checks", "test__alert_sensors"}
+    assert all(added[name].default_status is dg.DefaultSensorStatus.RUNNING for name in added.keys() - names)
+
+
+def test_a_failed_run_is_told_once(deployment: Deployment, webhook: Webhook) -> None:
+    alerts = Alerts(webhook.url, sentry=False)
+    for _ in range(2):
+        fail(deployment)
+        react(deployment, alerts, "test__alert_failures")
+    (body,) = webhook.bodies
+    assert body["kind"] == "run failed"
+    assert body["subject"] == "test_gfs_forecast__update 2026-07-29T18:00"
+    assert "none succeeded, nothing was published" in body["message"]
+    assert body["text"] == f"run failed: {body['subject']}: {body['message']}"
+    assert body["facts"]["job"] == "test_gfs_forecast__update"
+
+
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:dagster")
+def test_an_error_check_that_failed_is_told_though_its_run_succeeded(deployment: Deployment, webhook: Webhook) -> None:
+    late = CheckCurrentData(name="late", max_delay=pd.Timedelta("1h"))
+    site = deployment.site.having(validators=(late, CheckExpectedShards()))
+    checked = Deployment(site, deployment.instance)
+    site.arrive(INIT)
+    checked.run("update", INIT)
+    react(checked, Alerts(webhook.url, sentry=False), "test__alert_checks")
+    (body,) = webhook.bodies
+    assert (body["kind"], body["subject"]) == ("check failed", "test/gfs_forecast late")
+    assert "is due, the newest published is 2026-07-29T18:00" in body["message"]
+
+
+def test_a_webhook_that_fails_is_asked_again_and_fails_nothing(
+    webhook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
+    alert = Alert(kind="run failed", subject="test/gfs_forecast", message="none succeeded")
+    webhook.answers = [503, 200]
+    Alerts(webhook.url, sentry=False).tell(alert)
+    assert len(webhook.bodies) == 1
+    webhook.answers = [404]
+    Alerts(webhook.url, sentry=False).tell(alert)
+    assert "could not be delivered to the webhook: HTTPError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.usefixtures("sentry")
+def test_sentry_gets_an_event_and_check_ins(deployment: Deployment) -> None:
+    fail(deployment)
+    react(deployment, Alerts(None, sentry=True), "test__alert_failures")
+    (event,) = payloads("event")
+    assert event["fingerprint"] == ["run failed", "test_gfs_forecast__update 2026-07-29T18:00"]
+    assert "none succeeded" in event["message"]
+    (check_in,) = payloads("check_in")
+    run = last_run(deployment)
+    assert (check_in["monitor_slug"], check_in["status"]) == ("test-gfs-forecast--update", "error")
+    assert check_in["check_in_id"] == run.run_id.replace("-", "")
+
+
+@pytest.mark.usefixtures("sentry")
+def test_a_validation_checks_in_by_its_schedule(deployment: Deployment) -> None:
+    deployment.site.arrive(INIT)
+    deployment.run("initialise", end=str(SECOND))
+    deployment.run("validate")
+    react(deployment, Alerts(None, sentry=True), "test__alert_checks")
+    check_in = payloads("check_in")[-1]
+    assert (check_in["monitor_slug"], check_in["status"]) == ("test-gfs-forecast--validate", "ok")
+    assert check_in["monitor_config"]["schedule"] == {"type": "crontab", "value": "30 */6 * * *"}
+
+
+def tick(instance: dg.DagsterInstance, name: str, time: pd.Timestamp, *, error: bool = False) -> None:
+    """A running sensor with one tick at a time."""
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("test"), "__repository__")
+    origin = RemoteInstigatorOrigin(repository, name)
+    running = InstigatorState(
+        origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData(min_interval=60)
+    )
+    instance.add_instigator_state(running)
+    instance.create_tick(
+        TickData(
+            instigator_origin_id=origin.get_id(),
+            instigator_name=name,
+            instigator_type=InstigatorType.SENSOR,
+            status=TickStatus.FAILURE if error else TickStatus.SKIPPED,
+            timestamp=time.tz_localize("UTC").timestamp(),
+            selector_id=running.selector_id,
+        )
+    )
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance that remembers ticks."""
+    home = tmp_path / "dagster"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        yield instance
+
+
+def test_sensors_that_stopped_or_keep_failing_are_told(kept: dg.DagsterInstance) -> None:
+    instance = kept
+    tick(instance, "one__upstream", NOW - pd.Timedelta("2h"))
+    tick(instance, "two__upstream", NOW - pd.Timedelta("5min"))
+    tick(instance, "three__upstream", NOW - pd.Timedelta("3min"), error=True)
+    tick(instance, "not_ours", NOW - pd.Timedelta("9h"))
+    names = {"one__upstream", "two__upstream", "three__upstream"}
+    found = {alert.subject: alert.message for alert in silent_sensors(instance, names, NOW)}
+    assert found == {
+        "one__upstream": "its last tick was at 2026-07-30T03:00",
+        "three__upstream": "every tick fails: no error was recorded",
+    }
+
+
+def test_a_silent_sensor_is_told_once_until_it_ticks(
+    deployment: Deployment, kept: dg.DagsterInstance, webhook: Webhook
+) -> None:
+    name = "test_gfs_forecast__upstream"
+    tick(kept, name, pd.Timestamp("2026-07-30T03"))
+    watch = sensors(deployment, Alerts(webhook.url, sentry=False))["test__alert_sensors"]
+    cursor = None
+    for _ in range(2):
+        result = watch(dg.build_sensor_context(instance=kept, cursor=cursor))
+        cursor = result.cursor
+    assert json.loads(cursor or "") == [name]
+    assert [body["subject"] for body in webhook.bodies] == [name]
