@@ -21,6 +21,7 @@ from dagster._core.scheduler.instigation import (
     TickData,
     TickStatus,
 )
+from dagster_shared.error import SerializableErrorInfo
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
@@ -216,6 +217,7 @@ def tick(instance: dg.DagsterInstance, name: str, time: pd.Timestamp, *, error: 
             status=TickStatus.FAILURE if error else TickStatus.SKIPPED,
             timestamp=time.tz_localize("UTC").timestamp(),
             selector_id=running.selector_id,
+            error=SerializableErrorInfo("the store cannot be\nread", [], "StoreUnavailable") if error else None,
         )
     )
 
@@ -239,7 +241,7 @@ def test_sensors_that_stopped_or_keep_failing_are_told(kept: dg.DagsterInstance)
     found = {alert.subject: alert.message for alert in silent_sensors(instance, names, NOW)}
     assert found == {
         "one__upstream": "its last tick was at 2026-07-30T03:00",
-        "three__upstream": "every tick fails: no error was recorded",
+        "three__upstream": "every tick fails: the store cannot be read",
     }
 
 
