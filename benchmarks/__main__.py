@@ -43,5 +43,16 @@ def compare_pipelines(
         report.write("compare", report.comparison(comparison))
 
 
+@app.command(name="scale")
+def measure_scale(folder: Folder = DATA, write: Write = False) -> None:
+    """What planning, sensors, status and loading cost with 100, 1,000 and 10,000 partitions."""
+    from benchmarks import scale
+
+    text = report.scale(scale.LENGTHS, scale.measure(folder.absolute(), _say))
+    typer.echo(text)
+    if write:
+        report.write("scale", text)
+
+
 if __name__ == "__main__":
     app()

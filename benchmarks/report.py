@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -104,6 +104,16 @@ def _stage_table(run: Run) -> str:
     return table(
         ["stage", "CPU s", "share"], [[n, f"{s:.2f}", f"{100 * s / total:.0f} %"] for n, s in run.stages.items()]
     )
+
+
+def scale(lengths: Sequence[int], found: Mapping[str, Sequence[float]]) -> str:
+    """The curve of every operation over the archive's length."""
+    head = ["CPU ms, median of 5", *(f"{length:,} partitions" for length in lengths), "last / first"]
+    rows = [
+        [name, *(f"{one:.0f}" for one in times), f"{times[-1] / max(times[0], 0.1):.1f}"]
+        for name, times in found.items()
+    ]
+    return f"{stamp()}\n\n{table(head, rows)}\n"
 
 
 def write(section: str, text: str, path: Path = README) -> None:

@@ -65,7 +65,9 @@ def find_arrivals(
         When no archive that can be listed answers.
     """
     template = context.template_config
-    template_ds = template.get_template(max(label, min(label + template.shard_duration, context.now)) + MOMENT)
+    # The shard before is all that a buffer may reach into; a longer archive would take longer to look at.
+    recent = template.started_at(max(label - template.shard_duration, template.append_dim.start))
+    template_ds = recent.get_template(max(label, min(label + template.shard_duration, context.now)) + MOMENT)
     (job,) = region_job.get_jobs(context, template_ds, contains=[label])
     objects = job.upstream_objects()
     listed, settled = objects, dict[str, str]()

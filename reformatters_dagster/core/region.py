@@ -3,6 +3,7 @@
 In: the labels of the append dimension, a shard length, filters. Out: slices that are whole shards, each covered once.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
 import pandas as pd
@@ -69,8 +70,8 @@ def filter_regions(
     last = len(labels) if end is None else int(labels.searchsorted(end, side="left"))
     kept = [region for region in regions if max(region.start, first) < min(region.stop, last)]
     if contains is not None:
-        positions = {int(i) for i in labels.get_indexer(pd.DatetimeIndex(list(contains))) if i >= 0}
-        kept = [region for region in kept if any(region.start <= i < region.stop for i in positions)]
+        positions = sorted({int(i) for i in labels.get_indexer(pd.DatetimeIndex(list(contains))) if i >= 0})
+        kept = [region for region in kept if bisect_left(positions, region.start) < bisect_left(positions, region.stop)]
     return kept
 
 

@@ -106,8 +106,9 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
             f"the status of {dataset.dataset_id} was asked for; there is no store at {stores.primary.url}: "
             f"`reformat backfill {dataset.dataset_id}` creates it, or correct --store"
         )
-    partitions = [partition_key(label) for label in labels[:: template.shard_length]]
-    looked_at = partitions if newest is None else partitions[max(len(partitions) - newest, 0) :]
+    partitions = labels[:: template.shard_length]
+    skipped = 0 if newest is None else max(len(partitions) - newest, 0)
+    looked_at = [partition_key(label) for label in partitions[skipped:]]
     with ThreadPoolExecutor(READERS, "ledger") as pool:
         entries = list(pool.map(partial(read_ledger, stores.internal), looked_at))
     return StatusReport(
