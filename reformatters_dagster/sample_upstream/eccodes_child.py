@@ -14,7 +14,11 @@ NO_SECONDARY_MISSING_VALUE = 0xFFFFFFFF
 
 
 def pack(
-    keys: Mapping[str, int | str], values: np.ndarray[tuple[int], np.dtype[np.float64]], decimal: int, binary: int
+    keys: Mapping[str, int | str],
+    values: np.ndarray[tuple[int], np.dtype[np.float64]],
+    decimal: int,
+    binary: int,
+    packing: str,
 ) -> bytes:
     """One message. ecCodes is told a number of bits, not scales: just enough for a whole number of steps gives both."""
     steps = values * 10.0**decimal
@@ -29,12 +33,14 @@ def pack(
     try:
         for key, value in keys.items():
             set_key(handle, key, value)
-        eccodes.codes_set(handle, "packingType", "grid_complex_spatial_differencing")
-        eccodes.codes_set(handle, "orderOfSpatialDifferencing", 2)
+        eccodes.codes_set(handle, "packingType", packing)
+        if packing == "grid_complex_spatial_differencing":
+            eccodes.codes_set(handle, "orderOfSpatialDifferencing", 2)
         eccodes.codes_set(handle, "bitsPerValue", bits)
         eccodes.codes_set_values(handle, steps)
         eccodes.codes_set(handle, "decimalScaleFactor", decimal)
-        eccodes.codes_set(handle, "secondaryMissingValueSubstitute", NO_SECONDARY_MISSING_VALUE)
+        if packing == "grid_complex_spatial_differencing":
+            eccodes.codes_set(handle, "secondaryMissingValueSubstitute", NO_SECONDARY_MISSING_VALUE)
         message: bytes = eccodes.codes_get_message(handle)
     finally:
         eccodes.codes_release(handle)
@@ -55,7 +61,7 @@ def serve() -> None:
     while line := requests.readline():
         head = json.loads(line)
         values = np.frombuffer(requests.read(head["points"] * 8), dtype="<f8")
-        message = pack(head["keys"], values, head["decimal_scale"], head["binary_scale"])
+        message = pack(head["keys"], values, head["decimal_scale"], head["binary_scale"], head["packing"])
         answers.write(b"%d\n" % len(message) + message)
         answers.flush()
 

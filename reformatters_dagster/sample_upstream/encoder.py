@@ -1,4 +1,4 @@
-"""Messages to GRIB2. In: ecCodes keys and values. Out: bytes, packed as NOAA packs them.
+"""Messages to GRIB2. In: ecCodes keys and values. Out: bytes, packed as NOAA or DWD pack them.
 
 ecCodes must not share a process with pygrib, so only a child imports it: `eccodes_child.py`, run as a script.
 """
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self, cast
+from typing import BinaryIO, Literal, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from reformatters_dagster.core.errors import EncodingFailed
 CHILD = Path(__file__).with_name("eccodes_child.py")
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
 """For glibc; a sixth less work than to have every buffer from the system anew."""
+
+
+type Packing = Literal["grid_complex_spatial_differencing", "grid_simple"]
 
 
 class SampleMessage(NamedTuple):
@@ -32,10 +35,12 @@ class SampleMessage(NamedTuple):
     decimal_scale: int
     binary_scale: int
     """Values are kept to the nearest multiple of `2**binary_scale * 10**-decimal_scale` above the lowest."""
+    packing: Packing = "grid_complex_spatial_differencing"
+    """In ecCodes' words: NOAA's, with second-order differences (template 5.3), or DWD's (template 5.0)."""
 
 
 class Encoder:
-    """A child process in which ecCodes packs messages: complex packing, second-order differences (template 5.3)."""
+    """A child process in which ecCodes packs messages."""
 
     def __enter__(self) -> Self:
         self._complaints = tempfile.TemporaryFile()
@@ -65,11 +70,11 @@ class Encoder:
             ecCodes refused a key or the values, or is not there; this encoder is of no further use.
         """
         requests, answers = cast("BinaryIO", self._child.stdin), cast("BinaryIO", self._child.stdout)
-        keys, values, decimal_scale, binary_scale = message
-        head = {"keys": keys, "points": values.size, "decimal_scale": decimal_scale, "binary_scale": binary_scale}
+        head = message._asdict() | {"points": message.values.size}
+        del head["values"]
         try:
             requests.write(json.dumps(head).encode() + b"\n")
-            requests.write(np.ascontiguousarray(values, dtype="<f8").data)
+            requests.write(np.ascontiguousarray(message.values, dtype="<f8").data)
             requests.flush()
             return answers.read(int(answers.readline()))
         except (OSError, ValueError) as error:

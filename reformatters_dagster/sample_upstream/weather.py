@@ -40,12 +40,12 @@ class Window(NamedTuple):
 
 
 class Globe(NamedTuple):
-    """A regular global grid from the north pole and Greenwich on, and what never changes on it."""
+    """A regular grid and what never changes on it; the whole globe from the north pole and Greenwich on, or a part."""
 
     latitude: Vector
-    """Degrees north, falling."""
+    """Degrees north, falling on the whole globe."""
     longitude: Vector
-    """Degrees east, rising from 0."""
+    """Degrees east, rising."""
     land: Field
     """0 over sea to 1 over land."""
     height: Field
@@ -152,8 +152,13 @@ def globe_of(step: float) -> Globe:
         raise ValueError(
             f"a grid step of {step!r} degrees does not divide 180; take 0.25, 0.5, 1, 2.5 or another that does"
         )
-    latitude: Vector = np.linspace(90, -90, round(180 / step) + 1)
-    longitude: Vector = np.linspace(0, 360, round(360 / step), endpoint=False)
+    return globe_over(
+        np.linspace(90, -90, round(180 / step) + 1), np.linspace(0, 360, round(360 / step), endpoint=False)
+    )
+
+
+def globe_over(latitude: Vector, longitude: Vector) -> Globe:
+    """The part of the globe under some latitudes and longitudes, in degrees; its wind is right only all around."""
     texture = _ripples(latitude, longitude, range(9, 60, 2), seed=1)
     land = 1 / (1 + np.exp(-14 * (_blobs(latitude, longitude, CONTINENTS) + 0.05 * texture - 0.5)))
     height = np.maximum(land * (250 + 60 * texture + _blobs(latitude, longitude, MOUNTAINS)), 0)
