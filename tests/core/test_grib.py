@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from reformatters_dagster.core.config import GribField, LatLonGrid, RegularAxis
 from reformatters_dagster.core.errors import CorruptMessage
 from reformatters_dagster.core.grib import (
+    ANY_WINDOW,
     GridHeader,
     MessageHeader,
     check_framing,
@@ -332,7 +333,7 @@ INIT = pd.Timestamp("2020-03-30T18")
 def check(
     header: MessageHeader, field: GribField = FIELD, member: int | None = None, window: str | None = "6h"
 ) -> None:
-    length = None if window is None else pd.Timedelta(window)
+    length = window if window in (None, ANY_WINDOW) else pd.Timedelta(window)
     check_identity(
         header, field, init_time=INIT, lead_time=pd.Timedelta("12h"), window=length, member=member, where="APCP in f012"
     )
@@ -346,6 +347,19 @@ def test_identity_of_the_message_that_was_asked_for() -> None:
     check(temperature, instant, window=None)
     check(replace(bucket, number=192), FIELD.model_copy(update={"alternative_parameters": ((0, 1, 192),)}))
     check(replace(bucket, member=0), member=0)
+    check(
+        replace(bucket, surface=(10, None)), FIELD.model_copy(update={"alternative_surfaces": ((8, None), (10, None))})
+    )
+
+
+def test_a_window_of_any_length_still_ends_at_the_lead_time() -> None:
+    _, bucket, total = (read_header(message, "f012") for message, _ in messages_of(THREE))
+    for header in (bucket, total):
+        check(header, window=ANY_WINDOW)
+    with pytest.raises(CorruptMessage, match=r"another message: stop asked .*12:00:00.*found .*11:00:00"):
+        check(replace(bucket, stop=pd.Timedelta("11h")), window=ANY_WINDOW)
+    with pytest.raises(CorruptMessage, match="another message: statistic asked 'acc', found 'instant'"):
+        check(replace(bucket, statistic="instant"), window=ANY_WINDOW)
 
 
 def test_swapped_messages_are_told_apart() -> None:
