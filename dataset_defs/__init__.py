@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MODULES = (
     "dataset_defs.dwd.icon_eu.forecast",
     "dataset_defs.noaa.gefs.analysis",
+    "dataset_defs.noaa.gefs.forecast",
     "dataset_defs.noaa.gfs.analysis",
     "dataset_defs.noaa.gfs.forecast",
 )

@@ -164,6 +164,8 @@ class Dimension(Frozen):
     def index(self) -> pd.Index:
         """The labels as xarray holds them."""
         values = np.asarray(self.labels, dtype=np.float64)
+        if self.name == "ensemble_member":
+            return pd.Index(values.astype(np.int16), name=self.name)
         if self.is_duration:
             return pd.TimedeltaIndex((values * 1e6).astype("timedelta64[us]"), name=self.name)
         return pd.Index(values, name=self.name)
@@ -184,6 +186,14 @@ def lead_time(**segments: str) -> Dimension:
         hours.extend(range(hours[-1] + steps[name], last + 1, steps[name]))
     attrs = {"long_name": "Forecast lead time", "standard_name": "forecast_period"}
     return Dimension(name="lead_time", labels=tuple(h * 3600.0 for h in hours), attrs=tuple(attrs.items()))
+
+
+def ensemble_member(count: int) -> Dimension:
+    """Members of an ensemble, numbered from 0, the control."""
+    attrs = {"long_name": "Ensemble member", "standard_name": "realization", "units": "1"}
+    return Dimension(
+        name="ensemble_member", labels=tuple(float(member) for member in range(count)), attrs=tuple(attrs.items())
+    )
 
 
 class RegularAxis(Frozen):

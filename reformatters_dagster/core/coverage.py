@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from reformatters_dagster.core.errors import LedgerUnreadable
@@ -18,7 +19,7 @@ from reformatters_dagster.core.object_store import Store
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.source_file import FileResult, Results
 from reformatters_dagster.core.template import TemplateConfig
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.types import Label, Lengths, Timestamp
 
 log = logging.getLogger(__name__)
 
@@ -99,39 +100,56 @@ def _coverage(files: Sequence[FileResult]) -> VariableCoverage:
 
 
 def _complete_through(files: Sequence[FileResult]) -> dict[str, float]:
-    """Per init time, the lead time before the first one that lacks a file."""
+    """Per init time, and member where there are several, the lead time before the first one that lacks a file."""
     complete: dict[str, float] = {}
     ended: set[str] = set()
     for file in sorted(files, key=lambda file: file.coord.out_loc().get("lead_time", pd.Timedelta(0))):
         place = file.coord.out_loc()
         if "lead_time" not in place:
             return {}
-        init, lead = str(place["init_time"]), place["lead_time"]
+        run, lead = _run(place["init_time"], place.get("ensemble_member")), place["lead_time"]
         assert isinstance(lead, pd.Timedelta)
         if not file.succeeded:
-            ended.add(init)
-        elif init not in ended:
-            complete[init] = lead / pd.Timedelta("1s")
+            ended.add(run)
+        elif run not in ended:
+            complete[run] = lead / pd.Timedelta("1s")
     return complete
 
 
-def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Timestamp, np.timedelta64]:
+def _run(init_time: Label, member: Label | None) -> str:
+    """Key of one run of the model in `VariableCoverage.complete_through`."""
+    return str(init_time) if member is None else f"{init_time} {member}"
+
+
+def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Timestamp, Lengths]:
     """Per init time of a partition, the lead time up to which every variable of the template is complete.
 
-    NaT where some variable lacks its first file, or was never written. Empty for datasets without lead times.
+    Of each member, in an array, where the template tells them apart; else of the one that is least far, as an array without
+    dimensions. NaT where some variable lacks its first file, or was never written; one of which no file is wanted does not
+    count. Empty for datasets without lead times.
     """
     if not template.has_lead_time:
         return {}
     init_times = pd.date_range(entry.region[0], entry.region[1], freq=template.append_dim.frequency, unit="us")
+    members = next((tuple(dim.index()) for dim in template.dims if dim.name == "ensemble_member"), (None,))
+    throughs = [
+        {} if name not in entry.variables else entry.variables[name].complete_through
+        for name in template.variables
+        if name not in entry.variables or entry.variables[name].expected
+    ]
     lengths = {}
     for init in init_times:
-        through = [
-            entry.variables[name].complete_through.get(str(init), np.nan) if name in entry.variables else np.nan
-            for name in template.variables
-        ]
-        seconds = np.min(through)
-        lengths[init] = np.timedelta64("NaT" if np.isnan(seconds) else round(seconds), "s")
+        runs = [_run(init, member) for member in members]
+        seconds = np.array([[through.get(run, np.nan) for run in runs] for through in throughs or [{}]]).min(axis=0)
+        lengths[init] = _durations(seconds if template.ingested_by_member else seconds.min())
     return lengths
+
+
+def _durations(seconds: npt.ArrayLike) -> Lengths:
+    """NaN becomes NaT."""
+    found = np.asarray(seconds, np.float64)
+    known = np.nan_to_num(found).round().astype("timedelta64[s]")
+    return np.where(np.isnan(found), np.timedelta64("NaT", "s"), known)
 
 
 def template_hash(template: TemplateConfig) -> str:

@@ -29,7 +29,7 @@ from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.shards import on_tmp_disk
 from reformatters_dagster.core.storage import Store, commit_metadata
 from reformatters_dagster.core.template import TemplateConfig, write_metadata
-from reformatters_dagster.core.types import Names, Timestamp
+from reformatters_dagster.core.types import Lengths, Names, Timestamp
 
 log = logging.getLogger(__name__)
 
@@ -122,9 +122,7 @@ def commit_template(template_ds: xr.Dataset, workspace: Workspace) -> None:
         commit_metadata(tmp_store, workspace.stores, expected_root="absent" if found is None else found[1])
 
 
-def merge_ingested_lengths(
-    template_ds: xr.Dataset, workspace: Workspace, lengths: Mapping[Timestamp, np.timedelta64]
-) -> None:
+def merge_ingested_lengths(template_ds: xr.Dataset, workspace: Workspace, lengths: Mapping[Timestamp, Lengths]) -> None:
     """Write the ingested forecast length of some init times into the stores, replicas first, leaving all others alone.
 
     Each store's chunk is read, changed and put back only if nobody else put it meanwhile.
@@ -132,7 +130,8 @@ def merge_ingested_lengths(
     Parameters
     ----------
     lengths : mapping of init time to duration
-        NaT where no lead time is complete. Init times that are not published are left out.
+        Of each member where the template tells them apart. NaT where no lead time is complete. Init times that are not
+        published are left out.
     """
     if INGESTED not in template_ds.coords or not lengths:
         return
@@ -144,10 +143,10 @@ def merge_ingested_lengths(
         workspace.stores.each_in_write_order(lambda store: _merge_into(store, tmp_store, positions))
 
 
-def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, np.timedelta64]) -> None:
+def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, Lengths]) -> None:
     array = zarr.open_array(tmp_store / INGESTED, mode="r+", config={"write_empty_chunks": True})
     for chunk in sorted({position // array.chunks[0] for position in positions}):
-        key = f"{INGESTED}/c/{chunk}"
+        key = f"{INGESTED}/c/{chunk}" + "/0" * (array.ndim - 1)
         ours = {at: length for at, length in positions.items() if at // array.chunks[0] == chunk}
         for _ in range(MERGE_ATTEMPTS):
             found = store.get_or_none(key)

@@ -186,11 +186,23 @@ def _why_heal(dataset: DynamicalDataset, entry: LedgerEntry | None, arrivals: Ar
     again = sum(1 for key, etag in entry.etags.items() if arrivals.etags.get(key, etag) != etag)
     if again:
         return f"{again} files were published again"
-    if is_whole(dataset, entry):
-        return None
     lacking = {missing.file for coverage in entry.variables.values() for missing in coverage.missing}
-    late = sum(1 for key in lacking if key in arrivals.etags)
-    return f"{late} files that were missing have arrived" if late else None
+    if arrived := len(lacking & arrivals.etags.keys()):
+        return f"{arrived} files that were missing have arrived"
+    fallen_due = _due_since(dataset, entry, arrivals)
+    settled = arrivals.complete or arrivals.newest is None or now - arrivals.newest >= dataset.quiet
+    return f"{fallen_due} files that were not due at its last run have arrived" if fallen_due and settled else None
+
+
+def _due_since(dataset: DynamicalDataset, entry: LedgerEntry, arrivals: Arrivals) -> int:
+    """Files that are there, and that a run of all variables did not want: they were not due then.
+
+    Of a shard of many labels they are those of new labels, which an update publishes.
+    """
+    template = dataset.template_config
+    if template.shard_length > 1 or not set(entry.variables) >= set(template.variables):
+        return 0
+    return len(arrivals.etags.keys() - entry.etags.keys())
 
 
 def _past_give_up(dataset: DynamicalDataset, label: Timestamp, now: Timestamp) -> bool:

@@ -64,6 +64,8 @@ class TemplateConfig(Frozen):
     chunks: dict[Dim, PositiveInt]
     shards: dict[Dim, PositiveInt]
     data_vars: tuple[DataVar, ...]
+    ingested_by_member: bool = False
+    """Whether `ingested_forecast_length` is told of each member, rather than of the one that is least far."""
 
     @field_validator("data_vars")
     @classmethod
@@ -182,7 +184,7 @@ class TemplateConfig(Frozen):
         -------
         xr.Dataset
             With `spatial_ref`; for forecasts also `valid_time` (init_time, lead_time) and the expected and ingested forecast
-            length (init_time), the latter NaT: it is written at run time.
+            length (init_time), the latter NaT, and of each member where the template says so: it is written at run time.
         """
         ds = ds.assign_coords(spatial_ref=((), np.int64(0), self.grid.spatial_ref_attrs))
         if not self.has_lead_time:
@@ -190,12 +192,13 @@ class TemplateConfig(Frozen):
         init_times = ds.indexes["init_time"]
         assert isinstance(init_times, pd.DatetimeIndex)
         expected = self.expected_forecast_length(init_times).to_numpy().astype("timedelta64[us]")
-        ingested = np.full(len(init_times), np.timedelta64("NaT", "us"))
+        ingested_dims = ("init_time", "ensemble_member") if self.ingested_by_member else ("init_time",)
+        ingested = np.full([ds.sizes[dim] for dim in ingested_dims], np.timedelta64("NaT", "us"))
         valid = init_times.to_numpy()[:, None] + ds.indexes["lead_time"].to_numpy()
         return ds.assign_coords(
             valid_time=(("init_time", "lead_time"), valid, {"long_name": "Valid time", "standard_name": "time"}),
             expected_forecast_length=("init_time", expected, {"long_name": "Expected forecast length"}),
-            ingested_forecast_length=("init_time", ingested, {"long_name": "Ingested forecast length"}),
+            ingested_forecast_length=(ingested_dims, ingested, {"long_name": "Ingested forecast length"}),
         )
 
     def coordinates(self, end: Timestamp) -> xr.Dataset:
@@ -297,6 +300,8 @@ class TemplateConfig(Frozen):
             "m": _DURATION,
             "f": {"dtype": "float64", "fill_value": np.nan},
         }
+        if name == "ensemble_member":
+            kinds["i"] = {"dtype": "int16", "fill_value": -1}
         kind = kinds.get(coord.dtype.kind, {"dtype": "int64", "fill_value": 0})
         chunks = tuple(chunk.get(str(dim), coord.sizes[dim]) for dim in coord.dims)
         return {**kind, "chunks": chunks, "compressors": (COORDINATE_COMPRESSOR,), "_FillValue": None}

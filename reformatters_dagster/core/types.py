@@ -22,6 +22,9 @@ type Array2D = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 type Window = tuple[slice, slice]
 """Part of a grid: slices of its two dimensions."""
 
+type Lengths = np.ndarray[tuple[int, ...], np.dtype[np.timedelta64]]
+"""Ingested forecast lengths of one init time: one, without dimensions, or one of each member."""
+
 type Label = Timestamp | Timedelta | int | float
 type OutLoc = dict[Dim, Label]
 JSON = dict[str, Any]

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
+from reformatters_dagster.core.config import ensemble_member, lead_time
 from reformatters_dagster.core.coverage import account_for, ingested_lengths, partition_key, template_hash
-from reformatters_dagster.core.ledger import LedgerEntry, write_ledger
+from reformatters_dagster.core.ledger import LedgerEntry, VariableCoverage, write_ledger
 from reformatters_dagster.core.source_file import FileResult, Results, SourceFileStatus
 from reformatters_dagster.core.types import Timedelta
 from tests.datasets import INIT, LEADS, RAIN, SECOND, SOON, SUN, TEMPERATURE, VARIABLES, WIND, WINDOWED, Site, gfs_key
+from tests.tiny import tiny_template
 
 pytest_plugins = ["tests.datasets"]
 
@@ -148,3 +150,39 @@ def test_keys_sort_as_their_labels() -> None:
     keys = [partition_key(label) for label in labels]
     assert keys == sorted(keys)
     assert keys[0] == "2025-12-31T18:00"
+
+
+@pytest.mark.parametrize("by_member", [True, False], ids=["of each member", "of all"])
+def test_members_are_told_apart_where_the_template_does(tmp_path: Path, by_member: bool) -> None:
+    shards = {"init_time": 2, "ensemble_member": 3, "lead_time": 3, "latitude": 4, "longitude": 4}
+    dims = (ensemble_member(3), lead_time(hourly_to="2h"))
+    template = tiny_template(tmp_path, dims=dims, chunks=shards, shards=shards, ingested_by_member=by_member)
+    first, second = pd.date_range("2024-02-28T00", periods=2, freq="6h", unit="us")
+    through = {
+        "temperature_2m": {f"{first} 0": 7200.0, f"{first} 1": 3600.0, f"{first} 2": 0.0, f"{second} 0": 0.0},
+        "wind_u_10m": {f"{first} 0": 3600.0, f"{first} 1": 7200.0, f"{first} 2": 7200.0, f"{second} 0": 7200.0},
+    }
+    entry = LedgerEntry(
+        partition=partition_key(first),
+        dataset_id=template.dataset_id,
+        version=template.dataset_version,
+        region=(first, second),
+        variables={
+            name: VariableCoverage(expected=18, succeeded=18, complete_through=known) for name, known in through.items()
+        },
+        extent=(first, second),
+        template_hash="",
+        code_version="",
+        run_id="run",
+        written_at=second,
+    )
+    hours = {init: found / np.timedelta64(1, "h") for init, found in ingested_lengths(template, entry).items()}
+    nan = np.nan
+    wanted = {first: [1.0, 1.0, 0.0], second: [0.0, nan, nan]} if by_member else {first: 0.0, second: nan}
+    for init, length in wanted.items():
+        np.testing.assert_array_equal(hours[init], length)
+    none_wanted = entry.variables | {"wind_u_10m": VariableCoverage(expected=0, succeeded=0)}
+    alone = ingested_lengths(template, entry.model_copy(update={"variables": none_wanted}))[first]
+    np.testing.assert_array_equal(alone / np.timedelta64(1, "h"), [2.0, 1.0, 0.0] if by_member else 0.0)
+    del none_wanted["temperature_2m"]
+    assert np.isnat(ingested_lengths(template, entry.model_copy(update={"variables": none_wanted}))[first]).all()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -13,42 +13,42 @@ import xarray as xr
 
 from dataset_defs.noaa.gefs.analysis import DATASET, TEMPLATE, has_no_file, newest_inits
 from dataset_defs.noaa.gefs.variables import GEFS_ANALYSIS_DATA_VARS
-from reformatters_dagster.core.config import AppendAxis, DataVar, LatLonGrid, RegularAxis
+from reformatters_dagster.core.config import AppendAxis
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.types import Timedelta
 from reformatters_dagster.sample_upstream.gefs import (
-    GEFS_FIELDS,
     GefsFile,
     Kind,
     current_file,
     former_file,
-    gefs_values,
     reforecast_file,
     write_gefs_files,
 )
-from tests.datasets import Sample, Site
+from tests.gefs import (
+    ALOFT,
+    CEILING,
+    COARSE,
+    FINE,
+    GRID,
+    GUST,
+    HALF,
+    HEIGHT,
+    PRESSURE,
+    RAIN,
+    STEP,
+    SUN,
+    TEMPERATURE,
+    Source,
+    assert_instant,
+    assert_rate,
+    deployed,
+)
 from tests.orchestration.deployments import Deployment
 from tests.tiny import shrunk
 
 pytest_plugins = ["tests.datasets"]
 
-STEP = 15.0
-GRID = LatLonGrid(
-    latitude=RegularAxis(first=90.0, step=-STEP, size=13), longitude=RegularAxis(first=-180.0, step=STEP, size=24)
-)
 ROWS = {row.name: row for row in GEFS_ANALYSIS_DATA_VARS}
-TEMPERATURE, RAIN, SUN, PRESSURE = (
-    "temperature_2m",
-    "precipitation_surface",
-    "downward_short_wave_radiation_flux_surface",
-    "pressure_reduced_to_mean_sea_level",
-)
-HEIGHT, GUST, ALOFT, CEILING = (
-    "geopotential_height_500hpa",
-    "wind_gust_surface",
-    "wind_u_80m",
-    "geopotential_height_cloud_ceiling",
-)
 AB: tuple[Kind, Kind] = ("a", "b")
 VARIABLES = (TEMPERATURE, RAIN, SUN, PRESSURE, HEIGHT, GUST, ALOFT, CEILING)
 REFORECAST_STEMS = {
@@ -78,10 +78,6 @@ def analysis(folder: Path, start: str, shard: int, variables: Sequence[str] = VA
     return replace(DATASET, template_config=shrunk(TEMPLATE, folder, **changes))
 
 
-def deployed(folder: Path, upstream: Path, dataset: DynamicalDataset) -> Site:
-    return Site(folder, dataset, Sample(upstream, upstream), settings={"upstream": str(upstream)})
-
-
 def materialized(folder: Path, upstream: Path, start: str, shard: int, partitions: Sequence[str]) -> xr.Dataset:
     """What readers see after Dagster has made some partitions of a store of as many."""
     site = deployed(folder, upstream, analysis(folder / "templates", start, shard))
@@ -94,53 +90,12 @@ def materialized(folder: Path, upstream: Path, start: str, shard: int, partition
     return site.read()
 
 
-# Where each value comes from
+def instant(ds: xr.Dataset, variable: str, time: str, *sources: Source) -> None:
+    assert_instant(ds[variable].sel(time=time), ROWS[variable], *sources)
 
 
-class Source(NamedTuple):
-    """The message of one valid time."""
-
-    init: str
-    lead: int
-    coarseness: int
-
-
-def on_grid(values: np.ndarray[Any, np.dtype[np.float64]], coarseness: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A field from 90 N and 0 E on, on the dataset's grid, by numpy's own interpolation."""
-    latitude = -np.linspace(90, -90, values.shape[0])
-    longitude = np.arange(values.shape[1]) * STEP * coarseness
-    rows = np.array([np.interp(GRID.longitude.labels(), longitude, row, period=360) for row in values])
-    wanted = -np.array(GRID.latitude.labels())
-    return np.array([np.interp(wanted, latitude, column) for column in rows.T]).T
-
-
-def field_of(variable: str, source: Source) -> np.ndarray[Any, np.dtype[np.float64]]:
-    coarseness = source.coarseness
-    values = gefs_values(variable, pd.Timestamp(source.init), source.lead, STEP * coarseness)
-    return on_grid(values, coarseness)
-
-
-def assert_close(found: xr.DataArray, wanted: Any, row: DataVar, packed: float) -> None:
-    """Equal within what packing and the rounding of the mantissa explain."""
-    assert row.keep_mantissa_bits is not None
-    tolerance = packed * 1.001 + (np.abs(wanted) + packed) * 2.0 ** -(row.keep_mantissa_bits + 1) + 1e-4 * packed
-    excess = np.abs(found.to_numpy() - wanted) - tolerance
-    assert not np.isnan(excess).any(), f"{row.name} at {found.time.values} is missing"
-    assert excess.max() <= 0, f"{row.name} at {found.time.values} is {excess.max()} further off than packing explains"
-
-
-def assert_instant(ds: xr.Dataset, variable: str, time: str, *sources: Source) -> None:
-    """The mean of some messages, in stored units: of one, or of those before and after."""
-    row = ROWS[variable]
-    wanted = np.mean([field_of(variable, source) for source in sources], axis=0) + row.add_offset
-    assert_close(ds[variable].sel(time=time), wanted, row, GEFS_FIELDS[variable].resolution / 2)
-
-
-def assert_rate(ds: xr.Dataset, time: str, total: Source, before: Source | None, hours: int) -> None:
-    """The rate of one total, less that of the same window before it where there is one."""
-    gain = field_of(RAIN, total) - (0 if before is None else field_of(RAIN, before))
-    resolution = GEFS_FIELDS[RAIN].resolution / (hours * 3600)
-    assert_close(ds[RAIN].sel(time=time), gain / (hours * 3600), ROWS[RAIN], resolution)
+def rate(ds: xr.Dataset, time: str, total: Source, before: Source | None, hours: int) -> None:
+    assert_rate(ds[RAIN].sel(time=time), ROWS[RAIN], total, before, hours)
 
 
 # The end of the reforecast
@@ -195,32 +150,31 @@ def september(tmp_path_factory: pytest.TempPathFactory, upstream: Path) -> xr.Da
 
 
 def test_the_reforecast_gives_way_to_the_version_before_12(new_year: xr.Dataset) -> None:
-    fine, half, coarse = 1, 2, 4
     for variable in (TEMPERATURE, PRESSURE, GUST, CEILING):
-        assert_instant(new_year, variable, "2019-12-31T00", Source("2019-12-30T00", 24, fine))
-        assert_instant(new_year, variable, "2019-12-31T03", Source("2019-12-31T00", 3, fine))
-        assert_instant(new_year, variable, "2019-12-31T21", Source("2019-12-31T00", 21, fine))
-    assert_instant(new_year, HEIGHT, "2019-12-31T21", Source("2019-12-31T00", 21, half))
+        instant(new_year, variable, "2019-12-31T00", Source("2019-12-30T00", 24, FINE))
+        instant(new_year, variable, "2019-12-31T03", Source("2019-12-31T00", 3, FINE))
+        instant(new_year, variable, "2019-12-31T21", Source("2019-12-31T00", 21, FINE))
+    instant(new_year, HEIGHT, "2019-12-31T21", Source("2019-12-31T00", 21, HALF))
     for variable in (TEMPERATURE, PRESSURE, HEIGHT, GUST, ALOFT):
-        assert_instant(new_year, variable, "2020-01-01T00", Source("2020-01-01T00", 0, coarse))
-        assert_instant(new_year, variable, "2020-01-01T06", Source("2020-01-01T06", 0, coarse))
-    assert_instant(new_year, SUN, "2020-01-01T00", Source("2019-12-31T00", 24, fine))
-    assert_instant(new_year, SUN, "2020-01-01T06", Source("2020-01-01T00", 6, coarse))
+        instant(new_year, variable, "2020-01-01T00", Source("2020-01-01T00", 0, COARSE))
+        instant(new_year, variable, "2020-01-01T06", Source("2020-01-01T06", 0, COARSE))
+    instant(new_year, SUN, "2020-01-01T00", Source("2019-12-31T00", 24, FINE))
+    instant(new_year, SUN, "2020-01-01T06", Source("2020-01-01T00", 6, COARSE))
 
 
 def test_rates_run_across_the_years(new_year: xr.Dataset) -> None:
-    at = {hour: Source("2019-12-31T00", hour, 1) for hour in (18, 21, 24)}
+    at = {hour: Source("2019-12-31T00", hour, FINE) for hour in (18, 21, 24)}
     assert new_year[RAIN].sel(time="2019-12-31T00").isnull().all(), "nothing lies before the archive's first step"
-    assert_rate(new_year, "2019-12-31T21", at[21], None, 3)
-    assert_rate(new_year, "2020-01-01T00", at[24], at[21], 3)
-    assert_rate(new_year, "2020-01-01T06", Source("2020-01-01T00", 6, 4), None, 6)
+    rate(new_year, "2019-12-31T21", at[21], None, 3)
+    rate(new_year, "2020-01-01T00", at[24], at[21], 3)
+    rate(new_year, "2020-01-01T06", Source("2020-01-01T00", 6, COARSE), None, 6)
 
 
 def test_steps_between_files_are_interpolated(new_year: xr.Dataset, september: xr.Dataset) -> None:
-    new_year_0, six = Source("2020-01-01T00", 0, 4), Source("2020-01-01T06", 0, 4)
-    assert_instant(new_year, TEMPERATURE, "2020-01-01T03", new_year_0, six)
-    assert_instant(
-        september, TEMPERATURE, "2020-09-23T09", Source("2020-09-23T06", 0, 4), Source("2020-09-23T12", 0, 1)
+    new_year_0, six = Source("2020-01-01T00", 0, COARSE), Source("2020-01-01T06", 0, COARSE)
+    instant(new_year, TEMPERATURE, "2020-01-01T03", new_year_0, six)
+    instant(
+        september, TEMPERATURE, "2020-09-23T09", Source("2020-09-23T06", 0, COARSE), Source("2020-09-23T12", 0, FINE)
     )
     rates = new_year[RAIN].sel(time=["2020-01-01T00", "2020-01-01T03", "2020-01-01T06"]).to_numpy()
     np.testing.assert_allclose(rates[1], (rates[0] + rates[2]) / 2, rtol=0.02, atol=1e-9)
@@ -240,18 +194,17 @@ def test_what_the_reforecast_lacks_is_nan_and_not_called_missing(
 
 
 def test_version_12_begins_with_its_first_init_time(september: xr.Dataset) -> None:
-    fine, half, coarse = 1, 2, 4
     for variable in (TEMPERATURE, PRESSURE, GUST):
-        assert_instant(september, variable, "2020-09-23T06", Source("2020-09-23T06", 0, coarse))
-        assert_instant(september, variable, "2020-09-23T12", Source("2020-09-23T12", 0, fine))
-        assert_instant(september, variable, "2020-09-23T15", Source("2020-09-23T12", 3, fine))
+        instant(september, variable, "2020-09-23T06", Source("2020-09-23T06", 0, COARSE))
+        instant(september, variable, "2020-09-23T12", Source("2020-09-23T12", 0, FINE))
+        instant(september, variable, "2020-09-23T15", Source("2020-09-23T12", 3, FINE))
     for variable in (HEIGHT, ALOFT, CEILING):
-        assert_instant(september, variable, "2020-09-23T15", Source("2020-09-23T12", 3, half))
-    assert_instant(september, SUN, "2020-09-23T12", Source("2020-09-23T06", 6, coarse))
-    assert_instant(september, SUN, "2020-09-23T15", Source("2020-09-23T12", 3, fine))
-    assert_rate(september, "2020-09-23T12", Source("2020-09-23T06", 6, coarse), None, 6)
-    assert_rate(september, "2020-09-23T15", Source("2020-09-23T12", 3, fine), None, 3)
-    assert_rate(september, "2020-09-23T18", Source("2020-09-23T12", 6, fine), Source("2020-09-23T12", 3, fine), 3)
+        instant(september, variable, "2020-09-23T15", Source("2020-09-23T12", 3, HALF))
+    instant(september, SUN, "2020-09-23T12", Source("2020-09-23T06", 6, COARSE))
+    instant(september, SUN, "2020-09-23T15", Source("2020-09-23T12", 3, FINE))
+    rate(september, "2020-09-23T12", Source("2020-09-23T06", 6, COARSE), None, 6)
+    rate(september, "2020-09-23T15", Source("2020-09-23T12", 3, FINE), None, 3)
+    rate(september, "2020-09-23T18", Source("2020-09-23T12", 6, FINE), Source("2020-09-23T12", 3, FINE), 3)
 
 
 # Shard edges
