@@ -84,7 +84,7 @@ def find_arrivals(
 
 def _list_wanted(upstream: Upstream, wanted: set[str], label: Timestamp, now: Timestamp) -> list[FileInfo]:
     """The wanted files that the first archive that can be listed has, in key order."""
-    archive = next((archive for archive in upstream.archives_for(label, now) if archive.can_list), None)
+    archive = upstream.listed_for(label, now)
     if archive is None:
         raise SourceFileUnavailable(
             f"files of {label:%Y-%m-%dT%H:%M} were to be listed; no archive that keeps them can list"

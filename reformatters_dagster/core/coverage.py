@@ -69,9 +69,7 @@ def account_for(
         version=template.dataset_version,
         region=(own[0], own[-1]),
         variables={name: _coverage(files) for name, files in written.items()},
-        etags={
-            file.coord.key(): file.etag for files in written.values() for file in files if file.succeeded and file.etag
-        },
+        etags=_versions(job, [file for files in written.values() for file in files]),
         extent=(all_labels[0], all_labels[labels - 1]),
         template_hash=template_hash(template),
         code_version=importlib.metadata.version("reformatters-dagster"),
@@ -79,6 +77,18 @@ def account_for(
         written_at=now,
     )
     return merge(previous, entry)
+
+
+def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str]:
+    """ETags of the files that were used, as they will be compared with what is listed."""
+    listed = job.context.upstream.listed_for(job.label, job.context.now)
+    # A file that a published shard was already made from names no archive: what was known of it stays.
+    comparable = {None, listed.name if listed else None}
+    return {
+        file.coord.key(): file.etag if file.archive in comparable else ""
+        for file in files
+        if file.succeeded and file.etag is not None
+    }
 
 
 def _coverage(files: Sequence[FileResult]) -> VariableCoverage:

@@ -301,7 +301,7 @@ class DynamicalDataset:
         except SourceFileUnavailable as error:
             log.warning("partition=%s may have files that were published again: %s", partition_key(label), error)
             return ()
-        return tuple(key for key, etag in entry.etags.items() if arrivals.etags.get(key, etag) != etag)
+        return entry.published_again(arrivals.etags)
 
     def arrivals(
         self, workspace: Workspace, label: Timestamp, now: Timestamp, entry: LedgerEntry | None = None

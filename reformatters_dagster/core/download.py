@@ -387,6 +387,10 @@ class Upstream:
             and (source.until is None or label <= source.until)
         ]
 
+    def listed_for(self, label: Timestamp, now: Timestamp) -> Archive | None:
+        """The archive whose listing tells what of an append label has arrived: the first that can be listed."""
+        return next((archive for archive in self.archives_for(label, now) if archive.can_list), None)
+
 
 def _host(source: SourceArchive) -> str:
     return urlsplit(source.url).netloc

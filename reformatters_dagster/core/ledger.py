@@ -5,6 +5,7 @@ at `ledger/<partition>.json` and is written after the commit it tells of.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
@@ -56,7 +57,7 @@ class LedgerEntry(Frozen):
     """First and last label of the partition along the append dimension."""
     variables: dict[str, VariableCoverage]
     etags: dict[str, str] = Field(default_factory=dict)
-    """ETag of each source file that was used, by its key."""
+    """ETag of each source file that was used, by its key; empty where it is not from the archive that is listed."""
     extent: tuple[Time, Time]
     """First and last label that readers of the store saw after the commit."""
     template_hash: str
@@ -67,6 +68,10 @@ class LedgerEntry(Frozen):
     """Fingerprint of what the upstream listed when the run was launched; empty when nobody looked."""
     known_missing: bool = False
     """Incomplete past the give-up age: nobody waits for the missing files any more."""
+
+    def published_again(self, listed: Mapping[str, str]) -> tuple[str, ...]:
+        """Keys of used files of which another version is listed; one of another archive cannot be compared."""
+        return tuple(key for key, etag in self.etags.items() if etag and listed.get(key, etag) != etag)
 
     @property
     def is_complete(self) -> bool:

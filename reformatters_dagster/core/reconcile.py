@@ -183,8 +183,7 @@ def _why_heal(dataset: DynamicalDataset, entry: LedgerEntry | None, arrivals: Ar
         return f"never written, and {_count(arrivals)} are there" if due else None
     if entry.upstream == arrivals.fingerprint:
         return None
-    again = sum(1 for key, etag in entry.etags.items() if arrivals.etags.get(key, etag) != etag)
-    if again:
+    if again := len(entry.published_again(arrivals.etags)):
         return f"{again} files were published again"
     lacking = {missing.file for coverage in entry.variables.values() for missing in coverage.missing}
     if arrived := len(lacking & arrivals.etags.keys()):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reformatters_dagster.core.reconcile import Budget, survey_incomplete
 from reformatters_dagster.core.source_file import FileResult
 from reformatters_dagster.core.types import Timedelta
 from reformatters_dagster.sample_upstream.dwd import COPY, SERVER, icon_eu_path, write_icon_eu_sample
@@ -142,6 +143,28 @@ def test_what_the_copy_lacks_or_has_spoilt_comes_from_the_server(site: Site, sam
     assert [result.archive for result in results_of(site)] == [COPY, SERVER, COPY, SERVER, COPY]
     site.update()
     assert_icon_eu_true(site.read())
+
+
+def test_a_file_that_is_copied_after_it_was_used_is_not_read_again(site: Site, sample: Path) -> None:
+    """The copy and the server each give a file an ETag of their own."""
+    paths = [in_copy(site, 1), in_copy(site, 3, RAIN)]
+    for path in paths:
+        path.unlink()
+    serve(site, sample, 1, 3)
+    site.update()
+    ledger = site.ledger()
+    assert ledger is not None
+    unknown = {key for key, etag in ledger.etags.items() if not etag}
+    assert unknown == {str(path.relative_to(site.upstream / COPY)) for path in paths}
+    for path in paths:
+        shutil.copyfile(sample / path.relative_to(site.upstream), path)
+    later = INIT + Timedelta("1D")
+    assert survey_incomplete(site.dataset, site.workspace, later, Budget(20)).launches == []
+    copied = in_copy(site, 2).read_bytes()
+    in_copy(site, 2).unlink()
+    in_copy(site, 2).write_bytes(copied)
+    (launch,) = survey_incomplete(site.dataset, site.workspace, later, Budget(20)).launches
+    assert launch.reason == "1 files were published again"
 
 
 def test_the_server_is_not_asked_for_what_it_has_replaced(site: Site, sample: Path) -> None:
