@@ -19,17 +19,18 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 FAULTS_PATH = "/__faults"
 GATE_PATH = "/__gate"
-"""POST `path` (a regular expression) and `after` to set a gate, or `open` (`serve` or `drop`) to open it; GET to look."""
+"""POST what `_Gate` takes to set a gate, or `open` (`serve` or `drop`) to open it; GET to look at it."""
 
 
 class _Gate:
     """Lets so many puts of some paths through and holds the answer to the last of them, and every later put, until opened.
 
-    So whoever is killed meanwhile has put exactly that many objects.
+    So whoever is killed meanwhile has put exactly that many objects. Those who sign with another access key pass by.
     """
 
-    def __init__(self, path: str = "", after: int | None = None) -> None:
+    def __init__(self, path: str = "", after: int | None = None, signed_by: str = "") -> None:
         self._path = re.compile(path)
+        self._signed_by = f"Credential={signed_by}"
         self._after = after
         self._moved = threading.Condition()
         self._opened = ""
@@ -64,7 +65,8 @@ class _Gate:
 
     def watches(self, env: dict[str, Any]) -> bool:
         is_put = env["REQUEST_METHOD"] == "PUT"
-        return not self._opened and is_put and self._path.search(env["PATH_INFO"]) is not None
+        is_signed = self._signed_by in env.get("HTTP_AUTHORIZATION", self._signed_by)
+        return not self._opened and is_put and is_signed and self._path.search(env["PATH_INFO"]) is not None
 
 
 class _FaultyApp:

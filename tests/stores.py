@@ -137,9 +137,12 @@ class S3Server:
         """
         self._send("POST", FAULTS_PATH, json.dumps(faults).encode())
 
-    def gate(self, path: str = "", after: int | None = None) -> None:
-        """Let so many puts of matching paths through, and hold what follows until the gate is opened; None holds nothing."""
-        self._send("POST", GATE_PATH, json.dumps({"path": path, "after": after}).encode())
+    def gate(self, path: str = "", after: int | None = None, signed_by: str = "") -> None:
+        """Let so many puts of matching paths through, and hold what follows until the gate is opened; None holds nothing.
+
+        With an access key, those who sign with another are not held.
+        """
+        self._send("POST", GATE_PATH, json.dumps({"path": path, "after": after, "signed_by": signed_by}).encode())
 
     def at_gate(self) -> tuple[bool, list[str]]:
         """Whether the gate holds somebody, all it let through having been served; and paths it let through."""

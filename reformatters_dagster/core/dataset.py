@@ -25,6 +25,7 @@ from reformatters_dagster.core.coverage import (
 from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.errors import (
     NothingSucceeded,
+    OutcomeMissing,
     PublishGap,
     SourceFileUnavailable,
     StoreExists,
@@ -406,6 +407,8 @@ class DynamicalDataset:
 
         Raises
         ------
+        OutcomeMissing
+            When a variable of the plan is in no outcome: it would be a hole nobody looks for.
         NothingSucceeded
             When no file of any variable could be used, unless that was accepted; store and ledger stay as they are.
         Retraction
@@ -431,6 +434,11 @@ class DynamicalDataset:
         now: Timestamp,
     ) -> CommitReport:
         results: Results = {name: files for outcome in outcomes for name, files in outcome.results.items()}
+        if missing := sorted(set(plan.variables) - results.keys()):
+            raise OutcomeMissing(
+                f"{self.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} was to be committed with {len(plan.variables)} "
+                f"variables; {', '.join(missing)} were not processed: process them first, or run the whole partition again"
+            )
         stats = sum((outcome.stats for outcome in outcomes), JobStats())
         if not plan.accept_missing and not _is_worth_a_commit([file for files in results.values() for file in files]):
             raise NothingSucceeded(_explain_failure(self.dataset_id, plan, results))

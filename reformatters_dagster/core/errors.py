@@ -133,6 +133,10 @@ class CommitConflict(ReformatError, RuntimeError):
     """Another writer moved the store's metadata while this one was committing."""
 
 
+class OutcomeMissing(ReformatError, RuntimeError):
+    """A commit was asked for before every variable of its plan was processed; nothing was published."""
+
+
 class RunStopped(ReformatError, RuntimeError):
     """The run was told to end before this was done."""
 

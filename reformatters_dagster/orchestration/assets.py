@@ -3,14 +3,14 @@
 In: a `DynamicalDataset`. Out: plan, one region job per group of variables, commit; a partition is one shard.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 from pydantic import ConfigDict, Field
 
-from reformatters_dagster.core.dataset import DynamicalDataset, PartitionPlan
+from reformatters_dagster.core.dataset import DynamicalDataset, GroupOutcome, PartitionPlan
 from reformatters_dagster.core.errors import Refused, StoreAccessDenied, StoreUnavailable
 from reformatters_dagster.core.types import JSON
 from reformatters_dagster.orchestration.materialization import materialization_metadata
@@ -50,6 +50,29 @@ def refusals_not_retried() -> Iterator[None]:
         raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
 
 
+def _process_group(
+    context: dg.OpExecutionContext,
+    dataset: DynamicalDataset,
+    reformatters: Reformatters,
+    planned: PartitionPlan,
+    variables: Sequence[str],
+) -> GroupOutcome:
+    """One region job of a plan, tried again where a store fails."""
+    attempt = 1
+    while True:
+        try:
+            with refusals_not_retried():
+                jobs = dataset.context(
+                    reformatters.workspace(dataset), planned.now, run_id=context.run_id, force=planned.force
+                )
+                return dataset.process_group(jobs, planned, variables)
+        except StoreUnavailable as error:
+            if attempt == ATTEMPTS or isinstance(error, StoreAccessDenied):
+                raise
+            context.log.warning("attempt %s of %s failed: %s", attempt, ATTEMPTS, error)
+            attempt += 1
+
+
 def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
     """The dataset as one partitioned graph asset: plan, one region job per variable group, commit."""
     tags = {K8S_TAG: k8s_config(dataset)}
@@ -79,31 +102,22 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
     @dg.op(name=dataset.job_name("process_region_job"), tags=tags)
     def process_region_job(context: dg.OpExecutionContext, reformatters: Reformatters, job: JSON) -> JSON:
         planned = PartitionPlan.model_validate(job["plan"])
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with refusals_not_retried():
-                    workspace = reformatters.workspace(dataset)
-                    jobs = dataset.context(workspace, planned.now, run_id=context.run_id, force=planned.force)
-                    outcome = dataset.process_group(jobs, planned, job["variables"])
-                break
-            except StoreUnavailable as error:
-                if attempt == ATTEMPTS or isinstance(error, StoreAccessDenied):
-                    raise
-                context.log.warning("attempt %s of %s failed: %s", attempt, ATTEMPTS, error)
+        outcome = _process_group(context, dataset, reformatters, planned, job["variables"])
         return {"plan": job["plan"], "outcome": outcome.to_json()}
 
     @dg.op(name=dataset.job_name("commit"), out=dg.Out(dg.Nothing), tags=tags)
     def commit(context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]) -> None:
+        if not processed:
+            raise dg.Failure("no group of variables was processed: execute the whole run again", allow_retries=False)
         planned = PartitionPlan.model_validate(processed[0]["plan"])
+        outcomes = [dataset.read_outcome(one["outcome"]) for one in processed]
+        # Executed again from the failure of a killed run, Dagster leaves out mapped steps that had not begun.
+        done = {name for outcome in outcomes for name in outcome.results}
+        left = [group for group in planned.groups if not done.issuperset(group)]
+        outcomes += [_process_group(context, dataset, reformatters, planned, group) for group in left]
         with refusals_not_retried():
             workspace = reformatters.workspace(dataset)
-            report = dataset.commit_partition(
-                workspace,
-                planned,
-                [dataset.read_outcome(one["outcome"]) for one in processed],
-                run_id=context.run_id,
-                now=utc_now(),
-            )
+            report = dataset.commit_partition(workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
         context.add_output_metadata(materialization_metadata(dataset, workspace, report))
         forget_outputs(reformatters.store, context.run)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from reformatters_dagster.core.errors import OutcomeMissing
 from reformatters_dagster.core.lease import LeaseTerms
 from reformatters_dagster.core.progress import UpdateProgressTracker
 from tests.datasets import IN_ORDER, INIT, SOON, Site, assert_forecast_true
@@ -70,3 +71,18 @@ def test_another_run_does_not_build_on_it(site: Site) -> None:
     assert UpdateProgressTracker(site.stores.internal, "2026-07-29T18:00", "other", coord).finished() == {}
     tracker.clear()
     assert tracker.finished() == {}
+
+
+def test_a_commit_waits_for_every_variable(site: Site) -> None:
+    site.arrive(INIT)
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True)
+    first, second = plan.groups
+    outcome = dataset.process_group(dataset.context(workspace, plan.now, run_id="one"), plan, first)
+    before = site.objects()
+    lacking = (
+        rf"was to be committed with 4 variables; {', '.join(sorted(second))} were not processed: process them first"
+    )
+    with pytest.raises(OutcomeMissing, match=lacking):
+        dataset.commit_partition(workspace, plan, [outcome], run_id="one", now=plan.now)
+    assert {key for key in before if "/lease/" not in key} == site.objects().keys()

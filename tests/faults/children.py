@@ -46,8 +46,35 @@ def _load_kernels(sample: Path) -> None:
 
 
 def reformat(*arguments: str) -> None:
-    """The command line."""
+    """The command line; `TEST_LEASE` has other terms of leases than `IMPATIENT`."""
+    if "TEST_LEASE" in os.environ:
+        time_to_live, heartbeat, look_again = map(float, os.environ["TEST_LEASE"].split(","))
+        terms = LeaseTerms(time_to_live=time_to_live, heartbeat=heartbeat, look_again=look_again)
+        vars(dataset_defs)["DATASETS"] = tuple(replace(one, lease_terms=terms) for one in dataset_defs.DATASETS)
     app(arguments)
+
+
+def update_job() -> Any:
+    """The dataset's update as a job of Dagster."""
+    from reformatters_dagster.orchestration.build import build_definitions
+
+    (dataset,) = dataset_defs.DATASETS
+    return build_definitions([dataset]).resolve_job_def(dataset.job_name("update"))
+
+
+def materialize(label: str) -> None:
+    """The update of a partition as a run of the instance at `DAGSTER_HOME`; one that was killed is executed again from there."""
+    import dagster as dg
+
+    job, tags = dg.reconstructable(update_job), {"dagster/partition": label}
+    with dg.DagsterInstance.get() as instance:
+        options = None
+        for killed in instance.get_runs(limit=1):
+            instance.report_run_failed(killed)
+            options = dg.ReexecutionOptions.from_failure(killed.run_id, instance)
+        config = {"ops": {"test__gfs_forecast": {"config": {"publish": True}}}}
+        result = dg.execute_job(job, instance, run_config=config, tags=tags, reexecution_options=options)
+        raise SystemExit(0 if result.success else 1)
 
 
 def read_on(base: str, stop: str, report: str) -> None:

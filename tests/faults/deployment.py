@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +76,13 @@ class Process:
         return self.forks.request(wait=self.pid)["status"]
 
     @property
+    def run_name(self) -> str:
+        """What `--resume` takes."""
+        found = re.search(r"run=(cli-\w+)", self.err)
+        assert found is not None, self.err
+        return found[1]
+
+    @property
     def has_ended(self) -> bool:
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
@@ -116,6 +124,12 @@ class Deployment:
     def having(self, **settings: str) -> "Deployment":
         """The same place with other variables."""
         return replace(self, settings={**self.settings, **settings})
+
+    @property
+    def s3(self) -> S3Server:
+        """The server of the bucket."""
+        assert self.server is not None
+        return self.server
 
     @property
     def upstream(self) -> Path:

@@ -4,7 +4,6 @@ The update does the one init time again that is published, and appends another.
 """
 
 import json
-import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,30 +34,22 @@ def watched_by_a_reader(there: Deployment, undisturbed: Undisturbed) -> Iterator
 
 def end_after(there: Deployment, puts: int, number: signal.Signals) -> Process:
     """An update that is sent a signal when it has put so many objects, before it learns of the last."""
-    assert there.server is not None
-    there.server.gate(after=puts)
+    there.s3.gate(after=puts)
     process = there.start_update(NOW)
-    process.wait_for(lambda: there.server is not None and there.server.at_gate()[0])
+    process.wait_for(lambda: there.s3.at_gate()[0])
     process.send(number)
     if number is signal.SIGKILL:
         assert process.status == -signal.SIGKILL
-        there.server.open_gate("drop")
+        there.s3.open_gate("drop")
     else:
-        there.server.open_gate("serve")
+        there.s3.open_gate("serve")
         assert process.status == 143, process.err
         assert list((there.folder / "tmp").iterdir()) == []
     return process
 
 
 def root_is_put(there: Deployment) -> bool:
-    assert there.server is not None
-    return any(path.endswith(f"{STORE}/zarr.json") for path in there.server.at_gate()[1])
-
-
-def run_name(process: Process) -> str:
-    found = re.search(r"run=(cli-\w+)", process.err)
-    assert found is not None
-    return found[1]
+    return any(path.endswith(f"{STORE}/zarr.json") for path in there.s3.at_gate()[1])
 
 
 def end_and_go_on(
@@ -67,7 +58,7 @@ def end_and_go_on(
     with watched_by_a_reader(there, undisturbed):
         ended = end_after(there, puts, number)
         assert digests(there.base) == undisturbed.views[root_is_put(there)]
-        further = there.update(NOW, *(["--resume", run_name(ended)] if resumed else []))
+        further = there.update(NOW, *(["--resume", ended.run_name] if resumed else []))
         assert further.status == 0, further.err
     assert there.objects() == undisturbed.store
     assert there.ledger() == undisturbed.ledger
@@ -75,11 +66,10 @@ def end_and_go_on(
 
 
 def test_an_undisturbed_update_puts_so_many_objects(there: Deployment, undisturbed: Undisturbed) -> None:
-    assert there.server is not None
-    there.server.gate()
+    there.s3.gate()
     with watched_by_a_reader(there, undisturbed):
         assert there.update(NOW).status == 0
-    assert len(there.server.at_gate()[1]) == PUTS
+    assert len(there.s3.at_gate()[1]) == PUTS
     assert there.objects() == undisturbed.store
 
 

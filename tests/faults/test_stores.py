@@ -25,13 +25,12 @@ def assert_next_finishes(there: Deployment, undisturbed: Undisturbed) -> None:
 
 
 def fails_with_expired(there: Deployment, undisturbed: Undisturbed, puts: int) -> None:
-    assert there.server is not None
-    there.server.fail(EXPIRED | {"after": puts})
+    there.s3.fail(EXPIRED | {"after": puts})
     update = there.update(NOW)
     assert update.status == 1
     assert update.err.splitlines()[-1].startswith("StoreAccessDenied: s3://")
     assert "ExpiredToken" in update.err
-    there.server.fail()
+    there.s3.fail()
     assert digests(there.base) in undisturbed.views
     assert_next_finishes(there, undisturbed)
 
@@ -54,7 +53,6 @@ def credentials(token: str) -> bytes:
 
 
 def test_credentials_that_were_renewed_meanwhile_are_read_again(there: Deployment, undisturbed: Undisturbed) -> None:
-    assert there.server is not None
     password = there.folder / "password"
     password.write_text("any")
     files = {"credentials": credentials("old")}
@@ -65,14 +63,14 @@ def test_credentials_that_were_renewed_meanwhile_are_read_again(there: Deploymen
             AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{service.url}/credentials",
             AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=str(password),
         )
-        there.server.gate(after=PUTS // 2)
+        there.s3.gate(after=PUTS // 2)
         update = container.start_update(NOW)
-        update.wait_for(lambda: there.server is not None and there.server.at_gate()[0])
+        update.wait_for(lambda: there.s3.at_gate()[0])
         asked = len(service.requests)
         assert asked
-        there.server.fail({"token": "old", "status": 400, "code": "ExpiredToken"})
+        there.s3.fail({"token": "old", "status": 400, "code": "ExpiredToken"})
         files["credentials"] = credentials("new")
-        there.server.open_gate("serve")
+        there.s3.open_gate("serve")
         assert update.status == 0, update.err
         assert len(service.requests) > asked
     assert there.objects() == undisturbed.store
