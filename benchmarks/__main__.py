@@ -7,7 +7,7 @@ import typer
 
 from benchmarks import report
 from benchmarks.compare import PIPELINES, compare
-from benchmarks.inputs import LEAD_HOURS
+from benchmarks.inputs import LEAD_HOURS, make_task
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
@@ -52,6 +52,18 @@ def measure_scale(folder: Folder = DATA, write: Write = False) -> None:
     typer.echo(text)
     if write:
         report.write("scale", text)
+
+
+@app.command(name="startup")
+def measure_startup(folder: Folder = DATA, write: Write = False) -> None:
+    """What imports, compiled kernels and Dagster cost before and around the work."""
+    from benchmarks import startup
+
+    place = folder.absolute()
+    text = report.startup(startup.measure(place, make_task(place), _say))
+    typer.echo(text)
+    if write:
+        report.write("startup", text)
 
 
 if __name__ == "__main__":

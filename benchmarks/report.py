@@ -10,6 +10,7 @@ from statistics import median
 
 from benchmarks.child import Run
 from benchmarks.compare import LIMIT, OURS, PIPELINES, Comparison
+from benchmarks.startup import StartUp
 
 README, PLOT = Path(__file__).with_name("README.md"), Path(__file__).with_name("cpu.png")
 
@@ -114,6 +115,24 @@ def scale(lengths: Sequence[int], found: Mapping[str, Sequence[float]]) -> str:
         for name, times in found.items()
     ]
     return f"{stamp()}\n\n{table(head, rows)}\n"
+
+
+def startup(found: StartUp) -> str:
+    """Imports, kernels, and what Dagster adds to a partition."""
+    partition = {name.replace("_", "-"): cost for name, cost in found.partition.items()}
+    added = {name: cost - partition["core"] for name, cost in partition.items() if name != "core"}
+    costs = {
+        **{f"import `{name}`": cost for name, cost in found.imports.items()},
+        **{f"first use of the kernels, {name}": cost for name, cost in found.kernels.items()},
+        **{f"a partition of next to no data, {name}": cost for name, cost in partition.items()},
+        **{f"added by Dagster, {name}": cost for name, cost in added.items()},
+    }
+    rows = [[name, f"{cost.cpu:.2f}", f"{cost.wall:.2f}"] for name, cost in costs.items()]
+    shares = "; ".join(f"{name} {100 * cost.cpu / found.whole:.1f} %" for name, cost in added.items())
+    return (
+        f"{stamp()}\n\n{table(['fresh processes, median', 'CPU s', 'wall s'], rows)}\n\n"
+        f"A whole GFS partition is estimated at {found.whole:.0f} CPU s, by the messages it has. Dagster adds: {shares}.\n"
+    )
 
 
 def write(section: str, text: str, path: Path = README) -> None:
