@@ -6,12 +6,12 @@ before one of them is unpacked. Every kernel releases the GIL.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from reformatters_dagster.core._compiled import compiled
 from reformatters_dagster.core.types import Float32Array
 
 type Octets = npt.NDArray[np.uint8]
@@ -66,19 +66,12 @@ class _Sums(NamedTuple):
     """How many of the first numbers, which are no differences, are through."""
 
 
-def _compiled[**P, R](function: Callable[P, R], inline: Literal["never", "always"] = "never") -> Callable[P, R]:
-    try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy", inline=inline)(function)
-    except RuntimeError:  # there is no folder that a cache can be kept in
-        return numba.njit(nogil=True, error_model="numpy", inline=inline)(function)
-
-
 def _inlined[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     """For what is called once a group, where a call costs as much as the work."""
-    return _compiled(function, inline="always")
+    return compiled(function, inline="always")
 
 
-@_compiled
+@compiled
 def _word_at(octets: Octets, begin: int) -> np.uint64:
     word = np.uint64(0)
     for k in range(WORD):
@@ -86,31 +79,31 @@ def _word_at(octets: Octets, begin: int) -> np.uint64:
     return word
 
 
-@_compiled
+@compiled
 def _top(word: np.uint64, bits: int) -> int:
     # Two shifts, since 64 bits cannot be shifted away at once.
     return int(np.int64(word >> np.uint64(1) >> np.uint64(63 - bits)))
 
 
-@_compiled
+@compiled
 def _inner_number(octets: Octets, position: int, bits: int) -> int:
     """Read the number of up to 32 bits that begins at a bit at least a word before the end."""
     return _top(_word_at(octets, position >> 3) << np.uint64(position & 7), bits)
 
 
-@_compiled
+@compiled
 def _number(octets: Octets, position: int, bits: int) -> int:
     """Read the number of up to 32 bits that begins at any bit."""
     begin = min(position >> 3, octets.size - WORD)
     return _top(_word_at(octets, begin) << np.uint64((position - 8 * begin) & 63), bits)
 
 
-@_compiled
+@compiled
 def _last_word(octets: Octets) -> int:
     return 8 * (octets.size - WORD)
 
 
-@_compiled
+@compiled
 def _scale(numbers: Numbers, scale: Scale, out: Float32Array) -> None:
     for i in range(out.size):
         value = (np.float64(numbers[i]) * scale.binary + scale.reference) * scale.decimal
@@ -119,7 +112,7 @@ def _scale(numbers: Numbers, scale: Scale, out: Float32Array) -> None:
         out[i] = np.float32(np.nan) if missing else np.float32(value)
 
 
-@_compiled
+@compiled
 def unpack_simple(octets: Octets, begin: int, bits: int, scale: Scale, out: Float32Array) -> None:
     """Unpack `out.size` numbers of `bits` bits from bit `begin` on; the octets must hold them."""
     numbers = np.empty(_BLOCK, np.int64)
@@ -134,12 +127,12 @@ def unpack_simple(octets: Octets, begin: int, bits: int, scale: Scale, out: Floa
         _scale(numbers, scale, out[start:stop])
 
 
-@_compiled
+@compiled
 def _whole_octets(bits: int) -> int:
     return (bits + 7) & ~7
 
 
-@_compiled
+@compiled
 def _begins(begin: int, groups: Groups) -> tuple[int, int, int, int]:
     """Bits at which references, widths, lengths and numbers begin."""
     references = begin + (groups.order + 1) * groups.descriptor_bits
@@ -148,12 +141,12 @@ def _begins(begin: int, groups: Groups) -> tuple[int, int, int, int]:
     return references, widths, lengths, lengths + _whole_octets(groups.total * groups.length_bits)
 
 
-@_compiled
+@compiled
 def _width(octets: Octets, groups: Groups, widths: int, g: int) -> int:
     return groups.width_reference + _number(octets, widths + g * groups.width_bits, groups.width_bits)
 
 
-@_compiled
+@compiled
 def _length(octets: Octets, groups: Groups, lengths: int, g: int) -> int:
     if g == groups.total - 1:
         return groups.last_length
@@ -161,7 +154,7 @@ def _length(octets: Octets, groups: Groups, lengths: int, g: int) -> int:
     return groups.length_reference + scaled * groups.length_step
 
 
-@_compiled
+@compiled
 def claims(octets: Octets, begin: int, end: int, groups: Groups, points: int) -> tuple[int, int, int]:
     """Sum up what groups claim, up to the first that makes it too much, so that no sum overflows.
 
@@ -194,7 +187,7 @@ def claims(octets: Octets, begin: int, end: int, groups: Groups, points: int) ->
     return claimed, position - begin, widest
 
 
-@_compiled
+@compiled
 def unpack_groups(octets: Octets, begin: int, groups: Groups, scale: Scale, out: Float32Array) -> None:
     """Unpack groups from bit `begin` on; their `claims` must fit."""
     references, widths, lengths, position = _begins(begin, groups)
@@ -253,7 +246,7 @@ def _read(octets: Octets, position: int, width: int, base: int, order: int, sums
     return _Sums(last, gain, sums.seen)
 
 
-@_compiled
+@compiled
 def _read_with_care(
     octets: Octets,
     position: int,
@@ -288,7 +281,7 @@ def _read_with_care(
     return _Sums(last, gain, seen)
 
 
-@_compiled
+@compiled
 def _signed(octets: Octets, position: int, bits: int) -> int:
     """Sign and magnitude; 0 for no bits."""
     number = _number(octets, position, bits)
@@ -296,19 +289,19 @@ def _signed(octets: Octets, position: int, bits: int) -> int:
     return sign - number if number & sign else number
 
 
-@_compiled
+@compiled
 def _is_missing(number: int, width: int, reference: int, groups: Groups) -> bool:
     """Whether all bits are ones, or all but the last where secondary missing values are told apart."""
     bits, found = (width, number) if width else (groups.reference_bits, reference)
     return found > (1 << bits) - 1 - groups.missing
 
 
-@_compiled
+@compiled
 def _flag(flags: Octets, i: int) -> int:
     return int(flags[i >> 3] >> (7 - (i & 7)) & 1)
 
 
-@_compiled
+@compiled
 def spread(flags: Octets, packed: int, out: Float32Array) -> int:
     """Spread the first `packed` values over the points whose flag is set; the others become NaN.
 

@@ -5,20 +5,16 @@ A strip is up to `STRIP` neighbouring columns along `after` at one index of `bef
 core's cache, and no two strips share memory, so they may run at once. Every kernel releases the GIL.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from reformatters_dagster.core._compiled import compiled
 from reformatters_dagster.core.types import Float32Array
 
 STRIP = 4096
 
 
-# error_model: dividing by 0 gives inf instead of raising, which would keep the loops from being vectorized.
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
-
-
-@_compiled
+@compiled
 def _rates_of_row(
     row: Float32Array,
     previous: Float32Array,
@@ -40,7 +36,7 @@ def _rates_of_row(
     return int(negative), int(invalid)
 
 
-@_compiled
+@compiled
 def deaccumulate(
     cube: Float32Array,
     first: int,
@@ -74,7 +70,7 @@ def deaccumulate(
     return negative, invalid
 
 
-@_compiled
+@compiled
 def interpolate(cube: Float32Array, first: int, last: int, steps: npt.NDArray[np.intp]) -> None:
     """Set each of `steps` of strips `[first, last)` to the middle of the steps beside it."""
     after = cube.shape[2]
@@ -88,7 +84,7 @@ def interpolate(cube: Float32Array, first: int, last: int, steps: npt.NDArray[np
                 layer[step, i] = layer[step - 1, i] + (layer[step + 1, i] - layer[step - 1, i]) * half
 
 
-@_compiled
+@compiled
 def round_mantissa(bits: npt.NDArray[np.uint32], keep: int) -> None:
     """Round float32 numbers, given as their bits, to `keep` bits of mantissa, ties to even; NaN is left as it is."""
     dropped = np.uint32(23 - keep)

@@ -500,7 +500,8 @@ def test_damaged_messages_are_unpacked_or_refused(tmp_path: Path, count: int, ch
 def test_kernels_run_where_no_compiled_code_can_be_kept(tmp_path: Path) -> None:
     core = tmp_path / "reformatters_dagster/core"
     core.mkdir(parents=True)
-    for name in ("__init__.py", "core/__init__.py", "core/types.py", "core/_grib_kernels.py"):
+    kernels = ("core/_compiled.py", "core/_grib_kernels.py", "core/_transform_kernels.py")
+    for name in ("__init__.py", "core/__init__.py", "core/types.py", *kernels):
         shutil.copy(ROOT / "reformatters_dagster" / name, core.parent / name)
     (core / "__pycache__").touch()
     nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), "/dev/null/nowhere")
@@ -509,6 +510,10 @@ import numpy as np
 from reformatters_dagster.core import _grib_kernels as kernels
 out = np.array([1, 2, 3], np.float32)
 print(kernels.__file__, kernels.spread(np.frombuffer(b"\\xa0", np.uint8), 2, out), out.tolist())
+from reformatters_dagster.core import _transform_kernels as kernels
+bits = np.array([1.01, 2.01], np.float32).view(np.uint32)
+kernels.round_mantissa(bits, 1)
+print(kernels.__file__, bits.view(np.float32).tolist())
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -518,4 +523,5 @@ print(kernels.__file__, kernels.spread(np.frombuffer(b"\\xa0", np.uint8), 2, out
         text=True,
         check=False,
     )
-    assert done.stdout == f"{core / '_grib_kernels.py'} 2 [1.0, nan, 2.0]\n", done.stderr
+    unpacked, rounded = f"{core / '_grib_kernels.py'} 2 [1.0, nan, 2.0]", f"{core / '_transform_kernels.py'} [1.0, 2.0]"
+    assert done.stdout.splitlines() == [unpacked, rounded], done.stderr
