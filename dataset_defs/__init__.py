@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     DATASETS: tuple[DynamicalDataset, ...]
 
 MODULES = (
+    "dataset_defs.contrib.mrms_guam",
     "dataset_defs.dwd.icon_eu.forecast",
     "dataset_defs.noaa.gefs.analysis",
     "dataset_defs.noaa.gefs.forecast",

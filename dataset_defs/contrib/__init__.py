@@ -1,0 +1,1 @@
+"""Datasets that the community contributes: small ones, each of one module."""
