@@ -79,7 +79,11 @@ DATASET = DynamicalDataset(
     region_job=GefsForecastRegionJob,
     archives=GEFS_FORECAST_ARCHIVES,
     # Of the newest init time the lead times of the next day, 76 of 181, are yet to come.
-    validators=(CheckCurrentData(max_delay="9h"), CheckRecentNans(max_nan_fraction=(0.45, 0.0)), CheckExpectedShards()),
+    validators=(
+        CheckCurrentData(max_delay="12h"),
+        CheckRecentNans(max_nan_fraction=(0.45, 0.0)),
+        CheckExpectedShards(),
+    ),
     soft_deadline=pd.Timedelta("8h"),
     heal_cool_down=pd.Timedelta("3h"),
     resources=Resources(cpu="4", memory="36Gi", ephemeral_storage="200Gi"),

@@ -26,11 +26,9 @@ from reformatters_dagster.sample_upstream.gefs import (
 )
 from tests.gefs import (
     ALOFT,
-    CEILING,
     COARSE,
     FINE,
     GRID,
-    GUST,
     HALF,
     HEIGHT,
     PRESSURE,
@@ -50,15 +48,13 @@ pytest_plugins = ["tests.datasets"]
 
 ROWS = {row.name: row for row in GEFS_ANALYSIS_DATA_VARS}
 AB: tuple[Kind, Kind] = ("a", "b")
-VARIABLES = (TEMPERATURE, RAIN, SUN, PRESSURE, HEIGHT, GUST, ALOFT, CEILING)
+VARIABLES = (TEMPERATURE, RAIN, SUN, PRESSURE, HEIGHT, ALOFT)
 REFORECAST_STEMS = {
     TEMPERATURE: "tmp_2m",
     RAIN: "apcp_sfc",
     SUN: "dswrf_sfc",
     PRESSURE: "pres_msl",
     HEIGHT: "hgt_pres_abv700mb",
-    GUST: "gust_sfc",
-    CEILING: "hgt_ceiling",
 }
 
 
@@ -78,15 +74,10 @@ def analysis(folder: Path, start: str, shard: int, variables: Sequence[str] = VA
     return replace(DATASET, template_config=shrunk(TEMPLATE, folder, **changes))
 
 
-def materialized(folder: Path, upstream: Path, start: str, shard: int, partitions: Sequence[str]) -> xr.Dataset:
-    """What readers see after Dagster has made some partitions of a store of as many."""
+def backfilled(folder: Path, upstream: Path, start: str, shard: int, last: str) -> xr.Dataset:
+    """What readers see after every shard up to a step has been made."""
     site = deployed(folder, upstream, analysis(folder / "templates", start, shard))
-    end = pd.Timestamp(start) + len(partitions) * site.dataset.template_config.shard_duration
-    with dg.DagsterInstance.ephemeral() as instance:
-        deployment = Deployment(site, instance)
-        deployment.run("initialise", end=str(end))
-        for partition in partitions:
-            deployment.run("backfill", pd.Timestamp(partition))
+    site.backfill(now=pd.Timestamp(last))
     return site.read()
 
 
@@ -139,23 +130,30 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def new_year(tmp_path_factory: pytest.TempPathFactory, upstream: Path) -> xr.Dataset:
+    """Two shards, made by Dagster."""
     folder = tmp_path_factory.mktemp("new-year")
-    return materialized(folder, upstream, "2019-12-31", 8, ["2019-12-31", "2020-01-01"])
+    site = deployed(folder, upstream, analysis(folder / "templates", "2019-12-31", 8))
+    with dg.DagsterInstance.ephemeral() as instance:
+        deployment = Deployment(site, instance)
+        deployment.run("initialise", end="2020-01-02")
+        for partition in ("2019-12-31", "2020-01-01"):
+            deployment.run("backfill", pd.Timestamp(partition))
+    return site.read()
 
 
 @pytest.fixture(scope="module")
 def september(tmp_path_factory: pytest.TempPathFactory, upstream: Path) -> xr.Dataset:
-    folder = tmp_path_factory.mktemp("september")
-    return materialized(folder, upstream, "2020-09-23", 4, ["2020-09-23T00", "2020-09-23T12"])
+    """Two shards, of which the first ends on a step between files."""
+    return backfilled(tmp_path_factory.mktemp("september"), upstream, "2020-09-23", 4, "2020-09-23T21")
 
 
 def test_the_reforecast_gives_way_to_the_version_before_12(new_year: xr.Dataset) -> None:
-    for variable in (TEMPERATURE, PRESSURE, GUST, CEILING):
+    for variable in (TEMPERATURE, PRESSURE):
         instant(new_year, variable, "2019-12-31T00", Source("2019-12-30T00", 24, FINE))
         instant(new_year, variable, "2019-12-31T03", Source("2019-12-31T00", 3, FINE))
         instant(new_year, variable, "2019-12-31T21", Source("2019-12-31T00", 21, FINE))
     instant(new_year, HEIGHT, "2019-12-31T21", Source("2019-12-31T00", 21, HALF))
-    for variable in (TEMPERATURE, PRESSURE, HEIGHT, GUST, ALOFT):
+    for variable in (TEMPERATURE, PRESSURE, HEIGHT, ALOFT):
         instant(new_year, variable, "2020-01-01T00", Source("2020-01-01T00", 0, COARSE))
         instant(new_year, variable, "2020-01-01T06", Source("2020-01-01T06", 0, COARSE))
     instant(new_year, SUN, "2020-01-01T00", Source("2019-12-31T00", 24, FINE))
@@ -194,11 +192,11 @@ def test_what_the_reforecast_lacks_is_nan_and_not_called_missing(
 
 
 def test_version_12_begins_with_its_first_init_time(september: xr.Dataset) -> None:
-    for variable in (TEMPERATURE, PRESSURE, GUST):
+    for variable in (TEMPERATURE, PRESSURE):
         instant(september, variable, "2020-09-23T06", Source("2020-09-23T06", 0, COARSE))
         instant(september, variable, "2020-09-23T12", Source("2020-09-23T12", 0, FINE))
         instant(september, variable, "2020-09-23T15", Source("2020-09-23T12", 3, FINE))
-    for variable in (HEIGHT, ALOFT, CEILING):
+    for variable in (HEIGHT, ALOFT):
         instant(september, variable, "2020-09-23T15", Source("2020-09-23T12", 3, HALF))
     instant(september, SUN, "2020-09-23T12", Source("2020-09-23T06", 6, COARSE))
     instant(september, SUN, "2020-09-23T15", Source("2020-09-23T12", 3, FINE))
@@ -215,12 +213,11 @@ def test_adjacent_shards_made_apart_equal_one_long_run(
     name: str, start: str, shard: int, upstream: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     apart: xr.Dataset = request.getfixturevalue(name)
-    together = materialized(tmp_path, upstream, start, shard, [start])
-    end = pd.Timestamp(start) + Timedelta(hours=3 * shard - 1)
+    last = pd.Timestamp(start) + Timedelta(hours=3 * (shard - 1))
+    together = backfilled(tmp_path, upstream, start, shard, str(last))
+    assert apart.sizes["time"] == together.sizes["time"] == shard
     for variable in VARIABLES:
-        np.testing.assert_array_equal(
-            apart[variable].sel(time=slice(start, end)), together[variable].sel(time=slice(start, end)), variable
-        )
+        np.testing.assert_array_equal(apart[variable], together[variable], variable)
 
 
 # Which forecast a valid time is taken from
@@ -263,25 +260,24 @@ def test_only_the_version_before_12_leaves_steps_out() -> None:
 # How far it is published
 
 
-@pytest.mark.parametrize(
-    ("arrived", "last"),
-    [
-        ([("2026-07-29T00", (0, 3, 6))], "2026-07-29T03"),
-        ([("2026-07-29T00", (0, 3, 6)), ("2026-07-29T06", (0,))], "2026-07-29T06"),
-        ([("2026-07-29T00", (0, 3, 6)), ("2026-07-29T06", (0, 3, 6))], "2026-07-29T09"),
-    ],
-    ids=["one forecast", "the hour 0 of the next", "two forecasts"],
-)
-def test_windows_that_reach_further_do_not_publish_a_step(
-    arrived: list[tuple[str, tuple[int, ...]]], last: str, tmp_path: Path
-) -> None:
+def test_updates_follow_the_instants_and_end_in_the_values_of_a_single_run(tmp_path: Path) -> None:
+    """Windows reach one step further, into the next shard even, and publish nothing by themselves."""
     variables = [TEMPERATURE, RAIN, SUN]
-    files = [current_file(pd.Timestamp(init), lead, "s", step=STEP) for init, leads in arrived for lead in leads]
-    write_gefs_files(tmp_path / "upstream", files, variables)
-    site = deployed(tmp_path, tmp_path / "upstream", analysis(tmp_path / "templates", "2026-07-29", 8, variables))
-    site.update(now=pd.Timestamp("2026-07-29T18"))
-    published = site.read()
-    assert published.time.values[-1] == pd.Timestamp(last)
-    for variable in variables:
-        assert not published[variable].isel(time=-1).isnull().any()
-    assert len(published.time) == len(times("2026-07-29", last)) + 1
+    first, second, third = "2026-07-29T00", "2026-07-29T06", "2026-07-29T12"
+    site = deployed(tmp_path, tmp_path / "upstream", analysis(tmp_path / "templates", first, 4, variables))
+    for init, leads, last in (
+        (first, (0, 3, 6), "2026-07-29T03"),
+        (second, (0,), "2026-07-29T06"),
+        (second, (3, 6), "2026-07-29T09"),
+        (third, (0, 3), "2026-07-29T15"),
+    ):
+        files = [current_file(pd.Timestamp(init), lead, "s", step=STEP) for lead in leads]
+        write_gefs_files(tmp_path / "upstream", files, variables)
+        site.update(now=pd.Timestamp("2026-07-29T20"))
+        published = site.read()
+        assert list(published.indexes["time"]) == list(times(first, f"{last}:01"))
+        for variable in variables:
+            assert not published[variable].isel(time=-1).isnull().any()
+    once = deployed(tmp_path / "once", tmp_path / "upstream", site.dataset)
+    once.update(now=pd.Timestamp("2026-07-29T20"))
+    xr.testing.assert_identical(once.read(), published)

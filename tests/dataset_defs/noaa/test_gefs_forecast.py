@@ -1,5 +1,6 @@
 """The GEFS forecast from upstream files to readers: members, file kinds, grids, and lead times that arrive next day."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,14 +44,14 @@ pytest_plugins = ["tests.datasets"]
 ROWS = {row.name: row for row in GEFS_FORECAST_DATA_VARS}
 VARIABLES = (TEMPERATURE, RAIN, HEIGHT, GUST, ALOFT, CEILING)
 LEADS = (0, 3, 6, 234, 237, 240, 246, 384, 390, 840)
-MEMBERS = (0, 1, 2)
+MEMBERS = (0, 1)
 HOUR = Timedelta("1h")
 
 
 def forecast(folder: Path, start: str, variables: Sequence[str] = VARIABLES) -> DynamicalDataset:
-    """The dataset with three members, some of its lead times, on a grid of 15 degrees."""
+    """The dataset with two members, some of its lead times, on a grid of 15 degrees."""
     (lead_time,) = (dim for dim in TEMPLATE.dims if dim.name == "lead_time")
-    shard = {"init_time": 1, "ensemble_member": 3, "lead_time": 10, "latitude": 13, "longitude": 12}
+    shard = {"init_time": 1, "ensemble_member": 2, "lead_time": 10, "latitude": 13, "longitude": 12}
     changes: dict[str, Any] = {
         "append_dim": AppendAxis(name="init_time", start=start, frequency="24h", years=10),
         "dims": (
@@ -65,9 +66,10 @@ def forecast(folder: Path, start: str, variables: Sequence[str] = VARIABLES) -> 
     return replace(DATASET, template_config=shrunk(TEMPLATE, folder, **changes))
 
 
-def files_of(init: str, leads: Sequence[int] = LEADS, members: Sequence[int] = MEMBERS) -> list[GefsFile]:
-    """Every kind of file that the archive has; those of kind s end at 240 h."""
-    kinds: tuple[Kind, ...] = ("s", "a", "b")
+def files_of(
+    init: str, leads: Sequence[int], kinds: Sequence[Kind], members: Sequence[int] = MEMBERS
+) -> list[GefsFile]:
+    """Files of some kinds; those of kind s end at 240 h."""
     return [
         current_file(pd.Timestamp(init), lead, kind, member, STEP)
         for lead in leads
@@ -84,19 +86,20 @@ BEFORE_22, SINCE_22 = "2022-10-18", "2022-10-19"
 
 @pytest.fixture(scope="module")
 def october(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
-    """Two init times, made by Dagster: files of kind s held the ceiling from the second on."""
+    """Two init times, made by Dagster: files of kind s held the ceiling from the second on, and it alone is of the first."""
     folder = tmp_path_factory.mktemp("october")
-    before = [
-        file._replace(variables=file.variables - ({CEILING} if "pgrb2s." in file.key else set()))
-        for file in files_of(BEFORE_22)
+    before = files_of(BEFORE_22, (0, 240, 246), ("s", "b"))
+    lacking = [
+        file._replace(variables=file.variables - {CEILING}) if "pgrb2s." in file.key else file for file in before
     ]
-    write_gefs_files(folder / "upstream", [*before, *files_of(SINCE_22)], VARIABLES)
+    write_gefs_files(folder / "upstream", lacking, [TEMPERATURE, CEILING])
+    write_gefs_files(folder / "upstream", files_of(SINCE_22, LEADS, ("s", "a", "b")), VARIABLES)
     site = deployed(folder, folder / "upstream", forecast(folder / "templates", BEFORE_22))
     with dg.DagsterInstance.ephemeral() as instance:
         deployment = Deployment(site, instance)
         deployment.run("initialise", end="2022-10-20")
-        for label in (BEFORE_22, SINCE_22):
-            deployment.run("backfill", pd.Timestamp(label))
+        deployment.run("backfill", pd.Timestamp(BEFORE_22), variables=[CEILING])
+        deployment.run("backfill", pd.Timestamp(SINCE_22))
     return site.read()
 
 
@@ -123,14 +126,14 @@ def test_the_ceiling_came_into_the_fine_files_later(october: xr.Dataset) -> None
 
 
 def test_rates_on_both_sides_of_the_change_of_grids(october: xr.Dataset) -> None:
-    assert at(october, RAIN, SINCE_22, 2, 0).isnull().all()
+    assert at(october, RAIN, SINCE_22, 1, 0).isnull().all()
     for lead, before, hours, coarseness in (
         *((3, None, 3, FINE), (6, 3, 3, FINE), (237, None, 3, FINE), (240, 237, 3, FINE)),
         *((246, None, 6, HALF), (390, None, 6, HALF), (840, None, 6, HALF)),
     ):
-        total = Source(SINCE_22, lead, coarseness, 2)
-        earlier = None if before is None else Source(SINCE_22, before, coarseness, 2)
-        assert_rate(at(october, RAIN, SINCE_22, 2, lead), ROWS[RAIN], total, earlier, hours)
+        total = Source(SINCE_22, lead, coarseness, 1)
+        earlier = None if before is None else Source(SINCE_22, before, coarseness, 1)
+        assert_rate(at(october, RAIN, SINCE_22, 1, lead), ROWS[RAIN], total, earlier, hours)
 
 
 def test_members_differ_and_coordinates_are_those_of_an_ensemble(october: xr.Dataset) -> None:
@@ -139,7 +142,9 @@ def test_members_differ_and_coordinates_are_those_of_an_ensemble(october: xr.Dat
     assert october.ensemble_member.dtype == np.int16
     assert october.ensemble_member.to_numpy().tolist() == list(MEMBERS)
     assert october.ingested_forecast_length.dims == ("init_time", "ensemble_member")
-    assert (october.ingested_forecast_length == np.timedelta64(840, "h")).all()
+    ingested = october.ingested_forecast_length
+    assert (ingested.sel(init_time=SINCE_22) == np.timedelta64(840, "h")).all()
+    assert ingested.sel(init_time=BEFORE_22).isnull().all(), "most variables were never written"
     assert (october.expected_forecast_length == np.timedelta64(840, "h")).all()
 
 
@@ -149,12 +154,27 @@ INIT = pd.Timestamp("2026-07-29").as_unit("us")
 FIRST_DAY, NEXT_DAY = LEADS[: LEADS.index(384) + 1], LEADS[LEADS.index(390) :]
 
 
+@pytest.fixture(scope="module")
+def two_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What has arrived on either day."""
+    folder = tmp_path_factory.mktemp("two-days")
+    for name, leads in (("first", FIRST_DAY), ("next", NEXT_DAY)):
+        coarse = files_of("2026-07-29", [lead for lead in leads if lead > 240], ("a",))
+        write_gefs_files(folder / name, [*files_of("2026-07-29", leads, ("s",)), *coarse], [TEMPERATURE, RAIN])
+    return folder
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path: Path, two_days: Path) -> Site:
     """An archive that begins with one init time, of which the first day's files are there."""
-    variables = [TEMPERATURE, RAIN]
-    write_gefs_files(tmp_path / "upstream", files_of("2026-07-29", FIRST_DAY), variables)
-    return deployed(tmp_path, tmp_path / "upstream", forecast(tmp_path / "templates", "2026-07-29", variables))
+    shutil.copytree(two_days / "first", tmp_path / "upstream")
+    dataset = forecast(tmp_path / "templates", "2026-07-29", [TEMPERATURE, RAIN])
+    return deployed(tmp_path, tmp_path / "upstream", dataset)
+
+
+def next_day(site: Site, two_days: Path) -> None:
+    """Let the other files arrive."""
+    shutil.copytree(two_days / "next", site.upstream, dirs_exist_ok=True)
 
 
 def run(site: Site, launch: Launch, now: Timestamp, *, publish: bool) -> None:
@@ -193,20 +213,20 @@ def test_the_first_day_is_published_without_waiting_for_the_next(site: Site) -> 
     assert entry is not None
     assert entry.is_complete, "what is not due is not missing"
     assert {known.expected for known in entry.variables.values()} == {len(MEMBERS) * len(FIRST_DAY), len(MEMBERS) * 7}
-    assert lengths(site) == [384.0] * 3
+    assert lengths(site) == [384.0] * 2
     assert site.read()[TEMPERATURE].sel(lead_time=384 * HOUR).notnull().all()
     assert site.read()[TEMPERATURE].sel(lead_time=390 * HOUR).isnull().all()
 
 
-def test_the_next_day_is_ingested_once_it_is_due(site: Site) -> None:
+def test_the_next_day_is_ingested_once_it_is_due(site: Site, two_days: Path) -> None:
     run(site, launched(site, INIT + 7 * HOUR), INIT + 7 * HOUR, publish=True)
     assert healed(site, INIT + 27 * HOUR) == []
-    write_gefs_files(Path(site.settings["upstream"]), files_of("2026-07-29", NEXT_DAY), [TEMPERATURE, RAIN])
+    next_day(site, two_days)
     assert healed(site, INIT + 27 * HOUR) == [], "files are not looked for before they are due"
     (launch,) = healed(site, INIT + 28 * HOUR)
     assert launch.reason == f"{len(MEMBERS) * len(NEXT_DAY)} files that were not due at its last run have arrived"
     run(site, launch, INIT + 28 * HOUR, publish=False)
-    assert lengths(site) == [840.0] * 3
+    assert lengths(site) == [840.0] * 2
     for lead in (384, 390, 840):
         source = Source("2026-07-29", lead, HALF, 1)
         assert_instant(at(site.read(), TEMPERATURE, "2026-07-29", 1, lead), ROWS[TEMPERATURE], source)
@@ -214,23 +234,23 @@ def test_the_next_day_is_ingested_once_it_is_due(site: Site) -> None:
 
 
 def test_a_file_that_is_late_on_the_first_day_heals_as_ever(site: Site) -> None:
-    late = Path(site.settings["upstream"]) / files_of("2026-07-29", [6], [1])[0].key
+    late = site.upstream / files_of("2026-07-29", [6], ["s"], [1])[0].key
     hidden = late.with_name("hidden")
     late.rename(hidden)
     now = INIT + 8 * HOUR
     run(site, launched(site, now), now, publish=True)
-    assert lengths(site) == [384.0, 3.0, 384.0]
+    assert lengths(site) == [384.0, 3.0]
     assert healed(site, INIT + 12 * HOUR) == []
     hidden.rename(late)
     (launch,) = healed(site, INIT + 12 * HOUR)
     assert launch.reason == "1 files that were missing have arrived"
     run(site, launch, INIT + 12 * HOUR, publish=False)
-    assert lengths(site) == [384.0] * 3
+    assert lengths(site) == [384.0] * 2
 
 
-def test_an_update_by_hand_takes_the_day_before_again(site: Site) -> None:
+def test_an_update_by_hand_takes_the_day_before_again(site: Site, two_days: Path) -> None:
     site.update(INIT + 7 * HOUR)
-    assert lengths(site) == [384.0] * 3
-    write_gefs_files(Path(site.settings["upstream"]), files_of("2026-07-29", NEXT_DAY), [TEMPERATURE, RAIN])
+    assert lengths(site) == [384.0] * 2
+    next_day(site, two_days)
     site.update(INIT + 31 * HOUR)
-    assert lengths(site) == [840.0] * 3
+    assert lengths(site) == [840.0] * 2
