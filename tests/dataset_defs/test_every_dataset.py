@@ -289,14 +289,16 @@ def test_urls_of_the_first_and_the_newest_label(dataset: DynamicalDataset, which
     groups = [coords for coords in coords_of(job) if coords]
     for coords in groups:
         assert len(set(coords)) == len(coords)
-    for coord in {coord for coords in groups for coord in coords}:
+    coords = list(dict.fromkeys(coord for coords in groups for coord in coords))
+    # A prime, so that no lead time or member is left out each time.
+    for coord in coords[:: 1 if len(coords) < 3000 else 7]:
         match = re.fullmatch(facts.url, coord.get_url())
         assert match is not None, f"{coord.get_url()} is not as the facts have it: {facts.url}"
         named = named_in(match)
         assert named == {k: v for k, v in told_by(coord).items() if k in named}, coord
         assert coord.get_url().endswith(f"/{coord.key()}")
     assert {(coords[0].get_url(), coords[-1].get_url()) for coords in groups} == getattr(facts, which)
-    places = [coord.out_loc() for coords in groups for coord in coords]
+    places = [coord.out_loc() for coord in coords]
     labels = job.template_ds.indexes[axis.name][job.region]
     assert {place[axis.name] for place in places} >= {label for label in labels if label >= facts.begins}
     for dim in dataset.template_config.dims:
