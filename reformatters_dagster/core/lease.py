@@ -129,7 +129,7 @@ def hold_lease(
     heart.start()
 
     def check() -> None:
-        if lost.is_set():
+        if lost.is_set() or not lease.is_own(lease.found()):
             raise LeaseHeld(
                 f"the lease of partition {partition} was held by {holder!r}; another writer took it meanwhile"
             )

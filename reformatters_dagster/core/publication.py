@@ -145,6 +145,9 @@ def merge_ingested_lengths(template_ds: xr.Dataset, workspace: Workspace, length
 
 def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, Lengths]) -> None:
     array = zarr.open_array(tmp_store / INGESTED, mode="r+", config={"write_empty_chunks": True})
+    # Whole chunks: zarr drops what lies past the end of an array when it writes all that lies before, and there may be lengths
+    # of labels that another run is about to publish.
+    array.resize((-(-array.shape[0] // array.chunks[0]) * array.chunks[0], *array.shape[1:]))
     for chunk in sorted({position // array.chunks[0] for position in positions}):
         key = f"{INGESTED}/c/{chunk}" + "/0" * (array.ndim - 1)
         ours = {at: length for at, length in positions.items() if at // array.chunks[0] == chunk}

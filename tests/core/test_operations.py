@@ -31,6 +31,7 @@ from reformatters_dagster.core.errors import (
     UpstreamMissing,
 )
 from reformatters_dagster.core.operations import BackfillRequest, plan_backfill
+from reformatters_dagster.core.publication import merge_ingested_lengths
 from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.core.types import Timedelta, Timestamp
@@ -472,6 +473,17 @@ def test_ingested_goes_by_the_variable_that_has_least(site: Site) -> None:
 
 
 # Where things are kept
+
+
+def test_a_length_of_a_label_that_is_about_to_be_published_stays(published: Site) -> None:
+    """As it stands between the put of the length and that of the root."""
+    before = ingested(published)
+    published.arrive(SECOND)
+    published.update(SECOND + SOON)
+    shorter = published.dataset.template_config.get_template(INIT + Timedelta("1us"))
+    merge_ingested_lengths(shorter, published.workspace, {INIT: np.array(3, dtype="timedelta64[h]")})
+    assert before == [9 * HOUR]
+    assert ingested(published) == [3 * HOUR, 9 * HOUR]
 
 
 def test_replicas_are_the_same_bytes(site: Site, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_second_writer_while_the_first_is_alive(there: Deployment, undisturbed
 
 
 def test_a_second_writer_while_the_first_stalls(there: Deployment, undisturbed: Undisturbed) -> None:
-    intrude_on_one_that_stalls(there, undisturbed, 12, update)
+    intrude_on_one_that_stalls(there, undisturbed, 4, update)
 
 
 @pytest.mark.slow
