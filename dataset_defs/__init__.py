@@ -19,6 +19,8 @@ MODULES = (
     "dataset_defs.noaa.gefs.forecast",
     "dataset_defs.noaa.gfs.analysis",
     "dataset_defs.noaa.gfs.forecast",
+    "dataset_defs.noaa.hrrr.analysis",
+    "dataset_defs.noaa.hrrr.forecast",
 )
 """Each has a `DATASET`. One below another, so that two changes that add one each can be merged."""
 

@@ -22,6 +22,7 @@ FLOORS = (
         "core._transform_kernels",
         "core._grib_kernels",
     ),
+    ("core.projection",),
     ("core.template", "core.source_file", "core.guards", "core.object_store", "core.grib_packing", "core.shard_patch"),
     (
         "core.download",

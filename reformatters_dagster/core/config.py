@@ -96,10 +96,13 @@ class DataVar(Frozen):
     valid_range: tuple[float, float] | None = None
     """Physically possible stored values, for a warning, never for a mask."""
 
+    hour_0: bool | None = None
+    """Whether the analysis step holds this variable, where that does not follow from its statistic."""
+
     @property
     def has_hour_0(self) -> bool:
         """Whether the analysis step holds this variable: windows have no length there."""
-        return self.field.statistic == "instant"
+        return self.field.statistic == "instant" if self.hour_0 is None else self.hour_0
 
     @property
     def attrs(self) -> dict[str, object]:
@@ -282,6 +285,76 @@ class LatLonGrid(Frozen):
             ),
         }
 
+
+class LambertGrid(Frozen):
+    """A grid that is regular on a Lambert conformal conic projection of the sphere, in metres."""
+
+    y: RegularAxis
+    x: RegularAxis
+    latitude_of_origin: float
+    central_meridian: float
+    standard_parallels: tuple[float, float]
+    earth_radius: float = 6371229.0
+    """Sphere the source computes on, in metres (GRIB2 code table 3.2, shape 6)."""
+
+    @property
+    def dims(self) -> tuple[Dimension, Dimension]:
+        y, x = (
+            {
+                "long_name": f"{name.upper()} coordinate of projection",
+                "standard_name": f"projection_{name}_coordinate",
+                "axis": name.upper(),
+                "units": "m",
+            }
+            for name in ("y", "x")
+        )
+        return (
+            Dimension(name="y", labels=self.y.labels(), attrs=tuple(y.items())),
+            Dimension(name="x", labels=self.x.labels(), attrs=tuple(x.items())),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.y.size, self.x.size
+
+    @property
+    def spatial_ref_attrs(self) -> dict[str, object]:
+        """CF grid mapping plus the well-known text and the transform GDAL and rioxarray look for."""
+        first, second = self.standard_parallels
+        wkt = (
+            'PROJCS["unnamed",GEOGCS["Coordinate System imported from GRIB file",DATUM["unnamed",'
+            f'SPHEROID["Sphere",{self.earth_radius:.0f},0]],PRIMEM["Greenwich",0],'
+            'UNIT["degree",0.0174532925199433,AUTHORITY["EPSG","9122"]]],PROJECTION["Lambert_Conformal_Conic_2SP"],'
+            f'PARAMETER["latitude_of_origin",{self.latitude_of_origin:g}],'
+            f'PARAMETER["central_meridian",{self.central_meridian:g}],'
+            f'PARAMETER["standard_parallel_1",{first:g}],PARAMETER["standard_parallel_2",{second:g}],'
+            'PARAMETER["false_easting",0],PARAMETER["false_northing",0],UNIT["Metre",1],'
+            'AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
+        )
+        x, y = self.x, self.y
+        return {
+            "crs_wkt": wkt,
+            "semi_major_axis": self.earth_radius,
+            "semi_minor_axis": self.earth_radius,
+            "inverse_flattening": 0.0,
+            "reference_ellipsoid_name": "Sphere",
+            "longitude_of_prime_meridian": 0.0,
+            "prime_meridian_name": "Greenwich",
+            "geographic_crs_name": "Coordinate System imported from GRIB file",
+            "horizontal_datum_name": "unnamed",
+            "grid_mapping_name": "lambert_conformal_conic",
+            "spatial_ref": wkt,
+            "GeoTransform": f"{x.first - x.step / 2!r} {x.step!r} 0.0 {y.first - y.step / 2!r} 0.0 {y.step!r}",
+            "false_easting": 0.0,
+            "false_northing": 0.0,
+            "latitude_of_projection_origin": self.latitude_of_origin,
+            "longitude_of_central_meridian": self.central_meridian,
+            "projected_crs_name": "unnamed",
+            "standard_parallel": [first, second],
+        }
+
+
+type Grid = LatLonGrid | LambertGrid
 
 GLOBAL_0P25 = LatLonGrid(
     latitude=RegularAxis(first=90.0, step=-0.25, size=721), longitude=RegularAxis(first=-180.0, step=0.25, size=1440)

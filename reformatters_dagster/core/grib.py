@@ -13,10 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from reformatters_dagster.core.config import GribField, LatLonGrid, RegularAxis
+from reformatters_dagster.core.config import GribField, Grid, LambertGrid, RegularAxis
 from reformatters_dagster.core.errors import CorruptMessage
 from reformatters_dagster.core.grib_packing import Units, unpack
 from reformatters_dagster.core.grib_sections import GridHeader, MessageHeader, check_framing, read_header
+from reformatters_dagster.core.projection import latitudes_longitudes
 from reformatters_dagster.core.types import Array2D, Float32Array, Timedelta, Timestamp
 
 __all__ = [
@@ -45,6 +46,7 @@ _ECCODES = Lock()
 # Eight times the largest grid that is published; a damaged header could ask for all memory.
 _MOST_POINTS = 2**27
 _GRID_TOLERANCE = 1e-3  # of a grid step
+_ANGLE_TOLERANCE = 1e-4  # degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ def _pygrib_values(message: bytes, where: str) -> np.ndarray[tuple[int, ...], np
     return np.array(np.ma.getdata(values), dtype=np.float64, ndmin=1)
 
 
-def to_grid(values: Array2D, header: GridHeader, grid: LatLonGrid, where: str) -> Array2D:
+def to_grid(values: Array2D, header: GridHeader, grid: Grid, where: str) -> Array2D:
     """Bring a field into the order of the template's grid, if it has the very same points.
 
     Parameters
@@ -246,13 +248,13 @@ def to_grid(values: Array2D, header: GridHeader, grid: LatLonGrid, where: str) -
     values : (ny, nx) float32
         In the order of the message; not changed, but the result may be a view of it.
     header : GridHeader
-    grid : LatLonGrid
+    grid : Grid
     where : str
         What the field is, for the error.
 
     Returns
     -------
-    (latitude, longitude) float32
+    (latitude, longitude) or (y, x) float32
         Rows and columns reversed where the message runs the other way; a full circle of longitudes rotated to begin
         where the grid does.
 
@@ -265,6 +267,8 @@ def to_grid(values: Array2D, header: GridHeader, grid: LatLonGrid, where: str) -
         raise CorruptMessage(
             f"{where} has shape {values.shape!r}, template expects {grid.shape!r}; check the grid in the file's name"
         )
+    if isinstance(grid, LambertGrid):
+        return _to_lambert(values, header, grid, where)
     rows, columns = _source_axes(header, values.shape, where)
     row_order, column_order = _order(rows, grid.latitude), _order(columns, grid.longitude, circle=True)
     if row_order is None or column_order is None:
@@ -274,6 +278,27 @@ def to_grid(values: Array2D, header: GridHeader, grid: LatLonGrid, where: str) -
         )
     values = values[:: row_order.direction, :: column_order.direction]
     return np.roll(values, -column_order.shift, axis=1) if column_order.shift else values
+
+
+def _to_lambert(values: Array2D, header: GridHeader, grid: LambertGrid, where: str) -> Array2D:
+    """Rows and columns in the grid's order, if the message's cone, spacing and first point are the grid's."""
+    mode, cone = header.scanning_mode, header.cone
+    wanted = (grid.latitude_of_origin, grid.central_meridian, *grid.standard_parallels)
+    if cone is None or mode is None or header.latitude_first is None or header.longitude_first is None:
+        raise CorruptMessage(f"{where} is on grid template {header.template!r}, template expects 30, Lambert conformal")
+    rows: Literal[1, -1] = 1 if bool(mode & _J_POSITIVE) == (grid.y.step > 0) else -1
+    columns: Literal[1, -1] = -1 if bool(mode & _I_NEGATIVE) == (grid.x.step > 0) else 1
+    corner = (0 if rows == 1 else -1, 0 if columns == 1 else -1)
+    latitude, longitude = (float(degrees[corner]) for degrees in latitudes_longitudes(grid))
+    angles = (*cone, header.latitude_first, header.longitude_first)
+    expected, spacing = (*wanted, latitude, longitude), (abs(grid.x.step), abs(grid.y.step))
+    turned = [abs((one - other + 180) % 360 - 180) for one, other in zip(angles, expected, strict=True)]
+    if max(turned) > _ANGLE_TOLERANCE or (header.dx, header.dy) != spacing:
+        raise CorruptMessage(
+            f"{where} has cone and first point {angles!r} and spacing {(header.dx, header.dy)!r}, template expects {expected!r} "
+            f"and {spacing!r}; a new grid needs a new dataset version"
+        )
+    return values[::rows, ::columns]
 
 
 def _source_axes(header: GridHeader, shape: tuple[int, int], where: str) -> tuple[RegularAxis, RegularAxis]:

@@ -38,6 +38,8 @@ class GridHeader:
     dx: float | None = None
     scanning_mode: int | None = None
     """Flag table 3.4."""
+    cone: tuple[float, float, float, float] | None = None
+    """On template 30: latitude where the spacing is true, central meridian, both standard parallels; degrees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class _GridOctets(NamedTuple):
 _PROJECTED = _GridOctets(39, 43, None, 56, 60, 65)
 _GRIDS: Mapping[int, _GridOctets] = {0: _GridOctets(47, 51, 56, 64, 68, 72), 20: _PROJECTED, 30: _PROJECTED}
 # Every template below this one keeps Nx in octets 31-34 and Ny in 35-38.
+_LAMBERT = 30
 _FIRST_GRID_WITHOUT_SHAPE = 50
 
 
@@ -305,7 +308,13 @@ def _read_grid(grid: Section) -> tuple[int, GridHeader]:
         dy=None if dy is None else dy / per_spacing,
         dx=None if dx is None else dx / per_spacing,
         scanning_mode=grid.unsigned(octets.scanning_mode, 1),
+        cone=_read_cone(grid) if template == _LAMBERT else None,
     )
+
+
+def _read_cone(grid: Section) -> tuple[float, float, float, float]:
+    origin, meridian, first, second = (grid.signed(octet, 4) / 1e6 for octet in (48, 52, 66, 70))
+    return origin, meridian, first, second
 
 
 def _units_per_degree(grid: Section) -> float:

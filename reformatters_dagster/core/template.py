@@ -21,8 +21,9 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.errors import ZarrUserWarning
 
-from reformatters_dagster.core.config import AppendAxis, DataVar, Dimension, Frozen, LatLonGrid, by_name
+from reformatters_dagster.core.config import AppendAxis, DataVar, Dimension, Frozen, LambertGrid, LatLonGrid, by_name
 from reformatters_dagster.core.errors import TemplateDrift, UnknownVariable
+from reformatters_dagster.core.projection import latitudes_longitudes
 from reformatters_dagster.core.region import shard_regions
 from reformatters_dagster.core.types import Dim, Names, Timedelta, Timestamp
 
@@ -60,7 +61,7 @@ class TemplateConfig(Frozen):
     append_dim: AppendAxis
     dims: tuple[Dimension, ...] = ()
     """Dimensions between the append dimension and the grid."""
-    grid: LatLonGrid
+    grid: LatLonGrid | LambertGrid
     chunks: dict[Dim, PositiveInt]
     shards: dict[Dim, PositiveInt]
     data_vars: tuple[DataVar, ...]
@@ -183,10 +184,18 @@ class TemplateConfig(Frozen):
         Returns
         -------
         xr.Dataset
+<<<<<<< HEAD
             With `spatial_ref`; for forecasts also `valid_time` (init_time, lead_time) and the expected and ingested forecast
             length (init_time), the latter NaT, and of each member where the template says so: it is written at run time.
+=======
+            With `spatial_ref`; on a projected grid also latitude and longitude (y, x); for forecasts also `valid_time`
+            (init_time, lead_time) and the expected and ingested forecast length (init_time), the latter NaT: it is written at
+            run time.
+>>>>>>> 103a19a (Add the HRRR forecast and analysis on their Lambert grid)
         """
         ds = ds.assign_coords(spatial_ref=((), np.int64(0), self.grid.spatial_ref_attrs))
+        if isinstance(self.grid, LambertGrid):
+            ds = ds.assign_coords(_points_on_the_globe(self.grid))
         if not self.has_lead_time:
             return ds
         init_times = ds.indexes["init_time"]
@@ -224,6 +233,10 @@ class TemplateConfig(Frozen):
         for data_var in self.data_vars:
             ds[data_var.name] = xr.Variable(self.dim_names, all_nan(shape), data_var.attrs, self._data_encoding())
         write_metadata(ds, path)
+        if isinstance(self.grid, LambertGrid):
+            # They follow from the grid, and would be megabytes in git; stores have them.
+            for name in ("latitude", "longitude"):
+                shutil.rmtree(path / name / "c")
 
     def update_template(self) -> None:
         """Write the committed template, unless it stands there already. The diff is the review."""
@@ -298,7 +311,7 @@ class TemplateConfig(Frozen):
         kinds: dict[str, dict[str, object]] = {
             "M": _TIME,
             "m": _DURATION,
-            "f": {"dtype": "float64", "fill_value": np.nan},
+            "f": {"dtype": str(coord.dtype), "fill_value": np.nan},
         }
         if name == "ensemble_member":
             kinds["i"] = {"dtype": "int16", "fill_value": -1}
@@ -314,6 +327,18 @@ class TemplateConfig(Frozen):
             "shards": tuple(self.shards.values()),
             "compressors": (DATA_COMPRESSOR,),
         }
+
+
+def _points_on_the_globe(grid: LambertGrid) -> dict[str, xr.Variable]:
+    units = {"latitude": "degree_north", "longitude": "degree_east"}
+    return {
+        name: xr.Variable(
+            ("y", "x"),
+            degrees.astype(np.float32),
+            {"long_name": name.capitalize(), "standard_name": name, "units": units[name]},
+        )
+        for name, degrees in zip(units, latitudes_longitudes(grid), strict=True)
+    }
 
 
 def all_nan(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import numpy as np
 
+from reformatters_dagster.core.config import LambertGrid
 from reformatters_dagster.core.dataset import CommitReport, DynamicalDataset
 from reformatters_dagster.core.pictures import as_markdown_image, draw_completeness, draw_map
+from reformatters_dagster.core.projection import on_plain_map
 from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.replicas import degraded
 from reformatters_dagster.core.settings import Workspace
@@ -101,11 +103,15 @@ def _picture(dataset: DynamicalDataset, workspace: Workspace, report: CommitRepo
     assert file is not None
     labels = file.coord.out_loc()
     field = open_published(workspace.stores.primary)[variable].sel(dict(labels))
-    if field.ndim != len(dataset.template_config.grid.shape):
+    grid = dataset.template_config.grid
+    if field.ndim != len(grid.shape):
         return None
     title = f"{variable}, " + ", ".join(f"{dim} {_label_text(label)}" for dim, label in labels.items())
-    latitude, longitude = (field[dim.name].to_numpy() for dim in dataset.template_config.grid.dims)
     values = np.asarray(field.to_numpy(), dtype=np.float32)
+    if isinstance(grid, LambertGrid):
+        values, latitude, longitude = on_plain_map(values, grid)
+    else:
+        latitude, longitude = (field[dim.name].to_numpy() for dim in grid.dims)
     picture = draw_map(values, latitude, longitude, title=title, units=str(field.attrs["units"]))
     return as_markdown_image(picture, title)
 

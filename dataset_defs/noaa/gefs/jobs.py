@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataset_defs.noaa.gefs.files import GefsFileCoord, GefsFileType
 from dataset_defs.noaa.gefs.variables import GefsDataVar
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
-from reformatters_dagster.core.config import DataVar
+from reformatters_dagster.core.config import DataVar, LatLonGrid
 from reformatters_dagster.core.grib import GridHeader, to_grid
 from reformatters_dagster.core.regrid import coarsened, refine
 from reformatters_dagster.core.types import Array2D
@@ -19,6 +19,7 @@ class GefsRegionJob[Coord: GefsFileCoord](NoaaGribRegionJob[Coord]):
 
     def on_grid(self, values: Array2D, grid: GridHeader, coord: Coord, where: str) -> Array2D:
         fine = self.context.template_config.grid
+        assert isinstance(fine, LatLonGrid)
         placed = to_grid(values, grid, coarsened(fine, coord.coarseness), where)
         return placed if coord.coarseness == 1 else refine(placed, fine, where)
 

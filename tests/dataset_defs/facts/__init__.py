@@ -41,6 +41,11 @@ def has_no_window_yet(coord: SourceFileCoord, data_var: DataVar) -> bool:
     return getattr(coord, "lead_time", None) == Timedelta(0) and not data_var.has_hour_0
 
 
+def has_every_message(coord: SourceFileCoord, data_var: DataVar) -> bool:
+    """No file lacks a variable, even where what is in it is not used."""
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """Facts about one dataset's source, for a `now` of 2026-08-02T09:30."""
@@ -51,6 +56,8 @@ class Facts:
     """Of each group of variables, the first and the last URL that the first label of the archive wants."""
     newest: frozenset[tuple[str, str]]
     """The same of the newest label."""
+    first_is_shorter: bool = False
+    """Whether the archive's first forecasts end earlier than those of today."""
     begins: Timestamp = EVER
     """The first label that has a file, where the archive's first has none."""
     one_object_until: Timestamp = LONG

@@ -1,0 +1,1 @@
+"""NOAA High-Resolution Rapid Refresh."""

@@ -1,0 +1,47 @@
+"""Where HRRR files can be had, in the order they are asked for; the grid they are on; when their forecasts end."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from reformatters_dagster.core.config import STATUS_ANSWERS, LambertGrid, RegularAxis, SourceArchive
+from reformatters_dagster.core.types import Timedelta, Timestamp
+
+HRRR_ARCHIVES = (
+    SourceArchive(url="s3://noaa-hrrr-bdp-pds", folder="noaa-hrrr-bdp-pds", region="us-east-1"),
+    SourceArchive(
+        url="https://nomads.ncep.noaa.gov/pub/data/nccf/com/hrrr/prod",
+        folder="nomads.ncep.noaa.gov/pub/data/nccf/com/hrrr/prod",
+        newest="12h",
+        requests_per_minute=100,
+        # NOMADS redirects who asks too often, and refuses what has aged out.
+        answers={**STATUS_ANSWERS, 302: "throttled", 403: "missing"},
+    ),
+)
+
+CONUS_3KM = LambertGrid(
+    y=RegularAxis(first=1586693.847443335, step=-3000.0, size=1059),
+    x=RegularAxis(first=-2697520.142521929, step=3000.0, size=1799),
+    latitude_of_origin=38.5,
+    central_meridian=-97.5,
+    standard_parallels=(38.5, 38.5),
+)
+
+LONG_FORECASTS: Mapping[Timestamp, Timedelta] = {
+    pd.Timestamp("2020-12-02T12"): pd.Timedelta("48h"),
+    pd.Timestamp("2018-07-12T12"): pd.Timedelta("36h"),
+}
+"""How far the forecasts of 00, 06, 12 and 18 UTC reach since a date, newest first; HRRR 4 made them longer."""
+SHORT_FORECAST = pd.Timedelta("18h")
+
+
+def forecast_length(init_time: Timestamp) -> Timedelta:
+    """The longest lead time of a forecast."""
+    if init_time.hour % 6:
+        return SHORT_FORECAST
+    return next((length for since, length in LONG_FORECASTS.items() if init_time >= since), SHORT_FORECAST)
+
+
+def hrrr_key(init_time: Timestamp, hours: int) -> str:
+    """Key of one lead time's surface fields over CONUS."""
+    return f"hrrr.{init_time:%Y%m%d}/conus/hrrr.t{init_time:%H}z.wrfsfcf{hours:02d}.grib2"

@@ -1,0 +1,82 @@
+"""NOAA HRRR forecast: 3 km over the continental United States, every 6 h, lead times 0-48 h."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import pandas as pd
+import xarray as xr
+
+from dataset_defs.noaa.grib_job import NoaaGribRegionJob
+from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES, forecast_length, hrrr_key
+from dataset_defs.noaa.hrrr.variables import HRRR_DATA_VARS
+from reformatters_dagster.core.config import AppendAxis, DataVar, lead_time
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.source_file import ForecastFileCoord, whole_hours
+from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.types import Timedelta
+from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+
+
+class HrrrForecastTemplate(TemplateConfig):
+    """Forecasts became longer with HRRR 4."""
+
+    def expected_forecast_length(self, init_times: pd.DatetimeIndex) -> pd.TimedeltaIndex:
+        return pd.TimedeltaIndex([forecast_length(init) for init in init_times])
+
+
+TEMPLATE = HrrrForecastTemplate(
+    dataset_id="noaa-hrrr-forecast-48-hour",
+    dataset_version="0.1.0",
+    attributes=DatasetAttributes(
+        name="NOAA HRRR forecast, 48 hour",
+        description="Weather forecasts of the High-Resolution Rapid Refresh (HRRR) of NOAA's National Weather Service.",
+        attribution="NOAA NWS NCEP HRRR data, taken from NOAA Open Data Dissemination archives and reformatted.",
+        license="Public domain in the United States (NOAA data)",
+        spatial_domain="Continental United States",
+        spatial_resolution="3 km",
+        time_resolution="Forecasts initialized every 6 hours",
+        forecast_domain="Forecast lead time 0-48 hours ahead",
+        forecast_resolution="Hourly",
+    ),
+    append_dim=AppendAxis(name="init_time", start="2018-07-13T12", frequency="6h"),
+    dims=(lead_time(hourly_to="48h"),),
+    grid=CONUS_3KM,
+    chunks={"init_time": 1, "lead_time": 49, "y": 265, "x": 300},
+    shards={"init_time": 1, "lead_time": 49, "y": 1060, "x": 1800},
+    data_vars=HRRR_DATA_VARS,
+)
+
+
+class HrrrSourceFileCoord(ForecastFileCoord):
+    """One lead time of one init: every variable of it lies in one file."""
+
+    def key(self) -> str:
+        return hrrr_key(self.init_time, whole_hours(self.lead_time))
+
+    def get_url(self) -> str:
+        return f"{HRRR_ARCHIVES[0].url}/{self.key()}"
+
+
+class HrrrForecastRegionJob(NoaaGribRegionJob[HrrrSourceFileCoord]):
+    """One init time, as far as its forecast reaches."""
+
+    source_file_coord = HrrrSourceFileCoord
+
+    def generate_source_file_coords(
+        self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]
+    ) -> list[HrrrSourceFileCoord]:
+        has_hour_0 = all(data_var.has_hour_0 for data_var in data_vars)
+        pairs = product(region_ds.indexes["init_time"], region_ds.indexes["lead_time"])
+        return [
+            HrrrSourceFileCoord(init_time=init, lead_time=lead)
+            for init, lead in pairs
+            if lead <= forecast_length(init) and (has_hour_0 or lead > Timedelta(0))
+        ]
+
+
+DATASET = DynamicalDataset(
+    template_config=TEMPLATE,
+    region_job=HrrrForecastRegionJob,
+    archives=HRRR_ARCHIVES,
+    validators=(CheckCurrentData(max_delay="4h"), CheckRecentNans(), CheckExpectedShards()),
+)
