@@ -184,14 +184,9 @@ class TemplateConfig(Frozen):
         Returns
         -------
         xr.Dataset
-<<<<<<< HEAD
-            With `spatial_ref`; for forecasts also `valid_time` (init_time, lead_time) and the expected and ingested forecast
-            length (init_time), the latter NaT, and of each member where the template says so: it is written at run time.
-=======
             With `spatial_ref`; on a projected grid also latitude and longitude (y, x); for forecasts also `valid_time`
-            (init_time, lead_time) and the expected and ingested forecast length (init_time), the latter NaT: it is written at
-            run time.
->>>>>>> 103a19a (Add the HRRR forecast and analysis on their Lambert grid)
+            (init_time, lead_time) and the expected and ingested forecast length (init_time), the latter NaT, and of each member
+            where the template says so: it is written at run time.
         """
         ds = ds.assign_coords(spatial_ref=((), np.int64(0), self.grid.spatial_ref_attrs))
         if isinstance(self.grid, LambertGrid):

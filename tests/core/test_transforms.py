@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import FrozenInstanceError
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -558,7 +558,8 @@ def test_round_refuses_other_numbers_of_bits(keep: int) -> None:
 def test_kernels_release_the_gil() -> None:
     from reformatters_dagster.core import _transform_kernels as kernels
 
-    for kernel in (kernels.deaccumulate, kernels.interpolate, kernels.round_mantissa):
+    compiled: tuple[Any, ...] = (kernels.deaccumulate, kernels.interpolate, kernels.round_mantissa)
+    for kernel in compiled:
         assert kernel.targetoptions["nogil"] is True
 
 

@@ -83,6 +83,7 @@ def test_a_late_hour_completes_a_day_that_is_published(tmp_path: Path) -> None:
 def test_a_real_file_reaches_readers_through_dagster(
     shared_data: Path, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
+    assert isinstance(TEMPLATE.grid, LatLonGrid)
     site = mrms_site(tmp_path, TEMPLATE.grid, NOON, hours=1)
     path = site.upstream / mrms_path(NOON)
     path.parent.mkdir(parents=True)
