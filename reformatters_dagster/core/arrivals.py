@@ -5,6 +5,7 @@ In: a dataset's region job and a label. Out: how many of the files it wants are 
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os.path import commonprefix
 from pathlib import PurePosixPath
@@ -16,6 +17,9 @@ from reformatters_dagster.core.job_context import JobContext
 from reformatters_dagster.core.ledger import LedgerEntry
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.types import MOMENT, Timestamp
+
+LISTINGS_AT_ONCE = 8
+"""Of one archive, by one look."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,12 @@ def _list_wanted(upstream: Upstream, wanted: set[str], label: Timestamp, now: Ti
     folders: dict[str, list[str]] = {}
     for key in sorted(wanted):
         folders.setdefault(str(PurePosixPath(key).parent), []).append(key)
-    return [info for folder, keys in folders.items() for info in _list_folder(archive, folder, keys)]
+    if not folders:
+        return []
+    # A source with a folder per variable takes a listing for each; one after the other, a sensor's time would run out.
+    with ThreadPoolExecutor(min(LISTINGS_AT_ONCE, len(folders)), "list") as pool:
+        listed = pool.map(lambda item: list(_list_folder(archive, *item)), folders.items())
+        return [info for found in listed for info in found]
 
 
 def _list_folder(archive: Archive, folder: str, keys: list[str]) -> Iterator[FileInfo]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reformatters_dagster.core.reconcile import Budget, survey_incomplete
+from reformatters_dagster.core.reconcile import Budget, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.source_file import FileResult
 from reformatters_dagster.core.types import Timedelta
 from reformatters_dagster.sample_upstream.dwd import COPY, SERVER, icon_eu_path, write_icon_eu_sample
@@ -142,6 +142,14 @@ def test_what_the_copy_lacks_or_has_spoilt_comes_from_the_server(site: Site, sam
     serve(site, sample, 1, 3)
     assert [result.archive for result in results_of(site)] == [COPY, SERVER, COPY, SERVER, COPY]
     site.update()
+    assert_icon_eu_true(site.read())
+
+
+def test_an_update_needs_no_copy_while_the_server_has_the_run(site: Site, sample: Path) -> None:
+    shutil.rmtree(site.upstream / COPY)
+    serve(site, sample, *LEADS)
+    assert survey_unpublished(site.dataset, site.workspace, INIT + Timedelta("6h"), Budget(20)).launches == []
+    site.update(INIT + Timedelta("6h"))
     assert_icon_eu_true(site.read())
 
 
