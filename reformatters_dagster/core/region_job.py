@@ -195,7 +195,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         with self.stats.timed("download"):
             fetched = dict(zip(coords, pools.download.map(download, coords), strict=True))
         missing = sum(isinstance(one, str) for one in fetched.values())
-        size = sum(one.path.stat().st_size for one in fetched.values() if isinstance(one, Downloaded))
+        size = sum(one.size for one in fetched.values() if isinstance(one, Downloaded))
         self.stats.bytes_in += size
         log.info("region=%s variables=%s files=%d missing=%d bytes=%d", self.label, names, len(coords), missing, size)
         return [{coord: fetched[coord] for coord in stretch} for stretch in wanted]
@@ -240,7 +240,8 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
             return result.advance(SourceFileStatus.DOWNLOAD_FAILED, downloaded)
         if (span := downloaded.spans.get(data_var.name)) is None:
             return result.advance(SourceFileStatus.DOWNLOAD_FAILED, downloaded.reasons[data_var.name])
-        result = result.model_copy(update={"bytes": span[1], "etag": downloaded.etag, "archive": downloaded.archive})
+        size = span[1] if downloaded.fetched is None else downloaded.fetched
+        result = result.model_copy(update={"bytes": size, "etag": downloaded.etag, "archive": downloaded.archive})
         try:
             values = self.read_data(coord, data_var, downloaded)
         except ReformatError as error:

@@ -68,6 +68,13 @@ class Downloaded(Frozen):
     """Per variable, where its message lies in `path`: offset, length."""
     reasons: Mapping[str, str] = {}
     """Per variable the file could not give, why."""
+    fetched: int | None = None
+    """Bytes that came over the network, where those on disk are other ones, decompressed."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that came over the network for all variables."""
+        return self.path.stat().st_size if self.fetched is None else self.fetched
 
 
 class FileResult(Frozen):

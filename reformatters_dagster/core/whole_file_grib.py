@@ -42,7 +42,7 @@ class WholeFileGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
         self.verify(message, coord, data_var, url)
         path = folder / local_name(coord, [(0, info.size)])
         spans = write_messages(path, {data_var.name: message})
-        return Downloaded(path=path, archive=archive.name, etag=info.etag, spans=spans)
+        return Downloaded(path=path, archive=archive.name, etag=info.etag, spans=spans, fetched=info.size)
 
     def _unpacked(self, data: bytes, where: str) -> bytes:
         rows, columns = self.context.template_config.grid.shape

@@ -145,6 +145,14 @@ def test_what_the_copy_lacks_or_has_spoilt_comes_from_the_server(site: Site, sam
     assert_icon_eu_true(site.read())
 
 
+def test_what_came_over_the_network_is_counted(site: Site) -> None:
+    job = site.job()
+    results = job.process()
+    sizes = [[in_copy(site, lead, variable).stat().st_size for lead in LEADS] for variable in VARIABLES]
+    assert [[result.bytes for result in results[variable]] for variable in VARIABLES] == sizes
+    assert job.stats.bytes_in == sum(map(sum, sizes))
+
+
 def test_an_update_needs_no_copy_while_the_server_has_the_run(site: Site, sample: Path) -> None:
     shutil.rmtree(site.upstream / COPY)
     serve(site, sample, *LEADS)
