@@ -19,7 +19,7 @@ def main() -> None:
 
 Folder = Annotated[Path, typer.Option(help="Inputs and outputs; inputs are kept for the next time.")]
 Write = Annotated[bool, typer.Option("--write", help="Put the result into benchmarks/README.md.")]
-DATA = Path("data/benchmarks")
+DATA, REAL = Path("data/benchmarks"), Path("../shared/data")
 
 
 def _say(words: str) -> None:
@@ -64,6 +64,19 @@ def measure_startup(folder: Folder = DATA, write: Write = False) -> None:
     typer.echo(text)
     if write:
         report.write("startup", text)
+
+
+@app.command(name="codecs")
+def measure_codecs(
+    data: Annotated[Path, typer.Option(help="Folder of GRIB2 files.")] = REAL, write: Write = False
+) -> None:
+    """Size, write and read speed of zstd levels and shuffles on real messages."""
+    from benchmarks import codecs
+
+    text = report.codecs(codecs.measure(data))
+    typer.echo(text)
+    if write:
+        report.write("codecs", text)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.child import Run
+from benchmarks.codecs import Field
 from benchmarks.compare import LIMIT, OURS, PIPELINES, Comparison
 from benchmarks.startup import StartUp
 
@@ -133,6 +134,20 @@ def startup(found: StartUp) -> str:
         f"{stamp()}\n\n{table(['fresh processes, median', 'CPU s', 'wall s'], rows)}\n\n"
         f"A whole GFS partition is estimated at {found.whole:.0f} CPU s, by the messages it has. Dagster adds: {shares}.\n"
     )
+
+
+def codecs(found: Sequence[Field]) -> str:
+    """Ratio, write and read speed of every compressor on every field."""
+    trials = found[0].trials if found else ()
+    head = ["field, mantissa bits kept", *(f"zstd {one.level} {one.shuffle}" for one in trials)]
+    rows = [
+        [
+            f"{field.name}, {field.bits}",
+            *(f"{one.ratio:.2f} / {one.write:.0f} / {one.read:.0f}" for one in field.trials),
+        ]
+        for field in found
+    ]
+    return f"{stamp()} Compression ratio / MB written / MB read per CPU second.\n\n{table(head, rows)}\n"
 
 
 def write(section: str, text: str, path: Path = README) -> None:

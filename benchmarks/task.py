@@ -19,7 +19,8 @@ CHUNK, SHARD = 121, 726
 KEEP_MANTISSA_BITS = 7
 RESET_HOURS = 6
 KELVIN = 273.15
-COMPRESSOR = {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "typesize": 4}
+SHUFFLE = {TEMPERATURE: "bitshuffle", RAIN: "shuffle"}
+COMPRESSOR = {"cname": "zstd", "clevel": 1, "typesize": 4}
 
 _IDX_WORDS = {TEMPERATURE: "TMP:2 m above ground", RAIN: "APCP:surface"}
 

@@ -9,7 +9,7 @@ from zarr.codecs import BloscCodec
 
 from benchmarks import numpy_steps
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.task import COLUMNS, COMPRESSOR, KELVIN, RAIN, VARIABLES, Task, report
+from benchmarks.task import COLUMNS, COMPRESSOR, KELVIN, RAIN, SHUFFLE, VARIABLES, Task, report
 
 
 def _open(path: Path) -> xr.DataArray:
@@ -43,7 +43,8 @@ def run(task: Task) -> None:
         with watch.timed("transform"):
             _transform(field, variable)
         with watch.timed("write"):
-            encoding = {"chunks": task.chunks, "shards": task.shards, "compressors": [BloscCodec(**COMPRESSOR)]}  # type: ignore[arg-type]
+            blosc = BloscCodec(**COMPRESSOR, shuffle=SHUFFLE[variable])  # type: ignore[arg-type]
+            encoding = {"chunks": task.chunks, "shards": task.shards, "compressors": [blosc]}
             ds = field.expand_dims(init_time=1).to_dataset(name=variable)
             ds.drop_attrs().to_zarr(task.output, mode="a", encoding={variable: encoding}, consolidated=False)
     report(cpu=sum(watch.cpu.values()), wall=sum(watch.wall.values()), stages=watch.cpu)

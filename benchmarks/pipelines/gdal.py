@@ -23,7 +23,7 @@ from zarr.codecs import BloscCodec
 
 from benchmarks import numpy_steps
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.task import COLUMNS, COMPRESSOR, RAIN, ROWS, SHARD, VARIABLES, Task, report
+from benchmarks.task import COLUMNS, COMPRESSOR, RAIN, ROWS, SHARD, SHUFFLE, VARIABLES, Task, report
 
 _ATTACHED: dict[str, SharedMemory] = {}
 
@@ -62,7 +62,7 @@ def _create(task: Task) -> None:
             dtype="float32",
             chunks=task.chunks,
             shards=task.shards,
-            compressors=[BloscCodec(**COMPRESSOR)],  # type: ignore[arg-type]
+            compressors=[BloscCodec(**COMPRESSOR, shuffle=SHUFFLE[variable])],  # type: ignore[arg-type]
             fill_value=np.nan,
         )
 

@@ -33,8 +33,8 @@ EPOCH_UNITS = "seconds since 1970-01-01"
 _DURATION = {"dtype": "float64", "units": "seconds", "fill_value": np.nan}
 _TIME = {"dtype": "int64", "units": EPOCH_UNITS, "calendar": "proleptic_gregorian", "fill_value": 0}
 
-# Level 1 is half the CPU of level 3 for 1 % more bytes, and bits of like rank lie together in rounded floats.
 DATA_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=4)
+PATCHY_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=4)
 COORDINATE_COMPRESSOR = ZstdCodec(level=3)
 
 
@@ -226,7 +226,8 @@ class TemplateConfig(Frozen):
             ds[name].encoding = self._coordinate_encoding(ds, str(name))
         shape = tuple(ds.sizes[dim] for dim in self.dim_names)
         for data_var in self.data_vars:
-            ds[data_var.name] = xr.Variable(self.dim_names, all_nan(shape), data_var.attrs, self._data_encoding())
+            encoding = self._data_encoding(data_var)
+            ds[data_var.name] = xr.Variable(self.dim_names, all_nan(shape), data_var.attrs, encoding)
         write_metadata(ds, path)
         if isinstance(self.grid, LambertGrid):
             # They follow from the grid, and would be megabytes in git; stores have them.
@@ -314,13 +315,13 @@ class TemplateConfig(Frozen):
         chunks = tuple(chunk.get(str(dim), coord.sizes[dim]) for dim in coord.dims)
         return {**kind, "chunks": chunks, "compressors": (COORDINATE_COMPRESSOR,), "_FillValue": None}
 
-    def _data_encoding(self) -> dict[str, object]:
+    def _data_encoding(self, data_var: DataVar) -> dict[str, object]:
         return {
             "dtype": "float32",
             "fill_value": np.float32("nan"),
             "chunks": tuple(self.chunks.values()),
             "shards": tuple(self.shards.values()),
-            "compressors": (DATA_COMPRESSOR,),
+            "compressors": (compressor_of(data_var),),
         }
 
 
@@ -334,6 +335,23 @@ def _points_on_the_globe(grid: LambertGrid) -> dict[str, xr.Variable]:
         )
         for name, degrees in zip(units, latitudes_longitudes(grid), strict=True)
     }
+
+
+def compressor_of(data_var: DataVar) -> BloscCodec:
+    """How the chunks of a variable are compressed.
+
+    Always zstd at level 1: level 3 takes two to three times the CPU for 1 to 13 % fewer bytes, and is read no faster. Means and
+    totals over a window (rain, snow, radiation, cloud cover) are flat or zero over large areas; shuffled byte by byte they take
+    8 to 19 % fewer bytes than bit by bit, and are read up to twice as fast. Everything else varies from point to point and is
+    shuffled bit by bit: up to 18 % fewer bytes for temperatures of 7 mantissa bits (one of five fields: 8 % more), 5 to 27 %
+    fewer at 10, and half for categories of many kinds.
+
+    Notes
+    -----
+    Source: `python -m benchmarks codecs`, on real messages of GFS, GEFS, HRRR, IFS and AIFS.
+    """
+    patchy = data_var.step_type in ("avg", "accum") and not data_var.flag_values
+    return PATCHY_COMPRESSOR if patchy else DATA_COMPRESSOR
 
 
 def all_nan(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -553,3 +553,27 @@ def test_objects_tile_an_array(sizes: list[tuple[int, int]]) -> None:
     )
     assert covered == prod(shape)
     assert len(corners) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("row", "shuffle"),
+    [
+        ({"step_type": "instant"}, "bitshuffle"),
+        ({"step_type": "max"}, "bitshuffle"),
+        ({"step_type": "avg"}, "shuffle"),
+        ({"step_type": "accum"}, "shuffle"),
+        ({"step_type": "avg", "flag_values": (0, 1), "flag_meanings": "no yes"}, "bitshuffle"),
+    ],
+)
+def test_means_and_totals_are_shuffled_by_bytes_and_all_else_by_bits(
+    tmp_path: Path, row: dict[str, Any], shuffle: str
+) -> None:
+    template = committed(tiny_template(tmp_path, data_vars=(tiny_var("field", **row),)))
+    (codec,) = json.loads((template.path / "field/zarr.json").read_text())["codecs"][0]["configuration"]["codecs"][1:]
+    assert codec["configuration"] | {"blocksize": 0} == {
+        "cname": "zstd",
+        "clevel": 1,
+        "shuffle": shuffle,
+        "typesize": 4,
+        "blocksize": 0,
+    }
