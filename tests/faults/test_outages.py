@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from reformatters_dagster.core.types import Timestamp
 from tests.core.test_region_job import rewrite_index
 from tests.datasets import INIT, LEADS, RAIN, SECOND, SOON, TEMPERATURE
@@ -72,6 +74,7 @@ def raise_reference(path: Path) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_published_again_is_read_again(in_folder: Deployment, undisturbed: Undisturbed) -> None:
     there = first(undisturbed, in_folder)
     before = there.entry(INIT).etags

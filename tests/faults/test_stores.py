@@ -24,7 +24,9 @@ def assert_next_finishes(there: Deployment, undisturbed: Undisturbed) -> None:
     assert there.leftovers() == []
 
 
-def fails_with_expired(there: Deployment, undisturbed: Undisturbed, puts: int) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("puts", range(PUTS))
+def test_credentials_that_expire_at_any_put(there: Deployment, undisturbed: Undisturbed, puts: int) -> None:
     there.s3.fail(EXPIRED | {"after": puts})
     update = there.update(NOW)
     assert update.status == 1
@@ -33,17 +35,6 @@ def fails_with_expired(there: Deployment, undisturbed: Undisturbed, puts: int) -
     there.s3.fail()
     assert digests(there.base) in undisturbed.views
     assert_next_finishes(there, undisturbed)
-
-
-@pytest.mark.parametrize("puts", [PUTS // 2])
-def test_credentials_that_expire_at_some_put(there: Deployment, undisturbed: Undisturbed, puts: int) -> None:
-    fails_with_expired(there, undisturbed, puts)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("puts", range(PUTS))
-def test_credentials_that_expire_at_any_put(there: Deployment, undisturbed: Undisturbed, puts: int) -> None:
-    fails_with_expired(there, undisturbed, puts)
 
 
 def credentials(token: str) -> bytes:
@@ -112,13 +103,6 @@ def assert_full_disk_is_told(full: FullDisk, undisturbed: Undisturbed, update: P
     assert digests(full.there.base) in undisturbed.views
     full.ballast.unlink()
     assert_next_finishes(full.there, undisturbed)
-
-
-def test_a_store_whose_disk_is_full_at_some_write(
-    in_folder: Deployment, undisturbed: Undisturbed, small_disk: Path
-) -> None:
-    full = almost_full(in_folder, undisturbed, small_disk, 9)
-    assert_full_disk_is_told(full, undisturbed, full.there.update(NOW))
 
 
 @pytest.mark.slow

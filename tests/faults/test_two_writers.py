@@ -84,6 +84,7 @@ def test_a_second_writer_while_the_first_is_alive(there: Deployment, undisturbed
     intrude_on_one_alive(there, undisturbed, 4, update)
 
 
+@pytest.mark.slow
 def test_a_second_writer_while_the_first_stalls(there: Deployment, undisturbed: Undisturbed) -> None:
     intrude_on_one_that_stalls(there, undisturbed, 4, update)
 

@@ -3,6 +3,8 @@
 import random
 from pathlib import Path
 
+import pytest
+
 from reformatters_dagster.core.types import Timestamp
 from tests.core.test_region_job import cut_in_half, index_of_yesterday, shift_index, swap_lines
 from tests.datasets import INIT, LEADS, PRIMARY, SECOND, SOON, TEMPERATURE, gfs_key
@@ -51,6 +53,7 @@ def grown(there: Deployment, undisturbed: Undisturbed, server: FaultServer) -> N
     assert there.leftovers() == []
 
 
+@pytest.mark.slow
 def test_an_archive_that_cuts_and_ignores_ranges_now_and_then(in_folder: Deployment, undisturbed: Undisturbed) -> None:
     files, dice = files_of(undisturbed.upstream), random.Random(5)
     with FaultServer(files) as server:
@@ -73,6 +76,7 @@ class Unreliable(FaultServer):
         return Status(self.dice.choice([503, 429, 302]), "/busy.html") if self.dice.random() < self.share else answer
 
 
+@pytest.mark.slow
 def test_an_archive_of_which_one_request_in_twenty_fails(in_folder: Deployment, undisturbed: Undisturbed) -> None:
     with Unreliable({**files_of(undisturbed.upstream), "busy.html": b"<html>come back later</html>"}) as server:
         grown(in_folder, undisturbed, server)
