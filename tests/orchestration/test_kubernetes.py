@@ -1,4 +1,7 @@
-"""Pods: whatever page or sensor a run was launched from, the Job that reaches Kubernetes asks for what the dataset needs."""
+"""Pods: whatever page or sensor a run was launched from, the Job that reaches Kubernetes asks for what the dataset needs.
+
+The instance and the code location are those that the values in `helm/` describe.
+"""
 
 import asyncio
 import json
@@ -31,6 +34,7 @@ from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.orchestration.names import K8S_TAG
 from reformatters_dagster.orchestration.run_coordinator import largest_need
 from tests.datasets import INIT, TEMPERATURE
+from tests.orchestration.chart import container_context, deployments, instance_config, write_kubeconfig
 
 # Dagster reads a property of its own that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`:DeprecationWarning")
@@ -137,47 +141,20 @@ class Production:
 def production(cluster: _Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
     folder = tmp_path_factory.mktemp("production")
     kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(json.dumps(_kubeconfig(f"http://127.0.0.1:{cluster.server_port}")))
-    launcher = {
-        "service_account_name": "reformatters",
-        "instance_config_map": "dagster-instance",
-        "dagster_home": "/opt/dagster/home",
-        "postgres_password_secret": "postgres",
-        "job_namespace": "dagster",
-        "load_incluster_config": False,
-        "kubeconfig_file": str(kubeconfig),
-        "fail_pod_on_run_failure": True,
-    }
-    coordinator = "reformatters_dagster.orchestration.run_coordinator"
-    overrides = {
-        "run_coordinator": {
-            "module": coordinator,
-            "class": "DatasetRunCoordinator",
-            "config": {"max_concurrent_runs": 7},
-        },
-        "run_launcher": {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": launcher},
-        "telemetry": {"enabled": False},
-    }
+    write_kubeconfig(kubeconfig, f"http://127.0.0.1:{cluster.server_port}")
+    overrides = instance_config(kubeconfig)
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("TEST_TEMPLATES", str(folder / "templates"))
         patch.setenv("REFORMATTERS_STORE", str(folder / "stores"))
         instance = stack.enter_context(dg.DagsterInstance.local_temp(str(folder), overrides=overrides))
         origin = LoadableTargetOrigin(executable_path="python", module_name=MODULE, attribute="defs")
-        location = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(origin, container_image=IMAGE))
+        code_location = InProcessCodeLocationOrigin(
+            origin, container_image=IMAGE, container_context=container_context(deployments()[0])
+        )
+        location = InProcessWorkspaceLoadTarget(code_location)
         workspace = stack.enter_context(WorkspaceProcessContext(instance, location))
         yield Production(instance, workspace, cluster)
-
-
-def _kubeconfig(server: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "test",
-        "clusters": [{"name": "test", "cluster": {"server": server}}],
-        "users": [{"name": "test", "user": {}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-    }
 
 
 def valid(job: dict[str, Any]) -> dict[str, Any]:
@@ -190,6 +167,15 @@ def container_of(job: dict[str, Any]) -> dict[str, Any]:
     assert container["image"] == IMAGE
     resources: dict[str, Any] = container["resources"]
     return resources
+
+
+def test_pods_of_runs_have_the_settings_and_secrets_of_their_code_location(production: Production) -> None:
+    pod = production.pod_of(production.launch("test_gfs_forecast__update"))["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert {"name": "REFORMATTERS_STORE", "value": "s3://example-forecasts"} in container["env"]
+    assert {"secretRef": {"name": "reformatters"}} in container["envFrom"]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "runAsUser": 1000}
+    assert pod["terminationGracePeriodSeconds"] == 120
 
 
 def assert_asks_for(job: dict[str, Any], needs: Mapping[str, str]) -> None:
@@ -232,12 +218,13 @@ def test_checks_asked_from_the_asset_s_page_get_it_too(production: Production) -
 def test_a_run_s_own_tag_wins(production: Production) -> None:
     mine = {"container_config": {"resources": {"requests": {"cpu": "7"}}}}
     run = production.launch("__ASSET_JOB", select=["gfs_forecast"], tags={K8S_TAG: json.dumps(mine)})
-    assert container_of(production.pod_of(run)) == {"requests": {"cpu": "7"}}
+    of_the_code_location = {"requests": {"cpu": "7", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+    assert container_of(production.pod_of(run)) == of_the_code_location
 
 
 def test_our_queue_is_still_a_queue_with_limits(production: Production) -> None:
     assert production.instance.get_concurrency_config().run_queue_config is not None
-    assert production.instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 7  # type: ignore[union-attr]
+    assert production.instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 20  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("op", ["plan", "process_region_job", "commit"])

@@ -1,0 +1,12 @@
+FROM python:3.13-slim
+RUN pip install --no-cache-dir uv \
+    && useradd --create-home --uid 1000 reformatters \
+    && install -d -o reformatters /opt/dagster/dagster_home
+WORKDIR /app
+COPY pyproject.toml README.md LICENSE ./
+COPY templates templates
+COPY dataset_defs dataset_defs
+COPY reformatters_dagster reformatters_dagster
+RUN uv sync --no-dev --no-cache
+ENV PATH=/app/.venv/bin:$PATH
+USER 1000
