@@ -79,5 +79,15 @@ def measure_codecs(
         report.write("codecs", text)
 
 
+@app.command(name="all")
+def measure_all(folder: Folder = DATA, write: Write = False) -> None:
+    """Everything above, one after the other."""
+    compare_pipelines(folder=folder, write=write)
+    measure_scale(folder=folder, write=write)
+    measure_startup(folder=folder, write=write)
+    if REAL.is_dir():
+        measure_codecs(write=write)
+
+
 if __name__ == "__main__":
     app()

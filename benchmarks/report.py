@@ -5,6 +5,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from statistics import median
 
@@ -61,6 +62,7 @@ def comparison(found: Comparison) -> str:
         f"{values:.0f} MB of float32, {found.task.workers} workers.",
         _cost_table(found),
         _ratio_table(found),
+        _memory_line(found),
         "Outputs, compared with this project's before anything was timed: "
         + "; ".join(f"{PIPELINES[name]}: {words}" for name, words in found.agreement.items() if name != OURS)
         + ". Every later run wrote the same bytes as the first of its pipeline.",
@@ -99,6 +101,16 @@ def _ratio_table(found: Comparison) -> str:
             sign = "≥" if better > 0 else "≤"
             rows.append([f"{PIPELINES[over]} / {PIPELINES[under]}", what, spread(ratios), f"{sign} {target}", met])
     return table(["ratio within one round", "of", "measured", "target", "met"], rows)
+
+
+def _memory_line(found: Comparison) -> str:
+    buffer = prod(found.task.shape) * 4 / 1e6
+    limit, peak = 1.3 * buffer + 500, max(run.peak for run in found.runs[OURS])
+    met = "met" if peak <= limit else "**not met**"
+    return (
+        f"Peak memory of this project is at most {peak:.0f} MB. Its largest variable takes {buffer:.0f} MB; the target of 1.3 "
+        f"times that and 500 MB, {limit:.0f} MB, is {met}. Downloads wait on disk, and one variable at a time is uploaded."
+    )
 
 
 def _stage_table(run: Run) -> str:

@@ -32,6 +32,10 @@ def test_a_comparison_tells_spreads_ratios_and_which_targets_are_missed() -> Non
     ]
     assert "| decode | 0.50 | 25 % |" in text
     assert "the same bytes" in text
+    assert (
+        "at most 500 MB. Its largest variable takes 249 MB; the target of 1.3 times that and 500 MB, 824 MB, is met"
+        in text
+    )
 
 
 def test_a_section_is_replaced_between_its_marks_and_nothing_else(tmp_path: Path) -> None:
