@@ -24,7 +24,7 @@ import typer
 from typer.core import TyperGroup
 
 from reformatters_dagster import cli_output as output
-from reformatters_dagster.core.errors import ReformatError, Refused, UnknownDataset
+from reformatters_dagster.core.errors import NothingSucceeded, ReformatError, Refused, UnknownDataset
 
 if TYPE_CHECKING:
     from reformatters_dagster.core.dataset import DynamicalDataset
@@ -341,7 +341,7 @@ def _run(resumed: str | None) -> Iterator[tuple[str, str]]:
     log.info("run=%s", run_id)
     try:
         yield root_run, run_id
-    except Refused:
+    except (Refused, NothingSucceeded):
         raise
     except BaseException:
         typer.echo(f"The run ended early; the same command with --resume {root_run} goes on where it ended", err=True)

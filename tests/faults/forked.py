@@ -6,6 +6,7 @@ exit statuses. A child ends as any Python process does, with all its threads.
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,12 +19,20 @@ HUNG = 60.0
 
 
 def serve() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until there are no more, and leave no child behind."""
+    unfinished: set[int] = set()
     for line in sys.stdin:
         request = json.loads(line)
-        answer = {"status": _wait(request["wait"])} if "wait" in request else {"pid": _fork(request)}
+        if "wait" in request:
+            answer = {"status": _wait(request["wait"])}
+            unfinished.remove(request["wait"])
+        else:
+            answer = {"pid": _fork(request)}
+            unfinished.add(answer["pid"])
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+    for pid in unfinished:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _fork(request: dict[str, Any]) -> int:
@@ -49,7 +58,7 @@ def _wait(pid: int) -> int:
         if found:
             return os.waitstatus_to_exitcode(status)
         if time.monotonic() > give_up:
-            os.kill(pid, 9)
+            os.kill(pid, signal.SIGKILL)
         time.sleep(0.005)
 
 

@@ -19,8 +19,10 @@ def watched_by_a_reader(there: Deployment, undisturbed: Undisturbed) -> Iterator
     """A process that reads throughout, and has seen what was published before or after and nothing else."""
     stop, report = there.folder / "stop", there.folder / "report.json"
     reader = there.start("read_on", there.base, str(stop), str(report))
-    yield
-    stop.touch()
+    try:
+        yield
+    finally:
+        stop.touch()
     assert reader.status == 0, reader.err
     found = json.loads(report.read_text())
     print(f"{found['reads']} reads")  # noqa: T201 asked for by those who run the suite with -s
