@@ -19,7 +19,7 @@ from reformatters_dagster.core.object_store import Store
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.source_file import FileResult, Results
 from reformatters_dagster.core.template import TemplateConfig
-from reformatters_dagster.core.types import Label, Lengths, Timestamp
+from reformatters_dagster.core.types import AppendDim, Label, Lengths, Timestamp
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def account_for(
         dataset_id=template.dataset_id,
         version=template.dataset_version,
         region=(own[0], own[-1]),
-        variables={name: _coverage(files) for name, files in written.items()},
+        variables={name: _coverage(files, job.append_dim) for name, files in written.items()},
         etags=_versions(job, [file for files in written.values() for file in files]),
         extent=(all_labels[0], all_labels[labels - 1]),
         template_hash=template_hash(template),
@@ -91,12 +91,13 @@ def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str
     }
 
 
-def _coverage(files: Sequence[FileResult]) -> VariableCoverage:
+def _coverage(files: Sequence[FileResult], append_dim: AppendDim) -> VariableCoverage:
     missing = tuple(
         MissingFile(
             file=file.coord.key(),
             labels=" ".join(f"{dim}={label}" for dim, label in file.coord.out_loc().items()),
             reason=file.reason or str(file.status),
+            label=file.coord.out_loc()[append_dim],
         )
         for file in files
         if not file.succeeded

@@ -28,6 +28,8 @@ class MissingFile(Frozen):
     labels: str
     """Where its data would have gone, such as `init_time=2026-07-29T18:00 lead_time=6h`."""
     reason: str
+    label: Time | None = None
+    """Label of the append dimension that it lies at."""
 
 
 class VariableCoverage(Frozen):
@@ -133,7 +135,7 @@ def _to_json(entry: LedgerEntry) -> JSON:
     dumped = entry.model_dump(mode="json")
     for name, coverage in entry.variables.items():
         dumped["variables"][name]["missing"] = [positions.setdefault(lost, len(positions)) for lost in coverage.missing]
-    return {**dumped, "missing_files": [lost.model_dump() for lost in positions]}
+    return {**dumped, "missing_files": [lost.model_dump(mode="json", exclude_none=True) for lost in positions]}
 
 
 def _from_json(dumped: JSON) -> LedgerEntry:

@@ -185,7 +185,13 @@ def _why_heal(dataset: DynamicalDataset, entry: LedgerEntry | None, arrivals: Ar
         return None
     if again := len(entry.published_again(arrivals.etags)):
         return f"{again} files were published again"
-    lacking = {missing.file for coverage in entry.variables.values() for missing in coverage.missing}
+    lacking = {
+        missing.file
+        for coverage in entry.variables.values()
+        for missing in coverage.missing
+        # Labels that readers do not see yet are for an update.
+        if missing.label is None or missing.label <= entry.extent[1]
+    }
     if arrived := len(lacking & arrivals.etags.keys()):
         return f"{arrived} files that were missing have arrived"
     fallen_due = _due_since(dataset, entry, arrivals)

@@ -15,6 +15,7 @@ from dataset_defs.noaa.gefs.analysis import DATASET, TEMPLATE, has_no_file, newe
 from dataset_defs.noaa.gefs.variables import GEFS_ANALYSIS_DATA_VARS
 from reformatters_dagster.core.config import AppendAxis
 from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.reconcile import Budget, survey_incomplete
 from reformatters_dagster.core.types import Timedelta
 from reformatters_dagster.sample_upstream.gefs import (
     GefsFile,
@@ -273,6 +274,9 @@ def test_updates_follow_the_instants_and_end_in_the_values_of_a_single_run(tmp_p
     ):
         files = [current_file(pd.Timestamp(init), lead, "s", step=STEP) for lead in leads]
         write_gefs_files(tmp_path / "upstream", files, variables)
+        if init != first:
+            holes = survey_incomplete(site.dataset, site.workspace, pd.Timestamp("2026-07-29T21"), Budget(20))
+            assert holes.launches == [], "steps that are new are for an update"
         site.update(now=pd.Timestamp("2026-07-29T20"))
         published = site.read()
         assert list(published.indexes["time"]) == list(times(first, f"{last}:01"))
