@@ -13,7 +13,7 @@ from reformatters_dagster.core.errors import DatasetExists, NotACheckout, Unusab
 
 _PROVIDER = re.compile(r"[a-z][a-z0-9]*")
 _WORDS = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_RESERVED = {"example", "facts", "definitions", "dataset_defs"}
+_RESERVED = {"example", "facts", "definitions"}
 _DATASETS, _TESTS = Path("dataset_defs"), Path("tests/dataset_defs")
 _REGISTER, _WORKSPACE = _DATASETS / "__init__.py", Path("workspace.yaml")
 _END_OF_TABLE = re.compile(r'^MODULES = \(\n(?P<lines>(?: {4}"[\w.]+",\n)*)\)', re.MULTILINE)

@@ -299,7 +299,8 @@ def _shard_shape(array: xr.DataArray) -> tuple[int, ...]:
 def _explain_missing(opened: OpenedStore, absent: list[str], missing: dict[frozenset[str], list[str]]) -> str:
     """Variables that lack the same shards are named together, those that lack most first."""
     backfill = f"reformat backfill {opened.dataset_id}"
-    findings = [f"not in the store: {_quoted(absent)}; `{backfill} --overwrite-metadata` adds them"] if absent else []
+    adding = f"{backfill} --overwrite-chunks --overwrite-metadata --variables {','.join(absent)}"
+    findings = [f"not in the store: {_quoted(absent)}; `{adding}` adds them with their history"] if absent else []
     for keys, names in sorted(missing.items(), key=lambda item: (-len(item[0]), item[1]))[:4]:
         starts = [_text(start) for start in _shard_starts(opened, names[0], keys)]
         findings.append(

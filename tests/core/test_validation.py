@@ -417,7 +417,7 @@ def test_expected_shards_of_a_variable_the_store_lacks(publish: Publish) -> None
     result = CheckExpectedShards().check(opened, NOW)
     assert not result.passed
     assert "not in the store: 'precipitation_surface'" in result.message
-    assert "--overwrite-metadata" in result.message
+    assert "--overwrite-chunks --overwrite-metadata --variables precipitation_surface` adds them with" in result.message
     assert result.metadata["variables_incomplete"] == 1
 
 

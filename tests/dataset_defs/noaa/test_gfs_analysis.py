@@ -117,6 +117,7 @@ def beginning_at(start: Timestamp) -> DynamicalDataset:
     return replace(DATASET, template_config=DATASET.template_config.model_copy(update={"append_dim": axis}))
 
 
+@pytest.mark.slow
 def test_the_store_holds_the_values_another_decoder_found(shared_data: Path, tmp_path: Path) -> None:
     upstream = tmp_path / "upstream" / KEY
     upstream.parent.mkdir(parents=True)
