@@ -3,7 +3,7 @@
 In: a `DynamicalDataset`. Out: plan, one region job per group of variables, commit; a partition is one shard.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,15 @@ from reformatters_dagster.core.dataset import DynamicalDataset, GroupOutcome, Pa
 from reformatters_dagster.core.errors import Refused, StoreAccessDenied, StoreUnavailable
 from reformatters_dagster.core.types import JSON
 from reformatters_dagster.orchestration.materialization import materialization_metadata
-from reformatters_dagster.orchestration.names import FINGERPRINT_TAG, K8S_METADATA, K8S_TAG, asset_key, k8s_config
+from reformatters_dagster.orchestration.names import (
+    FINGERPRINT_TAG,
+    K8S_METADATA,
+    K8S_TAG,
+    MODE_TAG,
+    UPDATE,
+    asset_key,
+    k8s_config,
+)
 from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
 from reformatters_dagster.orchestration.resources import Reformatters, forget_outputs, utc_now
 
@@ -29,8 +37,8 @@ class PartitionConfig(dg.Config):
 
     variables: list[str] = Field(default=[])
     """Only these variables; empty means all."""
-    publish: bool = False
-    """Operational update: grow the published extent when the chunks are there."""
+    publish: bool | None = None
+    """Operational update: grow the published extent when the chunks are there. Empty: as the job does, `__update` alone."""
     overwrite_chunks: bool = True
     """Backfill: write partitions again that were written before."""
     keep_published: bool = False
@@ -73,6 +81,11 @@ def _process_group(
             attempt += 1
 
 
+def _publishes(config: PartitionConfig, run_tags: Mapping[str, str]) -> bool:
+    """What the run config says, else what the job is for: the launchpad shows defaults until a partition is chosen."""
+    return run_tags.get(MODE_TAG) == UPDATE if config.publish is None else config.publish
+
+
 def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
     """The dataset as one partitioned graph asset: plan, one region job per variable group, commit."""
     tags = {K8S_TAG: k8s_config(dataset)}
@@ -86,7 +99,7 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
                 reformatters.workspace(dataset),
                 partition_label(context.partition_key),
                 now=utc_now(),
-                publish=config.publish,
+                publish=_publishes(config, context.run_tags),
                 variables=config.variables,
                 overwrite_chunks=config.overwrite_chunks,
                 keep_published=config.keep_published,

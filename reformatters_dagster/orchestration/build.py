@@ -19,6 +19,7 @@ from reformatters_dagster.orchestration.names import (
     EXCLUSIVE_TAG,
     K8S_TAG,
     MODE_TAG,
+    UPDATE,
     asset_key,
     k8s_config,
 )
@@ -76,10 +77,10 @@ def _definitions(dataset: DynamicalDataset, settings: Settings) -> dg.Definition
     without_checks = dg.AssetSelection.assets(key).without_checks()
 
     update = dg.define_asset_job(
-        dataset.job_name("update"),
+        dataset.job_name(UPDATE),
         selection=dg.AssetSelection.assets(key),
         description="One operational update: chunks first, then the grown metadata.",
-        tags=_tags(dataset, "update", UPDATE_PRIORITY, exclusive=True),
+        tags=_tags(dataset, UPDATE, UPDATE_PRIORITY, exclusive=True),
         config=_run_config(key.to_python_identifier(), publish=True),
         executor_def=dg.in_process_executor,
     )

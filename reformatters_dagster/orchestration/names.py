@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 DATASET_TAG = "reformatters/dataset"
 MODE_TAG = "reformatters/mode"
+UPDATE = "update"
+"""Mode of the job that publishes."""
 EXCLUSIVE_TAG = "reformatters/exclusive"
 FINGERPRINT_TAG = "reformatters/upstream"
 """What the upstream listed when a sensor launched the run."""

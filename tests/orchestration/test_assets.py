@@ -11,6 +11,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,12 +178,36 @@ def test_the_launchpad_explains_every_field() -> None:
     defaults = {name: field.default_value for name, field in fields.items()}
     assert defaults == {
         "variables": [],
-        "publish": False,
+        "publish": None,
         "overwrite_chunks": True,
+        "keep_published": False,
         "force": False,
         "accept_missing": False,
     }
     assert all(field.description for field in fields.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "publishes"),
+    [("update", {}, True), ("backfill", {}, False), ("update", {"publish": False}, False)],
+)
+def test_a_config_that_does_not_say_so_publishes_in_an_update_alone(
+    deployment: Deployment, kind: str, said: dict[str, bool], publishes: bool
+) -> None:
+    """As launched from the launchpad, whose defaults are not those of the job."""
+    deployment.site.arrive(INIT, SECOND)
+    deployment.run("initialise", end=str(SECOND))
+    config = deployment.config(kind)
+    config["ops"][deployment.key.to_python_identifier()]["config"] = {"variables": [TEMPERATURE], **said}
+    launch = partial(
+        deployment.job(kind).execute_in_process, config, deployment.instance, partition_key=partition_key(SECOND)
+    )
+    if publishes:
+        launch()
+    else:
+        with pytest.raises(dg.Failure, match="StoreTooShort"):
+            launch()
+    assert deployment.site.read().sizes["init_time"] == 1 + publishes
 
 
 def test_a_misspelt_field_never_reaches_the_run(deployment: Deployment) -> None:
