@@ -424,6 +424,12 @@ class DynamicalDataset:
             UpdateProgressTracker(internal, partition, plan.root_run, self.region_job.source_file_coord).clear()
         return report
 
+    def tidy_up(self, workspace: Workspace, label: Timestamp, *, run_id: str, root_run: str) -> None:
+        """Remove the lease and the progress of an attempt that was killed between its commit and its end."""
+        internal, partition = workspace.stores.internal, partition_key(label)
+        with hold_lease(internal, partition, root_run, attempt=run_id, terms=self.lease_terms):
+            UpdateProgressTracker(internal, partition, root_run, self.region_job.source_file_coord).clear()
+
     def _commit(
         self,
         workspace: Workspace,

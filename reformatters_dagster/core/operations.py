@@ -142,6 +142,7 @@ def backfill(
     report = RunReport(partitions)
     for label in partitions:
         if _was_committed(workspace, label, run_id=run_id, root_run=root_run):
+            dataset.tidy_up(workspace, label, run_id=run_id, root_run=root_run)
             report.done_before.append(label)
             continue
         plan = dataset.plan_partition(
@@ -191,6 +192,7 @@ def update(
         is_published = len(published) > 0 and label <= published[-1]
         is_whole = len(published) > 0 and label + template.shard_duration <= published[-1] + axis.frequency
         if is_whole and _was_committed(workspace, label, run_id=run_id, root_run=root_run):
+            dataset.tidy_up(workspace, label, run_id=run_id, root_run=root_run)
             report.done_before.append(label)
             continue
         plan = dataset.plan_partition(workspace, label, now=now, publish=True, root_run=root_run)
