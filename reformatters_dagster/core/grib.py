@@ -62,6 +62,8 @@ class IndexEntry:
     level: str
     window: str
     """The index's own words for the forecast time: `6-7 hour ave fcst`."""
+    member: int | None = None
+    """Of the ensemble, 0 for the control, where the index tells members apart."""
 
 
 def coalesce(ranges: Sequence[tuple[int, int]], max_gap: int) -> list[list[int]]:
@@ -100,7 +102,7 @@ def check_identity(
     init_time: Timestamp,
     lead_time: Timedelta,
     window: Timedelta | AnyWindow | None,
-    member: int | None = None,
+    member: int | tuple[int | None, ...] | None = None,
     where: str,
 ) -> None:
     """Check that a message is the one that was asked for.
@@ -113,8 +115,8 @@ def check_identity(
     init_time, lead_time
     window : Timedelta, ANY_WINDOW or None
         Length of the time window, which ends at `lead_time`; None for an instant.
-    member : int or None
-        Perturbation number; None asks for a message without one.
+    member : int, None or tuple of these
+        Perturbation number; None asks for a message without one. Of a tuple any is accepted.
     where : str
         What the message is, for the error.
 
@@ -134,7 +136,7 @@ def check_identity(
         ("statistic", field.statistic, header.statistic, field.statistic == header.statistic),
         ("start", start, header.start, start == header.start),
         ("stop", lead_time, header.stop, lead_time == header.stop),
-        ("member", member, header.member, member == header.member),
+        ("member", member, header.member, header.member in (member if isinstance(member, tuple) else (member,))),
     )
     if differences := [f"{item} asked {asked!r}, found {found!r}" for item, asked, found, same in items if not same]:
         raise CorruptMessage(

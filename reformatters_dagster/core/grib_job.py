@@ -46,8 +46,8 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         The length is None for instantaneous fields, and `ANY_WINDOW` where the source does not say how long its windows are.
         """
 
-    def member(self, coord: Coord) -> int | None:  # noqa: ARG002 for those who override it
-        """Perturbation number the message must carry; None where the source has no ensemble."""
+    def member(self, coord: Coord) -> int | tuple[int | None, ...] | None:  # noqa: ARG002 for those who override it
+        """Perturbation number the message must carry; None where the source has no ensemble, a tuple where several will do."""
         return None
 
     def on_grid(self, values: Array2D, grid: GridHeader, coord: Coord, where: str) -> Array2D:  # noqa: ARG002

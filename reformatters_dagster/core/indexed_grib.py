@@ -4,11 +4,14 @@ Index, byte ranges, one request per run of adjacent ranges, and every message ch
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
+from typing import ClassVar
 
 from reformatters_dagster.core.config import DataVar
-from reformatters_dagster.core.download import Archive
+from reformatters_dagster.core.download import Archive, FileInfo
 from reformatters_dagster.core.errors import CorruptMessage
 from reformatters_dagster.core.grib import IndexEntry, coalesce
 from reformatters_dagster.core.grib_job import GribRegionJob, write_messages
@@ -18,8 +21,50 @@ MAX_GAP = 64 * 1024
 """Unwanted bytes fetched rather than asking twice: about what a round trip costs."""
 
 
+INDEXES_KEPT = 16
+"""More than the files that are read from at once."""
+
+type Index = tuple[FileInfo, list[IndexEntry]]
+"""A file, and what its index says is in it."""
+
+
+@dataclass(eq=False)
+class IndexCache:
+    """Indexes of files that several coords share, each fetched by one thread while the others that want it wait."""
+
+    _indexes: dict[tuple[str, str], Index] = field(default_factory=dict)
+    _busy: dict[tuple[str, str], Lock] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def get(self, name: tuple[str, str], fetch: Callable[[], Index]) -> Index:
+        """An index by its archive and key; what `fetch` raises is not kept."""
+        with self._lock:
+            busy = self._busy.setdefault(name, Lock())
+        with busy:
+            with self._lock:
+                found = self._indexes.get(name)
+            if found is None:
+                found = fetch()
+                with self._lock:
+                    self._indexes[name] = found
+                    for oldest in list(self._indexes)[:-INDEXES_KEPT]:
+                        del self._indexes[oldest]
+                        del self._busy[oldest]
+            return found
+
+    def forget(self, name: tuple[str, str]) -> None:
+        """Have it fetched anew when it is next wanted."""
+        with self._lock:
+            self._indexes.pop(name, None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
     """Implements `fetch`; a provider says how its index reads and which message it means."""
+
+    shares_indexes: ClassVar[bool] = False
+    """Whether several coords have one file, and so one index."""
+    indexes: IndexCache = field(default_factory=IndexCache, repr=False, compare=False)
 
     @abstractmethod
     def index_key(self, coord: Coord) -> str:
@@ -37,18 +82,29 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
         return coord.key(), self.index_key(coord)
 
     def fetch(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
-        return self._fetch(archive, coord, data_vars, folder, whole=True)
+        try:
+            return self._fetch(archive, coord, data_vars, folder, whole=True)
+        except CorruptMessage:
+            self.indexes.forget((archive.name, coord.key()))
+            raise
 
     def salvage(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
         return self._fetch(archive, coord, data_vars, folder, whole=False)
+
+    def _index_of(self, archive: Archive, coord: Coord) -> Index:
+        def fetch() -> Index:
+            info = archive.head(coord.key())
+            text, _ = archive.get(self.index_key(coord))
+            where = f"{archive.url}/{self.index_key(coord)}"
+            return info, self.parse_index(text.decode("ascii", "replace"), info.size, where)
+
+        return self.indexes.get((archive.name, coord.key()), fetch) if self.shares_indexes else fetch()
 
     def _fetch(
         self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path, *, whole: bool
     ) -> Downloaded:
         """Fetch and verify the messages an archive's index names; `whole` means that one bad message fails them all."""
-        info = archive.head(coord.key())
-        text, _ = archive.get(self.index_key(coord))
-        entries = self.parse_index(text.decode("ascii", "replace"), info.size, f"{archive.url}/{self.index_key(coord)}")
+        info, entries = self._index_of(archive, coord)
         found: dict[str, IndexEntry] = {}
         reasons: dict[str, str] = {}
         for data_var in data_vars:

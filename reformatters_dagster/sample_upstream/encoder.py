@@ -22,7 +22,7 @@ KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESH
 """For glibc; a sixth less work than to have every buffer from the system anew."""
 
 
-type Packing = Literal["grid_complex_spatial_differencing", "grid_simple", "grid_png"]
+type Packing = Literal["grid_complex_spatial_differencing", "grid_simple", "grid_png", "grid_ccsds"]
 
 
 class SampleMessage(NamedTuple):
@@ -36,7 +36,8 @@ class SampleMessage(NamedTuple):
     binary_scale: int
     """Values are kept to the nearest multiple of `2**binary_scale * 10**-decimal_scale` above the lowest."""
     packing: Packing = "grid_complex_spatial_differencing"
-    """In ecCodes' words: second-order differences are NOAA's models' (template 5.3), simple DWD's (5.0), PNG radar's (5.41)."""
+    """In ecCodes' words: second-order differences are NOAA's models' (template 5.3), simple DWD's (5.0), PNG radar's
+    (5.41), CCSDS ECMWF's (5.42)."""
 
 
 class Encoder:

@@ -345,7 +345,8 @@ def test_every_variable_is_found_in_every_index(dataset: DynamicalDataset, share
                     job.find_message(entries, coord, data_var)
                 continue
             found[data_var.name] = entry = job.find_message(entries, coord, data_var)
-            alike = [e for e in entries if (e.element, e.level, e.window) == (entry.element, entry.level, entry.window)]
+            words = (entry.element, entry.level, entry.window, entry.member)
+            alike = [e for e in entries if (e.element, e.level, e.window, e.member) == words]
             assert len(alike) == 1 or data_var.field.first_of_duplicates, data_var.name
         assert len({entry.number for entry in found.values()}) == len(found)
         everywhere |= found.keys()

@@ -1,0 +1,1 @@
+"""ECMWF, the European Centre for Medium-Range Weather Forecasts: its open data."""

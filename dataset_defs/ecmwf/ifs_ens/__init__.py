@@ -1,0 +1,1 @@
+"""ECMWF Integrated Forecasting System, the ensemble."""
