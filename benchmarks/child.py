@@ -47,7 +47,8 @@ def run_pipeline(name: str, task: Task, *options: str) -> Run:
     child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     with _Memory(child.pid) as memory:
         assert child.stdout is not None
-        lines = child.stdout.read().splitlines()
+        with child.stdout as words:
+            lines = words.read().splitlines()
         _, status, usage = os.wait4(child.pid, 0)
     wall = time.perf_counter() - started
     child.returncode = os.waitstatus_to_exitcode(status)
