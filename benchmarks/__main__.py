@@ -85,8 +85,22 @@ def measure_all(folder: Folder = DATA, write: Write = False) -> None:
     compare_pipelines(folder=folder, write=write)
     measure_scale(folder=folder, write=write)
     measure_startup(folder=folder, write=write)
+    measure_update(folder=folder, write=write)
     if REAL.is_dir():
         measure_codecs(write=write)
+
+
+@app.command(name="update")
+def measure_update(
+    rounds: Annotated[int, typer.Option(min=1)] = 3, folder: Folder = DATA, write: Write = False
+) -> None:
+    """What the last six hours of a shard of 60 days cost, beside the whole shard."""
+    from benchmarks import shard_update
+
+    text = report.update(shard_update.measure(folder.absolute(), _say, rounds))
+    typer.echo(text)
+    if write:
+        report.write("update", text)
 
 
 if __name__ == "__main__":

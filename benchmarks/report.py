@@ -12,6 +12,7 @@ from statistics import median
 from benchmarks.child import Run
 from benchmarks.codecs import Field
 from benchmarks.compare import LIMIT, OURS, PIPELINES, Comparison
+from benchmarks.shard_update import ShardUpdate
 from benchmarks.startup import StartUp
 
 README, PLOT = Path(__file__).with_name("README.md"), Path(__file__).with_name("cpu.png")
@@ -160,6 +161,26 @@ def codecs(found: Sequence[Field]) -> str:
         for field in found
     ]
     return f"{stamp()} Compression ratio / MB written / MB read per CPU second.\n\n{table(head, rows)}\n"
+
+
+def update(found: ShardUpdate) -> str:
+    """The last hours of a shard beside all of it."""
+    rows = [
+        [
+            name,
+            spread([cost.cpu for cost in costs]),
+            spread([cost.wall for cost in costs]),
+            f"{costs[0].bytes_in / 1e6:.1f}",
+        ]
+        for name, costs in {"all 1,440 hours": found.whole, "the last 6": found.last}.items()
+    ]
+    cpu = spread([whole.cpu / last.cpu for whole, last in zip(found.whole, found.last, strict=True)])
+    download = found.whole[0].bytes_in / found.last[0].bytes_in
+    return (
+        f"{stamp()} {len(found.whole)} interleaved rounds; median [least to most].\n\n"
+        f"{table(['update', 'CPU s', 'wall s', 'downloaded, MB'], rows)}\n\n"
+        f"Ratios: CPU {cpu}, download {download:.0f}. Both ways end in the same {found.shard_bytes / 1e6:.0f} MB.\n"
+    )
 
 
 def write(section: str, text: str, path: Path = README) -> None:

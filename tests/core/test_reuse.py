@@ -340,7 +340,9 @@ def run(site: Site, launch: Launch, now: Timestamp, *, publish: bool) -> RunRepo
     )
     context = dataset.context(workspace, now)
     outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
-    return RunReport([launch.label], [dataset.commit_partition(workspace, plan, outcomes, run_id="run", now=now)])
+    return RunReport(
+        [launch.label], [dataset.commit_partition(workspace, plan, outcomes, run_id=context.run_id, now=now)]
+    )
 
 
 def unpublished(site: Site, now: Timestamp) -> Survey:
