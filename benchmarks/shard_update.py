@@ -16,6 +16,7 @@ import pandas as pd
 from benchmarks.task import VARIABLES
 from dataset_defs.noaa.gfs.analysis import DATASET, TEMPLATE
 from reformatters_dagster.core.config import AppendAxis, LatLonGrid, RegularAxis
+from reformatters_dagster.core.coverage import template_hash
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.operations import update
 from reformatters_dagster.core.settings import Settings
@@ -73,7 +74,7 @@ def measure(folder: Path, say: Callable[[str], None], rounds: int) -> ShardUpdat
     inits = list(pd.date_range(START - 6 * HOUR, periods=HOURS // 6 + 1, freq="6h", unit="us"))
     write_sample_upstream(mirror, inits, range(7), variables=VARIABLES, step=STEP)
     dataset = _dataset(place / "template")
-    before = place / "before"
+    before = place / f"before-{template_hash(dataset.template_config)}"
     if not before.exists():
         say("a store that lacks the last hours")
         _run(dataset, mirror, before, HOURS - NEW)
