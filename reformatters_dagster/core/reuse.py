@@ -53,12 +53,13 @@ def changed_positions[Coord: SourceFileCoord](
     if coverage is None:
         return None
     missing = {lost.file for lost in coverage.missing}
-    of_buffer = missing - {coord.key() for coord in coords}
+    keys = {coord: coord.key() for coord in coords} if missing or known.redo else {}
+    of_buffer = missing - {*keys.values()}
     before = sum(position <= last_known for position in coords.values())
     if coverage.expected != before + len(of_buffer):
         return None
     redo = missing | known.redo
-    changed = {position for coord, position in coords.items() if position > last_known or coord.key() in redo}
+    changed = {position for coord, position in coords.items() if position > last_known or keys.get(coord) in redo}
     return changed | ({min(coords.values()), max(coords.values())} if of_buffer else set())
 
 

@@ -151,41 +151,30 @@ def _patch_chunk(chunk: bytes, layout: ShardLayout, first: int, rows: Float32Arr
 def _splice(chunk: bytes, blosc: BloscCodec, offset: int, new: bytes) -> bytes:
     """A compressed chunk with some of its bytes replaced, as if it had been compressed anew by one thread."""
     *kind, size, block, compressed = _HEADER.unpack_from(chunk)
-    if kind[2] & _STORED_RAW:
-        return _compress_anew(chunk, blosc, offset, new)
     count = -(-size // block)
-    starts = np.frombuffer(chunk, "<i4", count, _HEADER.size)
-    order = np.argsort(starts, kind="stable")
-    ends = np.empty_like(starts)
-    ends[order] = np.append(starts[order][1:], compressed)
+    starts = np.append(np.frombuffer(chunk, "<i4", count, _HEADER.size), compressed).astype(np.int64)
+    if kind[2] & _STORED_RAW or (np.diff(starts) <= 0).any():
+        return _compress_anew(chunk, blosc, offset, new)
     first, last = offset // block, -(-(offset + len(new)) // block)
     if first and size % block and last == count:
         # A shorter last block is compressed otherwise than one that fills its buffer: it must stay the shorter one.
         first = min(first, count - 2)
-    old = b"".join(chunk[starts[i] : ends[i]] for i in range(first, last))
+    begin, end = starts[first], starts[last]
     length = min(last * block, size) - first * block
-    shifted = (np.cumsum(ends[first:last] - starts[first:last]) - (ends - starts)[first:last]).astype(np.int64)
-    within = bytearray(_compressor(blosc).decode(_container(kind, length, block, shifted, old)))
+    old = _container(kind, length, block, starts[first:last] - begin, chunk[begin:end])
+    within = bytearray(_compressor(blosc).decode(old))
     within[offset - first * block : offset - first * block + len(new)] = new
     anew = bytes(_compressor(blosc, block).encode(np.frombuffer(within, np.float32)))
     if anew[2] & _STORED_RAW:
         return _compress_anew(chunk, blosc, offset, new)
-    blocks = _HEADER.size + 4 * (last - first)
+    head, old_head = _HEADER.size + 4 * (last - first), _HEADER.size + 4 * count
     anew_starts = np.frombuffer(anew, "<i4", last - first, _HEADER.size).astype(np.int64)
-    before = b"".join(chunk[starts[i] : ends[i]] for i in range(first))
-    after = b"".join(chunk[starts[i] : ends[i]] for i in range(last, count))
-    lengths = (ends - starts).astype(np.int64)
-    all_starts = np.concatenate(
-        [
-            np.cumsum(lengths[:first]) - lengths[:first],
-            len(before) + anew_starts - blocks,
-            len(before) + len(anew) - blocks + np.cumsum(lengths[last:]) - lengths[last:],
-        ]
-    )
-    spliced = _container(kind, size, block, all_starts, before + anew[blocks:] + after)
-    if len(spliced) >= size + _HEADER.size:
+    grown = len(anew) - head - (end - begin)
+    moved = [starts[:first] - old_head, anew_starts - head + begin - old_head, starts[last:-1] - old_head + grown]
+    spliced = b"".join((chunk[old_head:begin], anew[head:], chunk[end:]))
+    if old_head + len(spliced) >= size + _HEADER.size:
         return _compress_anew(chunk, blosc, offset, new)
-    return spliced
+    return _container(kind, size, block, np.concatenate(moved), spliced)
 
 
 def _container(kind: Sequence[int], size: int, block: int, starts: npt.NDArray[np.int64], blocks: bytes) -> bytes:
