@@ -1,4 +1,7 @@
-"""Fixtures of the fault tests: the process that forks the others, and deployments in buckets and folders."""
+"""Fixtures of the fault tests: the process that forks the others, and deployments in buckets and folders.
+
+A module of this folder says `pytest_plugins = ["tests.datasets", "tests.stores"]`.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +12,6 @@ from tests.datasets import INIT, SECOND, SOON, Sample, objects_of
 from tests.faults.children import digests
 from tests.faults.deployment import NOW, Deployment, Forks, Undisturbed
 from tests.stores import S3Bucket
-
-pytest_plugins = ["tests.datasets", "tests.stores"]
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from tests.datasets import INIT, SECOND, SOON, STEP
 from tests.faults.children import VARIABLES, digests
 from tests.faults.deployment import Deployment, Undisturbed
 
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
 pytestmark = pytest.mark.slow
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"

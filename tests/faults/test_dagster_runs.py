@@ -9,6 +9,8 @@ from tests.datasets import PRIMARY, SECOND
 from tests.faults.children import digests
 from tests.faults.deployment import Deployment, Undisturbed
 
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
 PUTS, UPLOADED = 25, 11
 """Of a run that appends one init time, with what its steps hand to each other; and until all its variables are noted."""
 

@@ -13,6 +13,8 @@ import pytest
 from tests.faults.children import STORE, digests
 from tests.faults.deployment import NOW, PUTS, Deployment, Process, Undisturbed
 
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
 
 @contextmanager
 def watched_by_a_reader(there: Deployment, undisturbed: Undisturbed) -> Iterator[None]:

@@ -10,6 +10,8 @@ from tests.datasets import INIT, LEADS, RAIN, SECOND, SOON, TEMPERATURE
 from tests.faults.children import digests
 from tests.faults.deployment import NOW, Deployment, Undisturbed
 
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
 LATE = 4
 
 

@@ -9,6 +9,8 @@ import pytest
 from tests.datasets import INIT, SECOND
 from tests.faults.deployment import Deployment
 
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
 TWO = ("--end", f"{SECOND:%Y-%m-%dT%H}:01", "--json")
 pytestmark = pytest.mark.slow
 

@@ -12,6 +12,8 @@ from tests.faults.children import digests
 from tests.faults.deployment import NOW, PUTS, Deployment, Process, Undisturbed
 from tests.upstreams import FaultServer
 
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
 EXPIRED = {"methods": ["PUT"], "status": 400, "code": "ExpiredToken"}
 PAGE = 4096
 

@@ -7,6 +7,8 @@ from tests.datasets import INIT, LEADS, PRIMARY, SOON, gfs_key
 from tests.faults.deployment import Deployment
 from tests.upstreams import FaultServer, Slow
 
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
 SECONDS = 15
 
 

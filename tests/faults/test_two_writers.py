@@ -12,6 +12,8 @@ from tests.datasets import INIT
 from tests.faults.children import digests
 from tests.faults.deployment import NOW, PUTS, Deployment, Process, Undisturbed
 
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
 LEASES = 4
 """Puts of an undisturbed update to its leases: two for each init time."""
 OTHER_PUTS = PUTS - LEASES

@@ -12,6 +12,8 @@ from tests.faults.children import digests
 from tests.faults.deployment import NOW, Deployment, Undisturbed
 from tests.upstreams import Answer, Cut, FaultServer, Request, Slow, Status, Whole
 
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
 SPOILT = {3: shift_index, 4: swap_lines, 5: index_of_yesterday, 6: cut_in_half}
 
 
