@@ -77,9 +77,11 @@ def host() -> Iterator[FaultServer]:
 
 
 @pytest.fixture
-def server(host: FaultServer) -> FaultServer:
+def server(host: FaultServer) -> Iterator[FaultServer]:
+    """The host, with nothing scripted before and after a test."""
     host.reset()
-    return host
+    yield host
+    host.reset()
 
 
 @pytest.fixture(scope="module")

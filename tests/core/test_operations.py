@@ -679,7 +679,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     [
         (40, r"region 2026-07-29 18:00:00 of test-gfs-forecast needs 54,720 bytes in .*; \d\d,\d{3} are free: point"),
         (64, r"was being written; the disk is full: free space or point REFORMATTERS_TMP at a larger disk"),
-        (130, r"was being written; the disk is full"),
+        (80, r"was being written; the disk is full"),
     ],
 )
 def test_a_full_tmp_disk_is_said_and_left_empty(
