@@ -8,6 +8,7 @@ from reformatters_dagster.core.coverage import partition_key
 from tests.datasets import PRIMARY, SECOND
 from tests.faults.children import digests
 from tests.faults.deployment import Deployment, Undisturbed
+from tests.faults.rows import after_each
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
 
@@ -26,7 +27,7 @@ def dagster(there: Deployment) -> Deployment:
     return there.having(DAGSTER_HOME=str(home))
 
 
-@pytest.mark.parametrize("puts", range(PUTS))
+@pytest.mark.parametrize("puts", after_each(PUTS))
 def test_a_run_killed_after_any_put_is_executed_again_from_its_failure(
     dagster: Deployment, undisturbed: Undisturbed, puts: int
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.children import STORE, digests
 from tests.faults.deployment import NOW, PUTS, Deployment, Process, Undisturbed
+from tests.faults.rows import after_each
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
 
@@ -84,7 +85,7 @@ def test_an_update_killed_among_the_puts_of_its_metadata_is_resumed(
 @pytest.mark.slow
 @pytest.mark.parametrize("resumed", [False, True], ids=["a new run", "resumed"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
-@pytest.mark.parametrize("puts", range(PUTS + 1))
+@pytest.mark.parametrize("puts", after_each(PUTS + 1))
 def test_an_update_killed_or_terminated_after_any_put_is_finished_by_the_next(
     there: Deployment, undisturbed: Undisturbed, puts: int, number: signal.Signals, resumed: bool
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.children import digests
 from tests.faults.deployment import NOW, PUTS, Deployment, Process, Undisturbed
+from tests.faults.rows import after_each
 from tests.upstreams import FaultServer
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
@@ -27,7 +28,7 @@ def assert_next_finishes(there: Deployment, undisturbed: Undisturbed) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("puts", range(PUTS))
+@pytest.mark.parametrize("puts", after_each(PUTS))
 def test_credentials_that_expire_at_any_put(there: Deployment, undisturbed: Undisturbed, puts: int) -> None:
     there.s3.fail(EXPIRED | {"after": puts})
     update = there.update(NOW)
@@ -108,7 +109,7 @@ def assert_full_disk_is_told(full: FullDisk, undisturbed: Undisturbed, update: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pages", range(20))
+@pytest.mark.parametrize("pages", after_each(20))
 def test_a_store_whose_disk_is_full_at_any_write(
     in_folder: Deployment, undisturbed: Undisturbed, small_disk: Path, pages: int
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.datasets import INIT
 from tests.faults.children import digests
 from tests.faults.deployment import NOW, PUTS, Deployment, Process, Undisturbed
+from tests.faults.rows import after_each
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
 
@@ -94,7 +95,7 @@ def test_a_second_writer_while_the_first_stalls(there: Deployment, undisturbed: 
 @pytest.mark.slow
 @pytest.mark.parametrize("second", [update, backfill_of_the_tail])
 @pytest.mark.parametrize("intrude", [intrude_on_one_alive, intrude_on_one_that_stalls])
-@pytest.mark.parametrize("puts", range(OTHER_PUTS + 1))
+@pytest.mark.parametrize("puts", after_each(OTHER_PUTS + 1))
 def test_a_second_writer_after_any_put_of_the_first(
     there: Deployment,
     undisturbed: Undisturbed,
