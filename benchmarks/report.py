@@ -210,6 +210,6 @@ def plot(found: Comparison, path: Path = PLOT) -> None:
     for row, name in enumerate(names):
         axes.plot([run.cpu for run in found.runs[name]], [row] * len(found.runs[name]), "k.", ms=4)
     axes.invert_yaxis()
-    axes.set_xlabel("CPU seconds of the work (bar: median, dots: runs); less is better")
+    axes.set_xlabel("CPU seconds (bar: median, dots: runs)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=100)

@@ -1,6 +1,7 @@
 """NOAA GFS forecast: global 0.25 degree, every 6 h, lead times 0-384 h."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 
 import pandas as pd
@@ -13,6 +14,7 @@ from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar, l
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.source_file import ForecastFileCoord, whole_hours
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.types import Timedelta, Timestamp
 from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
 
 TEMPLATE = TemplateConfig(
@@ -38,12 +40,17 @@ TEMPLATE = TemplateConfig(
 )
 
 
+@lru_cache(maxsize=4096)
+def _key(init_time: Timestamp, lead_time: Timedelta) -> str:
+    hours = whole_hours(lead_time)
+    return f"gfs.{init_time:%Y%m%d/%H}/atmos/gfs.t{init_time:%H}z.pgrb2.0p25.f{hours:03d}"
+
+
 class GfsSourceFileCoord(ForecastFileCoord):
     """One lead time of one init: every variable of it lies in one file."""
 
     def key(self) -> str:
-        init, hours = self.init_time, whole_hours(self.lead_time)
-        return f"gfs.{init:%Y%m%d/%H}/atmos/gfs.t{init:%H}z.pgrb2.0p25.f{hours:03d}"
+        return _key(self.init_time, self.lead_time)
 
     def get_url(self) -> str:
         return f"{GFS_ARCHIVES[0].url}/{self.key()}"
