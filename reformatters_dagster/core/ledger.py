@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from reformatters_dagster.core.config import Frozen, Time
-from reformatters_dagster.core.errors import LedgerUnreadable
+from reformatters_dagster.core.errors import LedgerUnreadable, SourceFileUnavailable
 from reformatters_dagster.core.object_store import Store
 from reformatters_dagster.core.types import JSON
 
@@ -30,6 +30,11 @@ class MissingFile(Frozen):
     reason: str
     label: Time | None = None
     """Label of the append dimension that it lies at."""
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether archives would not hand the file over, which may be otherwise the next time."""
+        return self.reason.startswith(SourceFileUnavailable.__name__)
 
 
 class VariableCoverage(Frozen):

@@ -104,8 +104,9 @@ def survey_unpublished(dataset: DynamicalDataset, workspace: Workspace, now: Tim
 def survey_incomplete(dataset: DynamicalDataset, workspace: Workspace, now: Timestamp, budget: Budget) -> Survey:
     """Look at the published partitions of the heal window, newest first, for holes that the upstream can fill by now.
 
-    A partition is worth a run when it lacks files and the upstream lists something else than at its last run, or when a file
-    it was made from has been published again. One that is past the give-up age is marked as known missing in the ledger.
+    A partition is worth a run when it lacks files and the upstream lists something else than at its last run, when archives
+    refused a file at its last run that they list, or when a file it was made from has been published again. One that is past
+    the give-up age is marked as known missing in the ledger.
     """
     survey = Survey()
     for label in _recent_published(dataset, workspace, now):
@@ -139,7 +140,10 @@ def _why_wait(dataset: DynamicalDataset, workspace: Workspace, arrivals: Arrival
         return None
     entry = previous_entry(workspace.stores.internal, arrivals.label)
     if entry is not None and entry.upstream == arrivals.fingerprint:
-        return "has nothing new since its last run"
+        if not _to_be_asked_again(entry, arrivals):
+            return "has nothing new since its last run"
+        if now - entry.written_at < dataset.heal_cool_down:
+            return f"ran {now - entry.written_at} ago and cools down"
     if not arrivals.complete and arrivals.newest is not None and now - arrivals.newest < dataset.quiet:
         return f"got its newest file at {arrivals.newest:%H:%M}; more of the bunch are waited for"
     return None
@@ -182,7 +186,8 @@ def _why_heal(dataset: DynamicalDataset, entry: LedgerEntry | None, arrivals: Ar
         due = arrivals.complete or (arrivals.present and now - arrivals.label >= dataset.soft_deadline)
         return f"never written, and {_count(arrivals)} are there" if due else None
     if entry.upstream == arrivals.fingerprint:
-        return None
+        refused = len(_to_be_asked_again(entry, arrivals))
+        return f"{refused} files that archives refused are asked for again" if refused else None
     if again := len(entry.published_again(arrivals.etags)):
         return f"{again} files were published again"
     lacking = {
@@ -197,6 +202,12 @@ def _why_heal(dataset: DynamicalDataset, entry: LedgerEntry | None, arrivals: Ar
     fallen_due = _due_since(dataset, entry, arrivals)
     settled = arrivals.complete or arrivals.newest is None or now - arrivals.newest >= dataset.quiet
     return f"{fallen_due} files that were not due at its last run have arrived" if fallen_due and settled else None
+
+
+def _to_be_asked_again(entry: LedgerEntry, arrivals: Arrivals) -> set[str]:
+    """Files that are there, and that no archive handed over at the last run."""
+    missing = (lost for coverage in entry.variables.values() for lost in coverage.missing)
+    return {lost.file for lost in missing if lost.was_refused} & arrivals.etags.keys()
 
 
 def _due_since(dataset: DynamicalDataset, entry: LedgerEntry, arrivals: Arrivals) -> int:

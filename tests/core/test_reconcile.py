@@ -12,6 +12,7 @@ import pytest
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import NothingSucceeded
+from reformatters_dagster.core.ledger import write_ledger
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.reconcile import (
     Budget,
@@ -141,6 +142,35 @@ def test_a_late_file_fills_its_hole_after_the_cool_down(site: Site) -> None:
     assert is_whole(site.dataset, entry)
     assert not site.read()["temperature_2m"].isnull().any()
     assert heals(site, later + Timedelta("1D")) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("SourceFileUnavailable: throttled in 6 attempts", ["1 files that archives refused are asked for again"]),
+        ("CorruptMessage: it does not end with 7777", []),
+    ],
+)
+def test_a_file_that_archives_refused_is_asked_for_again(site: Site, reason: str, expected: list[str]) -> None:
+    """Nothing changes upstream; a file that is bad stays bad, one that could not be had then may be had now."""
+    site.arrive(INIT, leads=[lead for lead in LEADS if lead != 4])
+    now = INIT + LATE
+    (launch,) = launches(site, now)
+    run(site, launch, now, publish=True)
+    site.arrive(INIT, leads=[4])
+    entry, listed = site.ledger(), site.dataset.arrivals(site.workspace, INIT, now)
+    assert entry is not None
+    told = {
+        name: known.model_copy(
+            update={"missing": tuple(lost.model_copy(update={"reason": reason}) for lost in known.missing)}
+        )
+        for name, known in entry.variables.items()
+    }
+    left = entry.model_copy(update={"upstream": listed.fingerprint, "variables": told})
+    write_ledger(site.stores.internal, left)
+    later = now + site.dataset.heal_cool_down
+    assert [launch.reason for launch in heals(site, later)] == expected
+    assert heals(site, later - Timedelta("1min")) == []
 
 
 def test_a_file_published_again_is_read_again(site: Site) -> None:

@@ -4,19 +4,13 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from reformatters_dagster.core.config import STATUS_ANSWERS, LambertGrid, RegularAxis, SourceArchive
+from dataset_defs.noaa.nomads import nomads
+from reformatters_dagster.core.config import LambertGrid, RegularAxis, SourceArchive
 from reformatters_dagster.core.types import Timedelta, Timestamp
 
 HRRR_ARCHIVES = (
     SourceArchive(url="s3://noaa-hrrr-bdp-pds", folder="noaa-hrrr-bdp-pds", region="us-east-1"),
-    SourceArchive(
-        url="https://nomads.ncep.noaa.gov/pub/data/nccf/com/hrrr/prod",
-        folder="nomads.ncep.noaa.gov/pub/data/nccf/com/hrrr/prod",
-        newest="12h",
-        requests_per_minute=100,
-        # NOMADS redirects who asks too often, and refuses what has aged out.
-        answers={**STATUS_ANSWERS, 302: "throttled", 403: "missing"},
-    ),
+    nomads("hrrr", newest="12h"),
 )
 
 CONUS_3KM = LambertGrid(

@@ -4,12 +4,12 @@ from typing import Any
 
 import pandas as pd
 
+from dataset_defs.noaa.gfs.variables import GFS_ROWS, KELVIN_TO_CELSIUS
 from dataset_defs.noaa.grib_files import noaa_field
 from dataset_defs.noaa.window_comments import of_analysis, of_forecast
 from reformatters_dagster.core.config import DataVar, Deaccumulation
 
 HOUR = pd.Timedelta("1h")
-KELVIN_TO_CELSIUS = -273.15
 _GRID_WINDS = "Along the columns and rows of the grid, not towards true east and north."
 
 
@@ -17,21 +17,6 @@ def hrrr_var(name: str, element: str, level: str, **row: Any) -> DataVar:
     """A row of an instantaneous field, unless told otherwise."""
     field = row.pop("field", None) or noaa_field(element, level)
     return DataVar(name=name, step_type=row.pop("step_type", "instant"), field=field, **row)
-
-
-def _wind(component: str, height: int) -> DataVar:
-    return hrrr_var(
-        f"wind_{component}_{height}m",
-        f"{component.upper()}GRD",
-        f"{height} m above ground",
-        comment=_GRID_WINDS,
-        long_name=f"{height} metre {component.upper()} wind component",
-        short_name=f"{height}{component}",
-        standard_name={"u": "eastward_wind", "v": "northward_wind"}[component],
-        units="m s-1",
-        keep_mantissa_bits=6,
-        valid_range=(-150.0, 150.0),
-    )
 
 
 def _category(kind: str, long_name: str, element: str) -> DataVar:
@@ -87,18 +72,13 @@ def _snowfall(reset: pd.Timedelta | None) -> DataVar:
     )
 
 
+_GFS = {row.name: row for row in GFS_ROWS}
+_WINDS = tuple(f"wind_{component}_{height}m" for height in (10, 80) for component in ("u", "v"))
+_AS_IN_GFS = ("temperature_2m", "relative_humidity_2m", "pressure_surface", "precipitable_water_atmosphere")
+
 HRRR_ROWS: tuple[DataVar, ...] = (
-    hrrr_var(
-        "temperature_2m",
-        "TMP",
-        "2 m above ground",
-        long_name="2 metre temperature",
-        short_name="2t",
-        standard_name="air_temperature",
-        units="degree_Celsius",
-        add_offset=KELVIN_TO_CELSIUS,
-        valid_range=(-110.0, 75.0),
-    ),
+    *(_GFS[name] for name in _AS_IN_GFS),
+    *(_GFS[name].model_copy(update={"comment": _GRID_WINDS}) for name in _WINDS),
     hrrr_var(
         "dew_point_temperature_2m",
         "DPT",
@@ -111,17 +91,6 @@ HRRR_ROWS: tuple[DataVar, ...] = (
         valid_range=(-110.0, 60.0),
     ),
     hrrr_var(
-        "relative_humidity_2m",
-        "RH",
-        "2 m above ground",
-        long_name="2 metre relative humidity",
-        short_name="2r",
-        standard_name="relative_humidity",
-        units="percent",
-        valid_range=(0.0, 101.0),
-    ),
-    *(_wind(component, height) for height in (10, 80) for component in ("u", "v")),
-    hrrr_var(
         "wind_gust_surface",
         "GUST",
         "surface",
@@ -131,17 +100,6 @@ HRRR_ROWS: tuple[DataVar, ...] = (
         units="m s-1",
         keep_mantissa_bits=6,
         valid_range=(0.0, 150.0),
-    ),
-    hrrr_var(
-        "pressure_surface",
-        "PRES",
-        "surface",
-        long_name="Surface pressure",
-        short_name="sp",
-        standard_name="surface_air_pressure",
-        units="Pa",
-        keep_mantissa_bits=10,
-        valid_range=(40_000.0, 115_000.0),
     ),
     hrrr_var(
         "pressure_reduced_to_mean_sea_level",
@@ -185,16 +143,6 @@ HRRR_ROWS: tuple[DataVar, ...] = (
     _category("ice_pellets", "Categorical ice pellets", "CICEP"),
     _category("freezing_rain", "Categorical freezing rain", "CFRZR"),
     _category("rain", "Categorical rain", "CRAIN"),
-    hrrr_var(
-        "precipitable_water_atmosphere",
-        "PWAT",
-        "entire atmosphere (considered as a single layer)",
-        long_name="Precipitable water",
-        short_name="pwat",
-        standard_name="atmosphere_mass_content_of_water_vapor",
-        units="kg m-2",
-        valid_range=(0.0, 150.0),
-    ),
     hrrr_var(
         "total_cloud_cover_atmosphere",
         "TCDC",
