@@ -5,6 +5,7 @@ that a pipeline's start-up is its own.
 """
 
 import json
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,12 @@ class Task:
     @property
     def tmp(self) -> Path:
         return Path(self.folder) / "tmp"
+
+    def clear(self) -> None:
+        """Empty both folders."""
+        for folder in (self.output, self.tmp):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.tmp.mkdir(parents=True)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -10,8 +10,8 @@ import numcodecs
 import numcodecs.blosc
 import numpy as np
 
-from benchmarks.stopwatch import Stopwatch
-from benchmarks.task import CHUNK, COLUMNS, COMPRESSOR, ROWS, SHUFFLE, VARIABLES, Task, report
+from benchmarks.passes import run_twice
+from benchmarks.task import CHUNK, COLUMNS, COMPRESSOR, ROWS, SHUFFLE, VARIABLES, Task
 
 
 def run(task: Task) -> None:
@@ -35,15 +35,11 @@ def run(task: Task) -> None:
         chunk[tuple(map(slice, part.shape))] = part
         return len(codecs[variable].encode(chunk))
 
-    watch = Stopwatch()
-    with watch.timed("work"), ThreadPoolExecutor(task.workers) as pool:
-        sizes = [size for name in VARIABLES for size in pool.map(partial(compress, name), corners)]
-    report(
-        cpu=watch.cpu["work"],
-        wall=watch.wall["work"],
-        stages={"memcpy and c-blosc": watch.cpu["work"]},
-        bytes=sum(sizes),
-    )
+    def work(task: Task) -> dict[str, int]:
+        with ThreadPoolExecutor(task.workers) as pool:
+            return {"bytes": sum(size for name in VARIABLES for size in pool.map(partial(compress, name), corners))}
+
+    run_twice(task, work)
 
 
 if __name__ == "__main__":

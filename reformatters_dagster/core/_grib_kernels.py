@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reformatters_dagster.core._compiled import compiled
-from reformatters_dagster.core.types import Float32Array
+from reformatters_dagster.core.types import Float32Array, Placing
 
 type Octets = npt.NDArray[np.uint8]
 type Numbers = npt.NDArray[np.int64]
@@ -22,6 +22,10 @@ WIDEST = 32
 WORD = 8
 """Octets that are read at once: there must be as many."""
 _BLOCK = 4096
+_BEFORE = 2
+"""Numbers kept of the block before: as many as the highest order of differencing."""
+_BEYOND = 8
+"""Most numbers that are read at once."""
 _MISSING = -(1 << 63)
 
 
@@ -113,7 +117,22 @@ def _scale(numbers: Numbers, scale: Scale, out: Float32Array) -> None:
 
 
 @compiled
-def unpack_simple(octets: Octets, begin: int, bits: int, scale: Scale, out: Float32Array) -> None:
+def _deliver(numbers: Numbers, first: int, scale: Scale, placing: Placing, out: Float32Array) -> None:
+    """Scale numbers, the first of which is the message's `first` point, and put each in its place."""
+    columns, begin = placing.columns, 0
+    while begin < numbers.size:
+        row, column = divmod(first + begin, columns)
+        left = placing.shift - column if column < placing.shift else columns - column
+        end = min(begin + left, numbers.size)
+        if placing.upside_down:
+            row = out.size // columns - 1 - row
+        place = row * columns + (column - placing.shift) % columns
+        _scale(numbers[begin:end], scale, out[place : place + end - begin])
+        begin = end
+
+
+@compiled
+def unpack_simple(octets: Octets, begin: int, bits: int, scale: Scale, placing: Placing, out: Float32Array) -> None:
     """Unpack `out.size` numbers of `bits` bits from bit `begin` on; the octets must hold them."""
     numbers = np.empty(_BLOCK, np.int64)
     for start in range(0, out.size, _BLOCK):
@@ -124,7 +143,7 @@ def unpack_simple(octets: Octets, begin: int, bits: int, scale: Scale, out: Floa
         else:
             for i in range(start, stop):
                 numbers[i - start] = _number(octets, begin + i * bits, bits)
-        _scale(numbers, scale, out[start:stop])
+        _deliver(numbers[: stop - start], start, scale, placing, out)
 
 
 @compiled
@@ -188,62 +207,108 @@ def claims(octets: Octets, begin: int, end: int, groups: Groups, points: int) ->
 
 
 @compiled
-def unpack_groups(octets: Octets, begin: int, groups: Groups, scale: Scale, out: Float32Array) -> None:
+def unpack_groups(
+    octets: Octets, begin: int, groups: Groups, scale: Scale, placing: Placing, out: Float32Array
+) -> None:
     """Unpack groups from bit `begin` on; their `claims` must fit."""
     references, widths, lengths, position = _begins(begin, groups)
     lowest = _signed(octets, begin + groups.order * groups.descriptor_bits, groups.descriptor_bits)
-    numbers = np.empty(_BLOCK, np.int64)
+    numbers = np.empty(_BEFORE + _BLOCK + _BEYOND, np.int64)
     sums = _Sums(0, 0, 0)
-    done, filled = 0, 0
+    done, filled = 0, _BEFORE
     for g in range(groups.total):
         width, left = _width(octets, groups, widths, g), _length(octets, groups, lengths, g)
         reference = _number(octets, references + g * groups.reference_bits, groups.reference_bits)
         while left:
-            part = numbers[filled : filled + left]
+            if filled == _BEFORE + _BLOCK:
+                _deliver(numbers[_BEFORE:filled], done, scale, placing, out)
+                numbers[0], numbers[1] = numbers[filled - 2], numbers[filled - 1]
+                done, filled = done + _BLOCK, _BEFORE
+            count = min(left, _BEFORE + _BLOCK - filled)
             whole = groups.missing == 0 and sums.seen == groups.order
-            if whole and position + width * part.size <= _last_word(octets):
-                sums = _read(octets, position, width, reference + lowest, groups.order, sums, part)
+            if whole and position + width * (count + _BEYOND) <= _last_word(octets):
+                sums = _read(octets, position, width, reference + lowest, groups.order, sums, numbers, filled, count)
             else:
+                part = numbers[filled : filled + count]
                 sums = _read_with_care(octets, position, width, reference, begin, lowest, groups, sums, part)
-            position += width * part.size
-            left -= part.size
-            filled += part.size
-            if filled == _BLOCK:
-                _scale(numbers, scale, out[done : done + _BLOCK])
-                done += _BLOCK
-                filled = 0
-    _scale(numbers, scale, out[done:])
+            position += width * count
+            left -= count
+            filled += count
+    _deliver(numbers[_BEFORE:filled], done, scale, placing, out)
 
 
 @_inlined
-def _read(octets: Octets, position: int, width: int, base: int, order: int, sums: _Sums, numbers: Numbers) -> _Sums:
-    """Read numbers and undo differencing, where none can be missing, be a first number, or end in the last word."""
-    last, gain, i = sums.last, sums.gain, 0
+def _read(
+    octets: Octets,
+    position: int,
+    width: int,
+    base: int,
+    order: int,
+    sums: _Sums,
+    numbers: Numbers,
+    first: int,
+    count: int,
+) -> _Sums:
+    """Read numbers and undo differencing, where none can be missing or be a first number, and `_BEYOND` more could be read.
+
+    Numbers are read by whole words, so that some beyond the last are overwritten; the sums are those of the last, told from
+    it and the one before.
+    """
     if order == 2:
-        while width <= 14 and i + 4 <= numbers.size:  # one word holds four
-            word = _word_at(octets, position >> 3) << np.uint64(position & 7)
-            for k in range(i, i + 4):
-                gain += _top(word, width) + base
-                last += gain
-                numbers[k] = last
-                word <<= np.uint64(width)
-            position += 4 * width
-            i += 4
-        for k in range(i, numbers.size):
-            gain += _inner_number(octets, position, width) + base
+        if width == 0:
+            _repeat(base, sums, numbers, first, count)
+        elif width <= 7:
+            _read_words(octets, position, width, base, 8, sums, numbers, first, count)
+        elif width <= 14:
+            _read_words(octets, position, width, base, 4, sums, numbers, first, count)
+        else:
+            _read_words(octets, position, width, base, 1, sums, numbers, first, count)
+        end = np.uint64(first + count)
+        total, before = int(numbers[end - np.uint64(1)]), int(numbers[end - np.uint64(2)])
+        return _Sums(total, total - before, sums.seen)
+    previous = sums.last
+    for k in range(first, first + count):
+        number = _inner_number(octets, position, width) + base
+        previous = previous + number if order == 1 else number
+        numbers[k] = previous
+        position += width
+    return _Sums(previous, 0, sums.seen)
+
+
+@_inlined
+def _repeat(base: int, sums: _Sums, numbers: Numbers, first: int, count: int) -> None:
+    """Numbers of no bits: the second difference is the same all along."""
+    last, gain = sums.last, sums.gain
+    for k in range(np.uint64(first), np.uint64(first + count)):
+        gain += base
+        last += gain
+        numbers[k] = last
+
+
+@_inlined
+def _read_words(
+    octets: Octets,
+    position: int,
+    width: int,
+    base: int,
+    each: int,
+    sums: _Sums,
+    numbers: Numbers,
+    first: int,
+    count: int,
+) -> None:
+    """Second differences, `each` of which one word holds."""
+    last, gain = sums.last, sums.gain
+    at, end = np.uint64(first), np.uint64(first + count)
+    while at < end:
+        word = _word_at(octets, position >> 3) << np.uint64(position & 7)
+        for k in range(each):
+            gain += int(np.int64(word >> np.uint64(64 - width))) + base
             last += gain
-            numbers[k] = last
-            position += width
-    elif order == 1:
-        for k in range(numbers.size):
-            last += _inner_number(octets, position, width) + base
-            numbers[k] = last
-            position += width
-    else:
-        for k in range(numbers.size):
-            numbers[k] = _inner_number(octets, position, width) + base
-            position += width
-    return _Sums(last, gain, sums.seen)
+            numbers[at + np.uint64(k)] = last
+            word <<= np.uint64(width)
+        position += each * width
+        at += np.uint64(each)
 
 
 @compiled

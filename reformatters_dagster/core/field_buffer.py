@@ -4,7 +4,7 @@ In: 2-D fields, in any order and from any thread. Out: the array they make, whol
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, product
 from math import prod
 from pathlib import Path
@@ -72,6 +72,7 @@ class FieldBuffer:
     def __init__(self, shape: tuple[int, ...], windows: Sequence[Window], memory: Float32Array, folder: Path) -> None:
         self.windows = list(windows)
         self.placed: npt.NDArray[np.bool_] = np.zeros(shape[:-2], np.bool_)
+        self._grid = (shape[-2], shape[-1])
         self._shapes = [_shape(shape, window) for window in self.windows]
         self._memory = memory
         self._paths = [folder / f"{number}.fields" for number in range(len(windows))] if len(windows) > 1 else []
@@ -84,6 +85,20 @@ class FieldBuffer:
     def clear(self) -> None:
         """Forget every field."""
         self.placed[...] = False
+
+    def fill(self, position: tuple[int, ...], read: Callable[[Array2D], None]) -> None:
+        """Have a (y, x) field read into its place at a position of the dimensions before the grid.
+
+        What `read` raises is raised, and leaves no field there.
+        """
+        if self._paths:
+            field = np.empty(self._grid, np.float32)
+            read(field)
+            self.place(position, field)
+        else:
+            self.placed[position] = False
+            read(self._memory.reshape(self._shapes[0])[position])
+            self.placed[position] = True
 
     def place(self, position: tuple[int, ...], field: Array2D) -> None:
         """Put the (y, x) field in at a position of the dimensions before the grid."""

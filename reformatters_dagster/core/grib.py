@@ -15,10 +15,10 @@ import numpy as np
 
 from reformatters_dagster.core.config import GribField, Grid, LambertGrid, RegularAxis
 from reformatters_dagster.core.errors import CorruptMessage
-from reformatters_dagster.core.grib_packing import Units, unpack
+from reformatters_dagster.core.grib_packing import Units, place, unpack
 from reformatters_dagster.core.grib_sections import GridHeader, MessageHeader, check_framing, read_header
 from reformatters_dagster.core.projection import latitudes_longitudes
-from reformatters_dagster.core.types import Array2D, Float32Array, Timedelta, Timestamp
+from reformatters_dagster.core.types import Array2D, Float32Array, Placing, Timedelta, Timestamp
 
 __all__ = [
     "ANY_WINDOW",
@@ -157,6 +157,7 @@ def decode(
     source_fill_value: float | None = None,
     scale_factor: float = 1.0,
     add_offset: float = 0.0,
+    grid: Grid | None = None,
     where: str = "a GRIB message",
     out: Array2D | None = None,
 ) -> Array2D:
@@ -170,6 +171,8 @@ def decode(
         A value, in the message's own units, that stands for "nothing here".
     scale_factor, add_offset : float
         Result = value * scale_factor + add_offset, computed in float64.
+    grid : Grid, optional
+        The message must have the very same points, and they come in its order: see `to_grid`.
     where : str
         What the message is, for the error.
     out : (ny, nx) float32, C-contiguous, optional
@@ -178,15 +181,18 @@ def decode(
     Returns
     -------
     (ny, nx) float32
-        In the order of the message: its first point first, its first row of points along x first. Missing is NaN.
+        In the order of the grid; without one in that of the message: its first point first, its first row of points along x
+        first. Missing is NaN.
 
     Raises
     ------
     CorruptMessage
         The message is damaged, its values exceed float32, its points are not stored row by row in one direction, are
-        too many, or do not fit `out`.
+        too many, are not those of the grid, or do not fit `out`.
     """
-    shape = _shape(read_header(message, where).grid, where)
+    header = read_header(message, where).grid
+    shape = _shape(header, where)
+    order = _GridOrder() if grid is None else _grid_order(shape, header, grid, where)
     if out is None:
         out = np.empty(shape, np.float32)
     elif out.shape != shape:
@@ -197,9 +203,12 @@ def decode(
         raise ValueError(f"{where} was to be written into memory of strides {out.strides!r}; give a C-contiguous array")
     fill = math.nan if source_fill_value is None else source_fill_value
     units = Units(float(fill), float(scale_factor), float(add_offset))
+    placing = Placing(shape[1], 0 if order.mirrored else order.shift, order.upside_down and not order.mirrored)
     values = out.reshape(-1)
-    if not unpack(message, units, values, where):
-        _unpack_with_eccodes(message, units, values, where)
+    if not unpack(message, units, values, where, placing):
+        place(_unpack_with_eccodes(message, units, out.size, where), placing, values)
+    if order.mirrored:
+        out[...] = order.apply(out.copy())
     return out
 
 
@@ -217,14 +226,14 @@ def _shape(grid: GridHeader, where: str) -> tuple[int, int]:
     return grid.ny, grid.nx
 
 
-def _unpack_with_eccodes(message: bytes, units: Units, out: Float32Array, where: str) -> None:
+def _unpack_with_eccodes(message: bytes, units: Units, points: int, where: str) -> Float32Array:
     values = _pygrib_values(message, where)
-    if values.size != out.size:
-        raise CorruptMessage(f"{where}: {values.size} values came out, its grid has {out.size} points; fetch it again")
+    if values.size != points:
+        raise CorruptMessage(f"{where}: {values.size} values came out, its grid has {points} points; fetch it again")
     values[(values == _MISSING) | (values == units.fill)] = np.nan
     try:
         with np.errstate(over="raise"):
-            out[:] = values.reshape(-1) * units.factor + units.offset
+            return (values.reshape(-1) * units.factor + units.offset).astype(np.float32)
     except FloatingPointError as error:
         raise CorruptMessage(f"{where}: values up to {np.nanmax(np.abs(values))!r} exceed float32") from error
 
@@ -265,32 +274,49 @@ def to_grid(values: Array2D, header: GridHeader, grid: Grid, where: str) -> Arra
     CorruptMessage
         Shape, spacing, corners or direction of scanning are not those of the grid.
     """
-    if values.shape != grid.shape:
+    return _grid_order(values.shape, header, grid, where).apply(values)
+
+
+@dataclass(frozen=True, slots=True)
+class _GridOrder:
+    """How the rows and columns of a message are brought into those of a grid."""
+
+    upside_down: bool = False
+    mirrored: bool = False
+    """Whether each row runs the other way."""
+    shift: int = 0
+    """The column that comes first, once rows run the right way."""
+
+    def apply(self, values: Array2D) -> Array2D:
+        values = values[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
+        return np.roll(values, -self.shift, axis=1) if self.shift else values
+
+
+def _grid_order(shape: tuple[int, int], header: GridHeader, grid: Grid, where: str) -> _GridOrder:
+    if shape != grid.shape:
         raise CorruptMessage(
-            f"{where} has shape {values.shape!r}, template expects {grid.shape!r}; check the grid in the file's name"
+            f"{where} has shape {shape!r}, template expects {grid.shape!r}; check the grid in the file's name"
         )
     if isinstance(grid, LambertGrid):
-        return _to_lambert(values, header, grid, where)
-    rows, columns = _source_axes(header, values.shape, where)
+        return _lambert_order(header, grid, where)
+    rows, columns = _source_axes(header, shape, where)
     row_order, column_order = _order(rows, grid.latitude), _order(columns, grid.longitude, circle=True)
     if row_order is None or column_order is None:
         raise CorruptMessage(
             f"{where} has latitudes {_describe(rows)} and longitudes {_describe(columns)}, template expects "
             f"{_describe(grid.latitude)} and {_describe(grid.longitude)}; a new grid needs a new dataset version"
         )
-    values = values[:: row_order.direction, :: column_order.direction]
-    return np.roll(values, -column_order.shift, axis=1) if column_order.shift else values
+    return _GridOrder(row_order.direction == -1, column_order.direction == -1, column_order.shift)
 
 
-def _to_lambert(values: Array2D, header: GridHeader, grid: LambertGrid, where: str) -> Array2D:
-    """Rows and columns in the grid's order, if the message's cone, spacing and first point are the grid's."""
+def _lambert_order(header: GridHeader, grid: LambertGrid, where: str) -> _GridOrder:
+    """The order, if the message's cone, spacing and first point are the grid's."""
     mode, cone = header.scanning_mode, header.cone
     wanted = (grid.latitude_of_origin, grid.central_meridian, *grid.standard_parallels)
     if cone is None or mode is None or header.latitude_first is None or header.longitude_first is None:
         raise CorruptMessage(f"{where} is on grid template {header.template!r}, template expects 30, Lambert conformal")
-    rows: Literal[1, -1] = 1 if bool(mode & _J_POSITIVE) == (grid.y.step > 0) else -1
-    columns: Literal[1, -1] = -1 if bool(mode & _I_NEGATIVE) == (grid.x.step > 0) else 1
-    corner = (0 if rows == 1 else -1, 0 if columns == 1 else -1)
+    order = _GridOrder(bool(mode & _J_POSITIVE) != (grid.y.step > 0), bool(mode & _I_NEGATIVE) == (grid.x.step > 0))
+    corner = (-1 if order.upside_down else 0, -1 if order.mirrored else 0)
     latitude, longitude = (float(degrees[corner]) for degrees in latitudes_longitudes(grid))
     angles = (*cone, header.latitude_first, header.longitude_first)
     expected, spacing = (*wanted, latitude, longitude), (abs(grid.x.step), abs(grid.y.step))
@@ -300,7 +326,7 @@ def _to_lambert(values: Array2D, header: GridHeader, grid: LambertGrid, where: s
             f"{where} has cone and first point {angles!r} and spacing {(header.dx, header.dy)!r}, template expects {expected!r} "
             f"and {spacing!r}; a new grid needs a new dataset version"
         )
-    return values[::rows, ::columns]
+    return order
 
 
 def _source_axes(header: GridHeader, shape: tuple[int, int], where: str) -> tuple[RegularAxis, RegularAxis]:

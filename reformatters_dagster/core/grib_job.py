@@ -7,14 +7,13 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import local
 
 import numpy as np
 
-from reformatters_dagster.core.config import DataVar
+from reformatters_dagster.core.config import DataVar, Grid
 from reformatters_dagster.core.download import Archive
 from reformatters_dagster.core.errors import CorruptMessage, ReformatError, SourceFileMissing, SourceFileUnavailable
-from reformatters_dagster.core.grib import AnyWindow, GridHeader, check_identity, decode, read_header, to_grid
+from reformatters_dagster.core.grib import AnyWindow, check_identity, decode, read_header
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.source_file import Downloaded, SourceFileCoord
 from reformatters_dagster.core.types import Array2D, Timedelta, Timestamp
@@ -50,9 +49,13 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         """Perturbation number the message must carry; None where the source has no ensemble, a tuple where several will do."""
         return None
 
-    def on_grid(self, values: Array2D, grid: GridHeader, coord: Coord, where: str) -> Array2D:  # noqa: ARG002
-        """A field, in the order of its message, on the template's grid. Default: it must be on that grid."""
-        return to_grid(values, grid, self.context.template_config.grid, where)
+    def source_grid(self, coord: Coord) -> Grid:  # noqa: ARG002
+        """The grid the messages of a file are on. Default: the template's."""
+        return self.context.template_config.grid
+
+    def regrid(self, values: Array2D, where: str) -> Array2D:
+        """A field on another `source_grid`, brought to the template's."""
+        raise NotImplementedError(f"{where} is on a grid of {values.shape!r}; {type(self).__name__} does not regrid")
 
     def download_file(self, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
         label = coord.out_loc()[self.context.template_config.append_dim.name]
@@ -108,33 +111,35 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         )
 
     def read_data(self, coord: Coord, data_var: DataVar, downloaded: Downloaded) -> Array2D:
+        out = np.empty(self.context.template_config.grid.shape, np.float32)
+        self._read(coord, data_var, downloaded, out)
+        return out
+
+    def read_into(self, coord: Coord, data_var: DataVar, downloaded: Downloaded, out: Array2D) -> None:
+        if type(self).read_data is GribRegionJob.read_data:
+            self._read(coord, data_var, downloaded, out)
+        else:  # a dataset does more to its fields
+            super().read_into(coord, data_var, downloaded, out)
+
+    def _read(self, coord: Coord, data_var: DataVar, downloaded: Downloaded, out: Array2D) -> None:
         offset, length = downloaded.spans[data_var.name]
         with downloaded.path.open("rb") as file:
             file.seek(offset)
             message = file.read(length)
         where = field_in(data_var, coord.get_url())
-        header, shape = read_header(message, where), self.context.template_config.grid.shape
+        grid = self.source_grid(coord)
+        same = grid == self.context.template_config.grid
         values = decode(
             message,
             source_fill_value=data_var.source_fill_value,
             scale_factor=data_var.scale_factor,
             add_offset=data_var.add_offset,
+            grid=grid,
             where=where,
-            out=_scratch(shape) if (header.grid.ny, header.grid.nx) == shape else None,
+            out=out if same else None,
         )
-        field = self.on_grid(values, header.grid, coord, where)
-        return field.copy() if np.may_share_memory(field, values) else field
-
-
-_thread = local()
-
-
-def _scratch(shape: tuple[int, int]) -> Array2D:
-    """Memory of this thread to decode into: to have it from the system anew costs half as much as decoding."""
-    if getattr(_thread, "shape", None) != shape:
-        _thread.shape, _thread.field = shape, np.empty(shape, np.float32)
-    field: Array2D = _thread.field
-    return field
+        if not same:
+            out[...] = self.regrid(values, where)
 
 
 def field_in(data_var: DataVar, url: str) -> str:

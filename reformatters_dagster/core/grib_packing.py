@@ -15,7 +15,7 @@ import numpy as np
 
 from reformatters_dagster.core.errors import CorruptMessage
 from reformatters_dagster.core.grib_sections import Section, split
-from reformatters_dagster.core.types import Float32Array
+from reformatters_dagster.core.types import Float32Array, Placing
 
 if TYPE_CHECKING:
     from reformatters_dagster.core._grib_kernels import Groups, Scale
@@ -44,6 +44,7 @@ class _Packed:
     data: memoryview
     """Section 7 without its length and number."""
     units: Units
+    placing: Placing
     where: str
 
     def corrupt(self, finding: str) -> CorruptMessage:
@@ -84,7 +85,7 @@ class _Packed:
         return float(reference)
 
 
-def unpack(message: bytes, units: Units, out: Float32Array, where: str) -> bool:
+def unpack(message: bytes, units: Units, out: Float32Array, where: str, placing: Placing | None = None) -> bool:
     """Unpack a message, if its data representation template (code table 5.0) is one that is unpacked here.
 
     Parameters
@@ -93,9 +94,11 @@ def unpack(message: bytes, units: Units, out: Float32Array, where: str) -> bool:
         Accepted by `grib_sections.read_header`.
     units : Units
     out : (points,) float32, C-contiguous
-        Overwritten, in the order of the message; missing is NaN.
+        Overwritten; missing is NaN.
     where : str
         What the message is, for the error.
+    placing : Placing, optional
+        Default: the order of the message.
 
     Returns
     -------
@@ -117,14 +120,35 @@ def unpack(message: bytes, units: Units, out: Float32Array, where: str) -> bool:
     template = representation.unsigned(10, 2)
     if template not in _UNPACKERS or (template == 0 and representation.unsigned(20, 1) > _WIDEST):
         return False
-    packed = _Packed(message, representation, sections[7].body[5:], units, where)
-    values = out[: representation.unsigned(6, 4)]
+    data = sections[7].body[5:]
+    if bit_map.unsigned(6, 1) == 0:
+        in_order = np.empty_like(out)
+        packed = _Packed(message, representation, data, units, Placing(out.size), where)
+        values = in_order[: representation.unsigned(6, 4)]
+        _unpack_values(packed, template, values)
+        _spread(packed, bit_map.body[6:], values.size, in_order)
+        place(in_order, placing or Placing(out.size), out)
+        return True
+    packed = _Packed(message, representation, data, units, placing or Placing(out.size), where)
+    if (count := representation.unsigned(6, 4)) != out.size:
+        raise packed.corrupt(f"{count} values are packed for {out.size} points without a bit map")
+    _unpack_values(packed, template, out)
+    return True
+
+
+def place(values: Float32Array, placing: Placing, out: Float32Array) -> None:
+    """Copy (points,) values in the order of the message to their places."""
+    rows, into = values.reshape(-1, placing.columns), out.reshape(-1, placing.columns)
+    if placing.upside_down:
+        rows = rows[::-1]
+    into[:, : placing.columns - placing.shift] = rows[:, placing.shift :]
+    into[:, placing.columns - placing.shift :] = rows[:, : placing.shift]
+
+
+def _unpack_values(packed: _Packed, template: int, values: Float32Array) -> None:
     if values.size:
         unpacker = _unpack_simple if packed.is_constant else _UNPACKERS[template]
         unpacker(packed, values)
-    if bit_map.unsigned(6, 1) == 0:
-        _spread(packed, bit_map.body[6:], values.size, out)
-    return True
 
 
 def _unpack_simple(packed: _Packed, values: Float32Array) -> None:
@@ -139,7 +163,7 @@ def _unpack_numbers(packed: _Packed, octets: bytes, begin: int, bits: int, value
     from reformatters_dagster.core import _grib_kernels as kernels
 
     scale = packed.constant_scale() if packed.is_constant else packed.scale()
-    kernels.unpack_simple(np.frombuffer(octets, np.uint8), begin, bits, scale, values)
+    kernels.unpack_simple(np.frombuffer(octets, np.uint8), begin, bits, scale, packed.placing, values)
     _check_range(packed, scale, 2.0**bits, values)
 
 
@@ -156,7 +180,7 @@ def _unpack_complex(packed: _Packed, values: Float32Array) -> None:
             f"{groups.total} groups claim {points} values or more in {bits} bits or more, up to {widest} bits each; "
             f"{values.size} values are declared and section 7 holds {len(packed.data)} bytes"
         )
-    kernels.unpack_groups(octets, 8 * begin, groups, scale, values)
+    kernels.unpack_groups(octets, 8 * begin, groups, scale, packed.placing, values)
     _check_range(packed, scale, 2.0**63, values)
 
 

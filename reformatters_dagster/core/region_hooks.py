@@ -94,6 +94,10 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
             When the bytes are not the field that was asked for.
         """
 
+    def read_into(self, coord: Coord, data_var: DataVar, downloaded: Downloaded, out: Array2D) -> None:
+        """As `read_data`, straight into the field's place in memory, which is of no use after an error."""
+        out[...] = self.read_data(coord, data_var, downloaded)
+
     def steps_without_files(self, region_ds: xr.Dataset) -> npt.NDArray[np.bool_] | None:  # noqa: ARG002
         """Steps that the source never has, each between two that it has; they are interpolated. Default: there are none.
 

@@ -144,7 +144,8 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
             spool.mkdir(exist_ok=True)
             region_ds = self._over(stretch.read)
             buffer = FieldBuffer(shapes[number], windows, memories[number], spool)
-            parts.append(_Part(stretch, region_ds, template.dim_names[:-2], buffer, fetched))
+            positions = _positions_of(fetched, region_ds, template.dim_names[:-2])
+            parts.append(_Part(stretch, region_ds, positions, buffer, fetched))
         return parts
 
     def _finished_before(self) -> Results:
@@ -243,11 +244,10 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         size = span[1] if downloaded.fetched is None else downloaded.fetched
         result = result.model_copy(update={"bytes": size, "etag": downloaded.etag, "archive": downloaded.archive})
         try:
-            values = self.read_data(coord, data_var, downloaded)
+            part.buffer.fill(part.positions[coord], lambda out: self.read_into(coord, data_var, downloaded, out))
         except ReformatError as error:
             log.warning("file=%s variable=%s %s", coord.key(), data_var.name, error)
             return result.advance(SourceFileStatus.READ_FAILED, f"{type(error).__name__}: {error}")
-        part.buffer.place(part.position(coord), values)
         return result.advance(SourceFileStatus.SUCCEEDED)
 
     def _worth_publishing(self, data_var: DataVar, results: Sequence[FileResult]) -> bool:
@@ -362,21 +362,24 @@ class _Part[Coord: SourceFileCoord]:
 
     stretch: Stretch
     region_ds: xr.Dataset
-    dims: tuple[Dim, ...]
-    """Those before the grid."""
+    positions: Mapping[Coord, tuple[int, ...]]
+    """Where each file's fields lie along the dimensions before the grid."""
     buffer: FieldBuffer
     files: "Files[Coord]"
-
-    def position(self, coord: Coord) -> tuple[int, ...]:
-        """Where a file's fields lie along the dimensions before the grid."""
-        labels = coord.out_loc()
-        return tuple(int(self.region_ds.indexes[dim].get_indexer(pd.Index([labels[dim]]))[0]) for dim in self.dims)
 
     def seen_through(self, window: Window, variable: str) -> xr.Dataset:
         """The template over the stretch and a window of the grid, with `has_file` where a field was read."""
         *dims, rows, columns = self.region_ds[variable].dims
         part = self.region_ds.isel({rows: window[0], columns: window[1]})
         return part.assign(has_file=(dims, self.buffer.placed.copy()))
+
+
+def _positions_of[Coord: SourceFileCoord](
+    coords: Collection[Coord], region_ds: xr.Dataset, dims: Sequence[Dim]
+) -> dict[Coord, tuple[int, ...]]:
+    labels = [coord.out_loc() for coord in coords]
+    along = [region_ds.indexes[dim].get_indexer(pd.Index([one[dim] for one in labels])).tolist() for dim in dims]
+    return dict(zip(coords, zip(*along, strict=True), strict=True))
 
 
 def _runs(positions: slice, without: Collection[int]) -> Iterator[slice]:

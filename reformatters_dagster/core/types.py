@@ -1,7 +1,7 @@
 """Names for the dimensions, times and arrays that every other module speaks of."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,17 @@ type Array2D = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 type Window = tuple[slice, slice]
 """Part of a grid: slices of its two dimensions."""
+
+
+class Placing(NamedTuple):
+    """Where the points of a message, row by row, go in the result, which has rows as long."""
+
+    columns: int
+    shift: int = 0
+    """The column of the message that comes first; those before it follow the last."""
+    upside_down: bool = False
+    """Whether the last row comes first."""
+
 
 type Lengths = np.ndarray[tuple[int, ...], np.dtype[np.timedelta64]]
 """Ingested forecast lengths of one init time: one, without dimensions, or one of each member."""

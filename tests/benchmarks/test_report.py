@@ -13,7 +13,7 @@ TASK = Task(mirror="", folder="", lead_hours=60, workers=2, template="", referen
 
 
 def costing(cpu: float, wall: float) -> Run:
-    return Run(cpu, wall, cpu + 1, wall + 1, 500.0, {"decode": cpu / 4, "write": cpu * 3 / 4}, 40_000_000)
+    return Run(cpu, wall, cpu + 1, 500.0, {"decode": cpu / 4, "write": cpu * 3 / 4}, 40_000_000)
 
 
 def test_a_comparison_tells_spreads_ratios_and_which_targets_are_missed() -> None:

@@ -6,7 +6,6 @@ from dataset_defs.noaa.gefs.files import GefsFileCoord, GefsFileType
 from dataset_defs.noaa.gefs.variables import GefsDataVar
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from reformatters_dagster.core.config import DataVar, LatLonGrid
-from reformatters_dagster.core.grib import GridHeader, to_grid
 from reformatters_dagster.core.regrid import coarsened, refine
 from reformatters_dagster.core.types import Array2D
 
@@ -17,11 +16,17 @@ class GefsRegionJob[Coord: GefsFileCoord](NoaaGribRegionJob[Coord]):
     def member(self, coord: Coord) -> int:
         return coord.ensemble_member
 
-    def on_grid(self, values: Array2D, grid: GridHeader, coord: Coord, where: str) -> Array2D:
-        fine = self.context.template_config.grid
-        assert isinstance(fine, LatLonGrid)
-        placed = to_grid(values, grid, coarsened(fine, coord.coarseness), where)
-        return placed if coord.coarseness == 1 else refine(placed, fine, where)
+    def source_grid(self, coord: Coord) -> LatLonGrid:
+        return coarsened(self._fine, coord.coarseness)
+
+    def regrid(self, values: Array2D, where: str) -> Array2D:
+        return refine(values, self._fine, where)
+
+    @property
+    def _fine(self) -> LatLonGrid:
+        grid = self.context.template_config.grid
+        assert isinstance(grid, LatLonGrid)
+        return grid
 
 
 def file_type_of(data_vars: Sequence[DataVar]) -> GefsFileType:

@@ -14,8 +14,9 @@ from dataset_defs.noaa.gefs.files import GefsFileCoord, GefsFileType, product_of
 from dataset_defs.noaa.gefs.variables import GEFS_ANALYSIS_DATA_VARS, GEFS_FORECAST_DATA_VARS
 from reformatters_dagster.core.config import GribField
 from reformatters_dagster.core.errors import CorruptMessage
-from reformatters_dagster.core.grib import check_identity, decode, read_header
+from reformatters_dagster.core.grib import check_identity, read_header
 from reformatters_dagster.core.settings import Settings
+from reformatters_dagster.core.source_file import Downloaded
 from reformatters_dagster.core.types import Timedelta, Timestamp
 from reformatters_dagster.sample_upstream import Encoder
 from reformatters_dagster.sample_upstream.gefs import GEFS_FIELDS, GEFS_PROCESS, gefs_message, gefs_values
@@ -167,7 +168,10 @@ def test_a_real_field_of_half_a_degree_on_the_template_s_grid(shared_data: Path,
     coord = job.source_file_coord.model_validate(
         {"init_time": "2025-01-01", "lead_time": "3h", "ensemble_member": 0, "product": "a"}
     )
-    field = job.on_grid(decode(message), read_header(message, name).grid, coord, name)  # type: ignore[attr-defined]
+    path = tmp_path / "message"
+    path.write_bytes(message)
+    downloaded = Downloaded(path=path, archive="a", etag=None, spans={job.data_vars[0].name: (0, len(message))})
+    field = job.read_data(coord, job.data_vars[0], downloaded)
     assert field.shape == (721, 1440)
     for point in expected["points"]:
         row, column = round((90 - point["lat"]) / 0.25), round((point["lon"] + 180) % 360 / 0.25)
@@ -179,7 +183,7 @@ def test_a_real_field_of_half_a_degree_on_the_template_s_grid(shared_data: Path,
     np.testing.assert_allclose(field[1::2, ::2], between, atol=1e-4)
     fine = coord.model_copy(update={"product": "s"})
     with pytest.raises(CorruptMessage, match=r"has shape \(361, 720\), template expects \(721, 1440\)"):
-        job.on_grid(decode(message), read_header(message, name).grid, fine, name)  # type: ignore[attr-defined]
+        job.read_data(fine, job.data_vars[0], downloaded)
 
 
 def test_sample_messages_are_headed_as_real_ones(shared_data: Path) -> None:
