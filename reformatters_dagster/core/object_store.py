@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Literal, cast
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import GCSStore, LocalStore, MemoryStore, ObjectStore, from_url
-from zarr.storage import LocalStore as ZarrFolder
-from zarr.storage import ObjectStore as ZarrObjects
 
 from reformatters_dagster.core.errors import ObjectMoved, Refused
 from reformatters_dagster.core.store_failures import (
@@ -95,6 +93,8 @@ class Store:
 
     def reader(self) -> "ZarrStore":
         """The location as zarr and xarray open it, read-only: `xr.open_zarr(store.reader())`."""
+        from zarr.storage import ObjectStore as ZarrObjects
+
         return ZarrObjects(self._patient, read_only=True)
 
     def put(self, key: str, data: bytes | Path, *, only_if: Expected | None = None) -> Etag:
@@ -312,6 +312,8 @@ class FolderStore(Store):
         return LocalStore(self.folder)
 
     def reader(self) -> "ZarrStore":
+        from zarr.storage import LocalStore as ZarrFolder
+
         return ZarrFolder(self.folder, read_only=True)
 
     def list(self, prefix: str = "") -> list[tuple[str, int]]:

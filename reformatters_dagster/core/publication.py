@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
-import zarr
 
 from reformatters_dagster.core.errors import ObjectMoved, StoreExists, TimeNotOnGrid
 from reformatters_dagster.core.guards import (
@@ -144,6 +143,8 @@ def merge_ingested_lengths(template_ds: xr.Dataset, workspace: Workspace, length
 
 
 def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, Lengths]) -> None:
+    import zarr
+
     array = zarr.open_array(tmp_store / INGESTED, mode="r+", config={"write_empty_chunks": True})
     # Whole chunks: zarr drops what lies past the end of an array when it writes all that lies before, and there may be lengths
     # of labels that another run is about to publish.

@@ -8,7 +8,6 @@ import json
 import numpy as np
 import pandas as pd
 import xarray as xr
-import zarr
 
 from reformatters_dagster.core.errors import StoreMissing
 from reformatters_dagster.core.storage import Store
@@ -48,6 +47,8 @@ def published_labels(store: Store, append_dim: str) -> pd.DatetimeIndex:
     root = read_root(store)
     if root is None:
         return pd.DatetimeIndex([], dtype="datetime64[us]")
+    import zarr
+
     # The one coordinate alone: opening everything would read every coordinate of the store.
     values = np.asarray(zarr.open_array(store.reader(), path=append_dim, mode="r")[:])
     length = root["consolidated_metadata"]["metadata"][append_dim]["shape"][0]

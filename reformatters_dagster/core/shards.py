@@ -1,7 +1,7 @@
 """Array to shards in the tmp store.
 
 In: one variable of one region, in memory, or the published shards and what is new in them. Out: its shard objects on local disk,
-as zarr-python writes them.
+byte for byte as zarr-python writes them.
 """
 
 import errno
@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import zarr
+from typing import TYPE_CHECKING, Any
 
 from reformatters_dagster.core.errors import TmpDiskFull, UnalignedRegion
-from reformatters_dagster.core.shard_patch import ShardLayout, patch_shard
+from reformatters_dagster.core.shard_object import ShardLayout, compress_shard
+from reformatters_dagster.core.shard_patch import patch_shard
 from reformatters_dagster.core.types import Float32Array, Window
+
+if TYPE_CHECKING:
+    from zarr import Array
 
 
 def write_shards(
@@ -69,11 +71,15 @@ def write_shards(
         )
     tiles = _tiles(extent, shards)
 
-    def write_tile(tile: Tile) -> None:
-        array[(slice(region.start, stop), *tile)] = values[(slice(None), *_within(tile, extent))]
-
+    layout = ShardLayout.of(array)
     with on_tmp_disk(tmp_store / variable), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(write_tile, tiles))
+        for tile in tiles:
+            own = values[(slice(None), *_within(tile, extent))]
+            if layout is None:
+                array[(slice(region.start, stop), *tile)] = own
+                continue
+            with _create(tmp_store / _key(variable, region, tile, shards)).open("wb") as file:
+                file.writelines(compress_shard(own, layout, pool))
     return len(tiles)
 
 
@@ -110,10 +116,8 @@ def continue_shards(
     tiles = _tiles(extent, shards)
 
     def continue_tile(tile: Tile) -> None:
-        index = (region.start // shards[0], *(at.start // length for at, length in zip(tile, shards[1:], strict=True)))
-        key = "/".join((variable, "c", *map(str, index)))
-        path = tmp_store / key
-        path.parent.mkdir(parents=True, exist_ok=True)
+        key = _key(variable, region, tile, shards)
+        path = _create(tmp_store / key)
         parts = [(first, values[(slice(None), *_within(tile, extent))]) for first, values in patches]
         before = published(key)
         patched = patch_shard(before, layout, parts, key) if layout is not None else None
@@ -131,7 +135,9 @@ def continue_shards(
 type Tile = tuple[slice, ...]
 
 
-def _open(tmp_store: Path, variable: str) -> zarr.Array[Any]:
+def _open(tmp_store: Path, variable: str) -> "Array[Any]":
+    import zarr
+
     return zarr.open_array(tmp_store / variable, mode="r+", config={"write_empty_chunks": True})
 
 
@@ -150,6 +156,17 @@ def _tiles(extent: Tile, shards: tuple[int, ...]) -> list[Tile]:
         )
         for corner in itertools.product(*starts)
     ]
+
+
+def _key(variable: str, region: slice, tile: Tile, shards: tuple[int, ...]) -> str:
+    """Key of the shard object of a tile."""
+    index = (region.start // shards[0], *(at.start // length for at, length in zip(tile, shards[1:], strict=True)))
+    return "/".join((variable, "c", *map(str, index)))
+
+
+def _create(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _within(tile: Tile, extent: Tile) -> Tile:

@@ -14,12 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 import numpy as np
-import zarr
-from zarr.abc.buffer import Buffer as AnyBuffer
-from zarr.buffer.cpu import Buffer
-from zarr.storage import MemoryStore
 
 from reformatters_dagster.core.config import Frozen
 from reformatters_dagster.core.errors import (
@@ -43,6 +40,9 @@ from reformatters_dagster.core.guards import (
 from reformatters_dagster.core.object_store import Etag, Expected, Sleep, Store, open_store
 from reformatters_dagster.core.template import shard_keys
 from reformatters_dagster.core.types import JSON
+
+if TYPE_CHECKING:
+    from zarr.abc.buffer import Buffer as AnyBuffer
 
 __all__ = ["Etag", "Expected", "Store", "StoreSet", "commit_metadata", "open_store", "open_store_set", "publish_chunks"]
 
@@ -408,6 +408,9 @@ def _put_grown(store: Store, key: str, grown: Callable[[bytes | None], bytes]) -
 
 def _merged(array: JSON, found: bytes, wanted: bytes) -> bytes:
     """One coordinate chunk with the stored value wherever the wanted one is null."""
+    import zarr
+    from zarr.storage import MemoryStore
+
     key = "/".join(["c", *("0" for _ in array["chunk_grid"]["configuration"]["chunk_shape"])])
     objects = _one_chunk(array, key, wanted)
     target = zarr.open_array(MemoryStore(objects), mode="r+")
@@ -422,7 +425,9 @@ def _merged(array: JSON, found: bytes, wanted: bytes) -> bytes:
     return objects[key].to_bytes()
 
 
-def _one_chunk(array: JSON, key: str, data: bytes) -> dict[str, AnyBuffer]:
+def _one_chunk(array: JSON, key: str, data: bytes) -> "dict[str, AnyBuffer]":
     """The objects of an array that is one chunk long."""
+    from zarr.buffer.cpu import Buffer
+
     document = {**array, "shape": array["chunk_grid"]["configuration"]["chunk_shape"]}
     return {ROOT: Buffer.from_bytes(json.dumps(document).encode()), key: Buffer.from_bytes(data)}

@@ -11,15 +11,12 @@ import warnings
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-import zarr
 from pydantic import Field, PositiveInt, field_validator, model_validator
-from zarr.codecs import BloscCodec, ZstdCodec
-from zarr.errors import ZarrUserWarning
 
 from reformatters_dagster.core.config import AppendAxis, DataVar, Dimension, Frozen, LambertGrid, LatLonGrid, by_name
 from reformatters_dagster.core.errors import TemplateDrift, UnknownVariable
@@ -27,15 +24,14 @@ from reformatters_dagster.core.projection import latitudes_longitudes
 from reformatters_dagster.core.region import shard_regions
 from reformatters_dagster.core.types import Dim, Names, Timedelta, Timestamp
 
+if TYPE_CHECKING:
+    from zarr.codecs import BloscCodec
+
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
 EPOCH_UNITS = "seconds since 1970-01-01"
 _DURATION = {"dtype": "float64", "units": "seconds", "fill_value": np.nan}
 _TIME = {"dtype": "int64", "units": EPOCH_UNITS, "calendar": "proleptic_gregorian", "fill_value": 0}
-
-DATA_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=4)
-PATCHY_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=4)
-COORDINATE_COMPRESSOR = ZstdCodec(level=3)
 
 
 class DatasetAttributes(Frozen):
@@ -311,9 +307,11 @@ class TemplateConfig(Frozen):
         }
         if name == "ensemble_member":
             kinds["i"] = {"dtype": "int16", "fill_value": -1}
+        from zarr.codecs import ZstdCodec
+
         kind = kinds.get(coord.dtype.kind, {"dtype": "int64", "fill_value": 0})
         chunks = tuple(chunk.get(str(dim), coord.sizes[dim]) for dim in coord.dims)
-        return {**kind, "chunks": chunks, "compressors": (COORDINATE_COMPRESSOR,), "_FillValue": None}
+        return {**kind, "chunks": chunks, "compressors": (ZstdCodec(level=3),), "_FillValue": None}
 
     def _data_encoding(self, data_var: DataVar) -> dict[str, object]:
         return {
@@ -337,7 +335,7 @@ def _points_on_the_globe(grid: LambertGrid) -> dict[str, xr.Variable]:
     }
 
 
-def compressor_of(data_var: DataVar) -> BloscCodec:
+def compressor_of(data_var: DataVar) -> "BloscCodec":
     """How the chunks of a variable are compressed.
 
     Always zstd at level 1: level 3 takes two to three times the CPU for 1 to 13 % fewer bytes, and is read no faster. Means and
@@ -350,8 +348,10 @@ def compressor_of(data_var: DataVar) -> BloscCodec:
     -----
     Source: `python -m benchmarks codecs`, on real messages of GFS, GEFS, HRRR, IFS and AIFS.
     """
+    from zarr.codecs import BloscCodec
+
     patchy = data_var.step_type in ("avg", "accum") and not data_var.flag_values
-    return PATCHY_COMPRESSOR if patchy else DATA_COMPRESSOR
+    return BloscCodec(cname="zstd", clevel=1, shuffle="shuffle" if patchy else "bitshuffle", typesize=4)
 
 
 def all_nan(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -383,6 +383,8 @@ def write_arrays(ds: xr.Dataset, names: Iterable[str], path: Path) -> None:
     path : Path
         A store that holds none of them yet.
     """
+    import zarr
+
     for name in names:
         encoding = ds[name].encoding
         zarr.create_array(
@@ -414,6 +416,8 @@ def write_metadata(ds: xr.Dataset, path: Path) -> None:
     ValueError
         For a path of another name, or an array without an explicit fill value.
     """
+    import zarr
+
     if path.name != "latest.zarr" and not path.name.endswith("-tmp.zarr"):
         raise ValueError(f"{path} would be overwritten; only 'latest.zarr' and '*-tmp.zarr' may be")
     if unfilled := [str(name) for name in ds.variables if "fill_value" not in ds[name].encoding]:
@@ -427,6 +431,9 @@ def write_metadata(ds: xr.Dataset, path: Path) -> None:
 
 def _consolidate(path: Path) -> None:
     """Consolidate with arrays in name order, so that the root document is the same on every machine."""
+    import zarr
+    from zarr.errors import ZarrUserWarning
+
     with warnings.catch_warnings():
         # Every reader we name reads it; that the specification does not have it yet is known.
         warnings.simplefilter("ignore", ZarrUserWarning)

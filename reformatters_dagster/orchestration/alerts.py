@@ -11,11 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import dagster as dg
-import requests
 from dagster._core.scheduler.instigation import TickStatus
 from pydantic import Field
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
 from reformatters_dagster.core.config import Frozen
 from reformatters_dagster.core.dataset import DynamicalDataset
@@ -29,7 +26,6 @@ SILENT_AFTER = Timedelta("30min")
 REPEATED_WITHIN = Timedelta("6h")
 """A failure of the same job and partition is told once in so long."""
 TIMEOUT = 10.0
-RETRIES = Retry(total=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
 LONGEST = 1500
 RUNNING = dg.DefaultSensorStatus.RUNNING
 IMPLICIT_JOB = "__ASSET_JOB"
@@ -86,10 +82,15 @@ class Alerts:
             self._post(alert)
 
     def _post(self, alert: Alert) -> None:
+        import requests
+        from requests.adapters import HTTPAdapter
+        from urllib3.util import Retry
+
+        retries = Retry(total=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
         body: JSON = {"text": alert.text, **alert.model_dump()}
         with requests.Session() as session:
             for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+                session.mount(scheme, HTTPAdapter(max_retries=retries))
             try:
                 session.post(str(self.webhook), json=body, timeout=TIMEOUT).raise_for_status()
             except requests.RequestException as error:

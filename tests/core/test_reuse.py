@@ -17,9 +17,9 @@ from reformatters_dagster.core.errors import CorruptShard, NothingSucceeded
 from reformatters_dagster.core.operations import RunReport
 from reformatters_dagster.core.reconcile import Budget, Launch, Survey, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.reuse import cut_stretches
-from reformatters_dagster.core.shard_patch import ShardLayout, patch_shard
+from reformatters_dagster.core.shard_object import ShardLayout
+from reformatters_dagster.core.shard_patch import patch_shard
 from reformatters_dagster.core.shards import continue_shards, write_shards
-from reformatters_dagster.core.template import DATA_COMPRESSOR
 from reformatters_dagster.core.transforms import round_in_place
 from reformatters_dagster.core.types import Float32Array, Timestamp
 from tests.datasets import (
@@ -226,7 +226,10 @@ def test_stretches_hold_all_that_depends_and_read_all_it_depends_on(changed: set
         assert one.read.stop < following.read.start
 
 
-COMPRESSORS = [DATA_COMPRESSOR, zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=4)]
+COMPRESSORS = [
+    zarr.codecs.BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=4),
+    zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=4),
+]
 
 
 @settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
@@ -301,7 +304,7 @@ def test_other_codecs_are_continued_by_zarr(tmp_path: Path) -> None:
 
 
 def test_a_shard_of_another_layout_is_refused(tmp_path: Path) -> None:
-    array(tmp_path, (64, 40, 40), DATA_COMPRESSOR)
+    array(tmp_path, (64, 40, 40), COMPRESSORS[0])
     write_shards(np.zeros((64, 40, 40), np.float32), tmp_path, "v", slice(0, 64))
     data = (tmp_path / "v/c/0/0/0").read_bytes()
     layout = ShardLayout.of(zarr.open_array(tmp_path / "v"))

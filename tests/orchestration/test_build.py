@@ -148,6 +148,14 @@ def test_the_run_coordinator_is_light_enough_for_the_webserver() -> None:
     assert not {"xarray", "zarr", "numba", "pygrib", "kubernetes"} & set(modules)
 
 
+def test_a_code_location_imports_nothing_that_only_runs_need() -> None:
+    """Every run, sensor daemon and webserver loads it, some of them for every tick."""
+    loaded = "import sys, dataset_defs.noaa.definitions; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout.split()
+    heavy = {"zarr", "numcodecs", "numba", "pygrib", "imagecodecs", "matplotlib", "pyproj", "requests", "sentry_sdk"}
+    assert not heavy & set(modules)
+
+
 @pytest.mark.parametrize("resources", [Resources(), Resources(cpu="500m", memory="24Gi", ephemeral_storage="100Gi")])
 def test_every_op_asks_for_what_its_dataset_needs(forecast_dataset: DynamicalDataset, resources: Resources) -> None:
     """Tags of a job do not reach the pods of steps."""
