@@ -2,7 +2,7 @@
 
 A chunk holds many lead times of a small square of the grid. A folder of single messages has one time of each field, so squares
 from all over the grid stand in for its times; what they cannot show is what neighbouring times have in common, of which the
-blocks of c-blosc, a few hundred kB each, see two or three.
+blocks of c-blosc see two or three.
 """
 
 import time
@@ -16,12 +16,14 @@ import numcodecs.blosc
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.task import CHUNK, KELVIN
+from benchmarks.task import CHUNK, COMPRESSOR, KELVIN
 from reformatters_dagster.core.errors import CorruptMessage
 from reformatters_dagster.core.grib import MessageHeader, decode, read_header
 from reformatters_dagster.core.transforms import round_in_place
 
-LEVELS, SHUFFLES = (1, 3), {"bitshuffle": numcodecs.Blosc.BITSHUFFLE, "shuffle": numcodecs.Blosc.SHUFFLE}
+SHUFFLES = {"bitshuffle": numcodecs.Blosc.BITSHUFFLE, "shuffle": numcodecs.Blosc.SHUFFLE}
+CODECS = (*product((1, 3), SHUFFLES, (COMPRESSOR["blocksize"],)), (1, "bitshuffle", numcodecs.blosc.AUTOBLOCKS))
+"""Level, shuffle and bytes in a block."""
 KEPT_BITS = (7, 10)
 SQUARES = 60
 LEAST_POINTS, MOST_RATIO = 200_000, 100
@@ -36,6 +38,8 @@ class Trial:
 
     level: int
     shuffle: str
+    block: int
+    """Bytes; 0 leaves them to c-blosc."""
     ratio: float
     write: float
     """MB of values per CPU second."""
@@ -60,7 +64,7 @@ def measure(folder: Path) -> list[Field]:
             for bits in KEPT_BITS:
                 chunk = _squares(values)
                 round_in_place(chunk, bits)
-                trials = tuple(_try(chunk, level, shuffle) for level, shuffle in product(LEVELS, SHUFFLES))
+                trials = tuple(_try(chunk, *codec) for codec in CODECS)
                 number = (header.discipline, header.category, header.number)
                 name = f"{path.parent.name} {'.'.join(map(str, number))} {header.statistic}"
                 if trials[0].ratio < MOST_RATIO:
@@ -88,8 +92,8 @@ def _squares(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.stack(squares[:SQUARES])
 
 
-def _try(chunk: npt.NDArray[np.float32], level: int, shuffle: str) -> Trial:
-    codec = numcodecs.Blosc("zstd", level, SHUFFLES[shuffle])
+def _try(chunk: npt.NDArray[np.float32], level: int, shuffle: str, block: int) -> Trial:
+    codec = numcodecs.Blosc("zstd", level, SHUFFLES[shuffle], block, chunk.itemsize)
     packed, times = codec.encode(chunk), []
     for _ in range(REPEATS):
         began = time.thread_time()
@@ -98,4 +102,4 @@ def _try(chunk: npt.NDArray[np.float32], level: int, shuffle: str) -> Trial:
         codec.decode(packed)
         times.append((packed_at - began, time.thread_time() - packed_at))
     write, read = (chunk.nbytes / min(one) / 1e6 for one in zip(*times, strict=True))
-    return Trial(level, shuffle, chunk.nbytes / len(packed), write, read)
+    return Trial(level, shuffle, block, chunk.nbytes / len(packed), write, read)

@@ -152,7 +152,10 @@ def startup(found: StartUp) -> str:
 def codecs(found: Sequence[Field]) -> str:
     """Ratio, write and read speed of every compressor on every field."""
     trials = found[0].trials if found else ()
-    head = ["field, mantissa bits kept", *(f"zstd {one.level} {one.shuffle}" for one in trials)]
+    head = [
+        "field, mantissa bits kept",
+        *(f"zstd {one.level} {one.shuffle}{'' if one.block else ', blocks by c-blosc'}" for one in trials),
+    ]
     rows = [
         [
             f"{field.name}, {field.bits}",

@@ -21,7 +21,7 @@ KEEP_MANTISSA_BITS = 7
 RESET_HOURS = 6
 KELVIN = 273.15
 SHUFFLE = {TEMPERATURE: "bitshuffle", RAIN: "shuffle"}
-COMPRESSOR = {"cname": "zstd", "clevel": 1, "typesize": 4}
+COMPRESSOR = {"cname": "zstd", "clevel": 1, "typesize": 4, "blocksize": 2**17}
 
 _IDX_WORDS = {TEMPERATURE: "TMP:2 m above ground", RAIN: "APCP:surface"}
 

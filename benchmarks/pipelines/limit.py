@@ -18,10 +18,7 @@ def run(task: Task) -> None:
     """Time the copies and the compression."""
     numcodecs.blosc.use_threads = False
     kinds = {"shuffle": numcodecs.Blosc.SHUFFLE, "bitshuffle": numcodecs.Blosc.BITSHUFFLE}
-    codecs = {
-        variable: numcodecs.Blosc(COMPRESSOR["cname"], COMPRESSOR["clevel"], kinds[SHUFFLE[variable]])
-        for variable in VARIABLES
-    }
+    codecs = {variable: numcodecs.Blosc(**COMPRESSOR, shuffle=kinds[SHUFFLE[variable]]) for variable in VARIABLES}
     fields = {variable: np.load(Path(task.reference) / f"{variable}.npy") for variable in VARIABLES}
     length = task.chunks[1]
     corners = [*product(range(0, task.lead_hours, length), range(0, ROWS, CHUNK), range(0, COLUMNS, CHUNK))]
