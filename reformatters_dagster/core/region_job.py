@@ -20,7 +20,7 @@ import xarray as xr
 
 from reformatters_dagster.core.config import DataVar
 from reformatters_dagster.core.errors import CorruptShard, ReformatError, TmpDiskFull
-from reformatters_dagster.core.field_buffer import Arena, FieldBuffer, spatial_windows
+from reformatters_dagster.core.field_buffer import Arena, FieldBuffer, spare_arena, spatial_windows
 from reformatters_dagster.core.pools import Pools, job_pools
 from reformatters_dagster.core.region import shard_index
 from reformatters_dagster.core.region_hooks import RegionHooks
@@ -65,10 +65,9 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         if not left:
             return results
         work = [(group, self._stretches(group)) for group in self.source_groups(left)]
-        with self._workspace() as folder, job_pools(self.context) as pools:
+        with spare_arena() as arena, self._workspace() as folder, job_pools(self.context) as pools:
             tmp_store = folder / "region-tmp.zarr"
             write_arrays(self.template_ds, [data_var.name for data_var in left], tmp_store)
-            arena = Arena()
             upload: Future[None] | None = None
             for group, plan, files in self._downloaded_groups(work, folder, pools):
                 parts = self._parts(plan, files, folder, arena)

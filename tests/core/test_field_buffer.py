@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reformatters_dagster.core.field_buffer import Arena, FieldBuffer, spatial_windows
+from reformatters_dagster.core.field_buffer import Arena, FieldBuffer, spare_arena, spatial_windows
 
 GRIDS = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
@@ -79,3 +79,18 @@ def test_an_arena_is_cut_anew_from_the_same_memory() -> None:
     assert not np.shares_memory(first, second)
     assert np.shares_memory(first, again)
     assert np.shares_memory(second, again)
+
+
+def test_jobs_that_follow_each_other_share_an_arena_and_those_at_once_do_not() -> None:
+    with spare_arena() as first, spare_arena() as second:
+        assert first is not second
+    with spare_arena() as third:
+        assert third is first
+
+
+def test_the_arena_of_a_job_that_failed_is_used_by_no_other() -> None:
+    """A thread that was not waited for may still write to it."""
+    with pytest.raises(ZeroDivisionError), spare_arena() as failed:
+        1 / 0  # noqa: B018
+    with spare_arena() as first, spare_arena() as second:
+        assert failed not in (first, second)
