@@ -79,10 +79,24 @@ def measure_codecs(
         report.write("codecs", text)
 
 
+@app.command(name="shards")
+def measure_shards(
+    rounds: Annotated[int, typer.Option(min=1)] = 9, folder: Folder = DATA, write: Write = False
+) -> None:
+    """The whole job with shards that zarr-python writes, and with shards assembled in threads."""
+    from benchmarks import threaded_shards
+
+    text = report.shards(threaded_shards.measure(folder.absolute(), _say, rounds))
+    typer.echo(text)
+    if write:
+        report.write("shards", text)
+
+
 @app.command(name="all")
 def measure_all(folder: Folder = DATA, write: Write = False) -> None:
     """Everything above, one after the other."""
     compare_pipelines(folder=folder, write=write)
+    measure_shards(folder=folder, write=write)
     measure_scale(folder=folder, write=write)
     measure_startup(folder=folder, write=write)
     measure_update(folder=folder, write=write)

@@ -74,7 +74,7 @@ def compare(
         if name == OURS:
             _keep_reference(own)
         if name != LIMIT:
-            digests[name] = _digest(own)
+            digests[name] = digest(own)
             agreement[name] = "the same bytes" if digests[name] == digests[OURS] else _agreement(name, own)
     runs: dict[str, list[Run]] = {name: [] for name in names}
     for turn in range(rounds):
@@ -82,7 +82,7 @@ def compare(
             say(f"{name}: run {turn + 1} of {rounds}")
             own = in_folder(task, folder / name)
             runs[name].append(run_pipeline(name, own))
-            if name != LIMIT and _digest(own) != digests[name]:
+            if name != LIMIT and digest(own) != digests[name]:
                 raise Disagreement(f"run {turn + 1} of {name!r} wrote other bytes than its first run")
     stages = run_pipeline(OURS, in_folder(task, folder / "stages"), "--stages")
     return Comparison(task, runs, agreement, stages)
@@ -98,7 +98,8 @@ def _keep_reference(task: Task) -> None:
         np.save(Path(task.reference) / f"{variable}.npy", values_of(task, variable))
 
 
-def _digest(task: Task) -> str:
+def digest(task: Task) -> str:
+    """Of every shard that a run wrote."""
     digest = hashlib.sha256()
     for path in shards_of(task):
         digest.update(str(path.relative_to(task.output)).encode() + path.read_bytes())

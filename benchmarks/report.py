@@ -121,6 +121,26 @@ def _stage_table(run: Run) -> str:
     )
 
 
+def shards(found: Mapping[str, Sequence[Run]]) -> str:
+    """What writing shards one way or the other makes of the whole job."""
+    first = next(iter(found.values()))
+
+    def saved(runs: Sequence[Run], figure: Callable[[Run], float]) -> str:
+        return spread([100 * (1 - figure(run) / figure(own)) for own, run in zip(first, runs, strict=True)], 0)
+
+    head = ["shards are written by", "whole job, CPU s", "wall s", "CPU saved, %", "wall saved, %"]
+    rows = [
+        [
+            name,
+            spread([run.cpu for run in runs]),
+            spread([run.wall for run in runs]),
+            *(("", "") if runs is first else (saved(runs, lambda run: run.cpu), saved(runs, lambda run: run.wall))),
+        ]
+        for name, runs in found.items()
+    ]
+    return f"{stamp()} {len(first)} interleaved rounds; median [least to most].\n\n{table(head, rows)}\n"
+
+
 def scale(lengths: Sequence[int], found: Mapping[str, Sequence[float]]) -> str:
     """The curve of every operation over the archive's length."""
     head = ["CPU ms, median of 5", *(f"{length:,} partitions" for length in lengths), "last / first"]

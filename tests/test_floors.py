@@ -23,8 +23,7 @@ FLOORS = (
         "core._grib_kernels",
     ),
     ("core.projection",),
-    ("core.template", "core.source_file", "core.guards", "core.object_store", "core.grib_packing", "core.shard_object"),
-    ("core.shard_patch",),
+    ("core.template", "core.source_file", "core.guards", "core.object_store", "core.grib_packing", "core.shard_patch"),
     (
         "core.download",
         "core.grib",

@@ -11,6 +11,7 @@ import pandas as pd
 from benchmarks.passes import run_twice
 from benchmarks.stopwatch import Stopwatch
 from benchmarks.task import INIT_TIME, KEEP_MANTISSA_BITS, VARIABLES, Task
+from benchmarks.threaded_shards import use_writer
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import TEMPLATE, GfsForecastRegionJob
 from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
@@ -21,7 +22,7 @@ from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.settings import Settings, Workspace
 from reformatters_dagster.core.shards import write_shards
 from reformatters_dagster.core.storage import publish_chunks
-from reformatters_dagster.core.template import TemplateConfig, write_metadata
+from reformatters_dagster.core.template import TemplateConfig, write_arrays
 from reformatters_dagster.core.transforms import deaccumulate_in_place, round_in_place
 
 INIT = pd.Timestamp(INIT_TIME).as_unit("us")
@@ -75,9 +76,11 @@ def load_kernels(task: Task) -> None:
     round_in_place(values, KEEP_MANTISSA_BITS)
 
 
-def run(task: Task) -> None:
-    """Time the whole job, from its template to published chunks."""
+def run(task: Task, writer: str | None = None) -> None:
+    """Time the whole job, from its template to published chunks; `writer` is one of `threaded_shards.WRITERS`."""
     load_kernels(task)
+    if writer is not None:
+        use_writer(writer)
 
     def work(task: Task) -> dict[str, dict[str, float]]:
         job, workspace = job_of(task, task.tmp)
@@ -100,7 +103,7 @@ def run_stages(task: Task) -> None:
         watch, folder = Stopwatch(), task.tmp
         with watch.timed("template"):
             job, workspace = job_of(task, folder)
-            write_metadata(job.template_ds, folder / "stage-tmp.zarr")
+            write_arrays(job.template_ds, VARIABLES, folder / "stage-tmp.zarr")
         for data_var in job.data_vars:
             with watch.timed("download and verify"):
                 coords = job.generate_source_file_coords(job.template_ds, [data_var])
@@ -122,4 +125,10 @@ def run_stages(task: Task) -> None:
 
 
 if __name__ == "__main__":
-    (run_stages if "--stages" in sys.argv else run)(Task.read(Path(sys.argv[1])))
+    match sys.argv[1:]:
+        case [path, "--stages"]:
+            run_stages(Task.read(Path(path)))
+        case [path, "--writer", writer]:
+            run(Task.read(Path(path)), writer)
+        case [path]:
+            run(Task.read(Path(path)))

@@ -1,7 +1,7 @@
 """Array to shards in the tmp store.
 
 In: one variable of one region, in memory, or the published shards and what is new in them. Out: its shard objects on local disk,
-byte for byte as zarr-python writes them.
+as zarr-python writes them.
 """
 
 import errno
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reformatters_dagster.core.errors import TmpDiskFull, UnalignedRegion
-from reformatters_dagster.core.shard_object import ShardLayout, compress_shard
-from reformatters_dagster.core.shard_patch import patch_shard
+from reformatters_dagster.core.shard_patch import ShardLayout, patch_shard
 from reformatters_dagster.core.types import Float32Array, Window
 
 if TYPE_CHECKING:
     from zarr import Array
+
+_FUSED = "zarr.core.codec_pipeline.FusedCodecPipeline"
+"""zarr-python's codec pipeline that takes less CPU, for it gives each shard to one thread; the default one shares shards out."""
 
 
 def write_shards(
@@ -57,6 +59,8 @@ def write_shards(
     TmpDiskFull
         When the disk ran out of space.
     """
+    import zarr
+
     array = _open(tmp_store, variable)
     shards = array.shards or array.chunks
     stop = min(region.stop, array.shape[0])
@@ -71,15 +75,16 @@ def write_shards(
         )
     tiles = _tiles(extent, shards)
 
-    layout = ShardLayout.of(array)
+    def write_tile(tile: Tile) -> None:
+        array[(slice(region.start, stop), *tile)] = values[(slice(None), *_within(tile, extent))]
+
     with on_tmp_disk(tmp_store / variable), ThreadPoolExecutor(threads) as pool:
-        for tile in tiles:
-            own = values[(slice(None), *_within(tile, extent))]
-            if layout is None:
-                array[(slice(region.start, stop), *tile)] = own
-                continue
-            with _create(tmp_store / _key(variable, region, tile, shards)).open("wb") as file:
-                file.writelines(compress_shard(own, layout, pool))
+        if len(tiles) < threads:
+            list(pool.map(write_tile, tiles))
+        else:
+            with zarr.config.set({"codec_pipeline.path": _FUSED}):
+                array = _open(tmp_store, variable)
+                list(pool.map(write_tile, tiles))
     return len(tiles)
 
 
@@ -116,8 +121,10 @@ def continue_shards(
     tiles = _tiles(extent, shards)
 
     def continue_tile(tile: Tile) -> None:
-        key = _key(variable, region, tile, shards)
-        path = _create(tmp_store / key)
+        index = (region.start // shards[0], *(at.start // length for at, length in zip(tile, shards[1:], strict=True)))
+        key = "/".join((variable, "c", *map(str, index)))
+        path = tmp_store / key
+        path.parent.mkdir(parents=True, exist_ok=True)
         parts = [(first, values[(slice(None), *_within(tile, extent))]) for first, values in patches]
         before = published(key)
         patched = patch_shard(before, layout, parts, key) if layout is not None else None
@@ -156,17 +163,6 @@ def _tiles(extent: Tile, shards: tuple[int, ...]) -> list[Tile]:
         )
         for corner in itertools.product(*starts)
     ]
-
-
-def _key(variable: str, region: slice, tile: Tile, shards: tuple[int, ...]) -> str:
-    """Key of the shard object of a tile."""
-    index = (region.start // shards[0], *(at.start // length for at, length in zip(tile, shards[1:], strict=True)))
-    return "/".join((variable, "c", *map(str, index)))
-
-
-def _create(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _within(tile: Tile, extent: Tile) -> Tile:

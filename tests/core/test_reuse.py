@@ -17,8 +17,7 @@ from reformatters_dagster.core.errors import CorruptShard, NothingSucceeded
 from reformatters_dagster.core.operations import RunReport
 from reformatters_dagster.core.reconcile import Budget, Launch, Survey, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.reuse import cut_stretches
-from reformatters_dagster.core.shard_object import ShardLayout
-from reformatters_dagster.core.shard_patch import patch_shard
+from reformatters_dagster.core.shard_patch import ShardLayout, patch_shard
 from reformatters_dagster.core.shards import continue_shards, write_shards
 from reformatters_dagster.core.transforms import round_in_place
 from reformatters_dagster.core.types import Float32Array, Timestamp
