@@ -109,12 +109,12 @@ class FieldBuffer:
 
         What `read` raises is raised, and leaves no field there.
         """
+        self.placed[position] = False
         if self._paths:
             field = np.empty(self._grid, np.float32)
             read(field)
             self.place(position, field)
         else:
-            self.placed[position] = False
             read(self._memory.reshape(self._shapes[0])[position])
             self.placed[position] = True
 

@@ -83,7 +83,7 @@ def write_shards(
             list(pool.map(write_tile, tiles))
         else:
             with zarr.config.set({"codec_pipeline.path": _FUSED}):
-                array = _open(tmp_store, variable)
+                array = _open(tmp_store, variable)  # an array keeps the pipeline it was opened with
                 list(pool.map(write_tile, tiles))
     return len(tiles)
 

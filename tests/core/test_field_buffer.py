@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reformatters_dagster.core.errors import CorruptMessage
 from reformatters_dagster.core.field_buffer import Arena, FieldBuffer, spare_arena, spatial_windows
+from reformatters_dagster.core.types import Array2D
 
 GRIDS = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
@@ -61,6 +63,29 @@ def test_pieces_make_up_the_whole(tmp_path: Path, budget: int) -> None:
         assert buffer.placed.sum() == 5
     assert memory.size * 4 <= max(budget, 12) * 6 * 4
     assert bool(list(tmp_path.iterdir())) == (len(windows) > 1)
+
+
+@pytest.mark.parametrize("budget", [10**6, 1])
+def test_fields_are_read_into_their_places(tmp_path: Path, budget: int) -> None:
+    """One that fails on the way leaves nothing of itself, nor of what was there."""
+    shape = (2, 7, 9)
+    windows = spatial_windows((7, 9), (4, 3), budget)
+    (memory,) = Arena().cut([FieldBuffer.size(shape, windows)])
+    buffer = FieldBuffer(shape, windows, memory, tmp_path)
+
+    def fail(out: Array2D) -> None:
+        out[:3] = 5
+        raise CorruptMessage("cut short")
+
+    for position in ((0,), (1,)):
+        buffer.fill(position, lambda out: out.fill(7))
+    with pytest.raises(CorruptMessage):
+        buffer.fill((1,), fail)
+    found = np.zeros(shape, np.float32)
+    for window, piece in buffer.pieces():
+        found[(..., *window)] = piece
+    assert (found[0] == 7).all()
+    assert np.isnan(found[1]).all()
 
 
 def test_an_empty_buffer_is_nan(tmp_path: Path) -> None:

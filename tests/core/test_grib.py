@@ -54,6 +54,9 @@ TMP_2M = GFS / "FahrenheitResearch__arwen--s3-raw-tmp2m-20260729t18z-f000.grib2"
 CROP = GFS / "FahrenheitResearch__arwen--nomads-crop-20260729t18z-f000.grib2"
 THREE = GFS / "nmangue__NGrib--gfs.20200330.t18z.pgrb2.0p25.f012"
 CONSTANT = GFS / "mpiannucci__gribberish--gfs.t18z.pgrb2.0p25.f186-RH.grib2"
+SOIL = GFS / "FahrenheitResearch__arwen--s3-raw-soilw-20260729t18z-f000.grib2"
+POTENTIAL_VORTICITY = GFS / "mpiannucci__gribberish--gfs.t12z.pgrb2.0p25.f023-PV-TMP-missing.grib2"
+IFS = DATA / "ecmwf/mpiannucci__gribberish--ecmwf-ifs-oper-surface.grib2"
 HRRR = DATA / "hrrr/mpiannucci__gribberish--hrrr.t06z.wrfsfcf01-CFRZR.grib2"
 MEMBER = DATA / "gefs/nmangue__NGrib--gep08.t00z.pgrb2a.0p50.f012"
 TWO_FIELDS = DATA / "idx_pairs/rouault__gdal--subgrids.grib2"
@@ -482,6 +485,21 @@ def test_real_global_field_at_its_labels() -> None:
     assert field.shape == GLOBAL.shape
     for point in m["points"]:
         assert value_at(field, GLOBAL, point["lat"], point["lon"]) == np.float32(point["value"])
+
+
+@pytest.mark.parametrize("north_first", [True, False])
+@pytest.mark.parametrize("first", [-180, 0, 77])
+@pytest.mark.parametrize("step", [0.25, -0.25])
+@pytest.mark.parametrize("path", [TMP_2M, SOIL, POTENTIAL_VORTICITY, CONSTANT, IFS], ids=lambda path: path.name[-25:])
+def test_a_message_is_decoded_straight_onto_a_grid(path: Path, step: float, first: float, north_first: bool) -> None:
+    """As if it were decoded in its own order first: differences, a bit map, missing values, one value, CCSDS."""
+    message = first_of(path)
+    rows = RegularAxis(first=90, step=-0.25, size=721) if north_first else RegularAxis(first=-90, step=0.25, size=721)
+    grid = LatLonGrid(latitude=rows, longitude=RegularAxis(first=first, step=step, size=1440))
+    expected = to_grid(decode(message), read_header(message, path.name).grid, grid, path.name)
+    out = np.full(grid.shape, 1e9, np.float32)
+    assert decode(message, grid=grid, out=out) is out
+    np.testing.assert_array_equal(out, expected)
 
 
 def test_real_south_to_north_crop_at_its_labels() -> None:
