@@ -113,20 +113,16 @@ class FieldBuffer:
         if self._paths:
             field = np.empty(self._grid, np.float32)
             read(field)
-            self.place(position, field)
+            self._spool(position, field)
         else:
             read(self._memory.reshape(self._shapes[0])[position])
-            self.placed[position] = True
-
-    def place(self, position: tuple[int, ...], field: Array2D) -> None:
-        """Put the (y, x) field in at a position of the dimensions before the grid."""
-        if not self._paths:
-            self._memory.reshape(self._shapes[0])[position] = field
-        number = int(np.ravel_multi_index(position, self.placed.shape))
-        for path, window in zip(self._paths, self.windows, strict=False):
-            part = np.ascontiguousarray(field[window], np.float32)
-            _write_at(path, memoryview(part).cast("B"), number * part.nbytes)
         self.placed[position] = True
+
+    def _spool(self, position: tuple[int, ...], field: Array2D) -> None:
+        number = int(np.ravel_multi_index(position, self.placed.shape))
+        for path, window in zip(self._paths, self.windows, strict=True):
+            part = np.ascontiguousarray(field[window])
+            _write_at(path, memoryview(part).cast("B"), number * part.nbytes)
 
     def pieces(self) -> Iterator[tuple[Window, Float32Array]]:
         """Each window with its array, NaN where no field was put in; it is the caller's until the next is taken."""

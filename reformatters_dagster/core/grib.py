@@ -1,6 +1,6 @@
 """GRIB2: entries of an index to byte ranges; the bytes of a message to a 2-D float32 field on the template's grid.
 
-A message is believed only after its framing (`check_framing`), its identity (`check_identity`) and its grid (`to_grid`)
+A message is believed only after its framing (`check_framing`), its identity (`check_identity`) and its grid (`decode` onto one)
 are found to be what was asked for.
 """
 

@@ -1,5 +1,6 @@
 """Fields in any order, in memory or on disk, come out as the array they make."""
 
+from functools import partial
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_pieces_make_up_the_whole(tmp_path: Path, budget: int) -> None:
         buffer.clear()
         for position in reversed(list(product(range(3), range(2)))):
             if position != missing:
-                buffer.place(position, wanted[position])
+                buffer.fill(position, partial(np.copyto, src=wanted[position]))
         found = np.zeros(shape, np.float32)
         for window, piece in buffer.pieces():
             found[(..., *window)] = piece
