@@ -179,6 +179,7 @@ def _time(stamp: str) -> Timestamp:
     return pd.to_datetime(stamp, format="%Y%m%d%H").as_unit("us")
 
 
+@lru_cache(maxsize=4096)
 def window_length(statistic: Statistic, lead_time: Timedelta, reset: Timedelta | None) -> Timedelta | None:
     """Length of the time window that ends at a lead time; None for an instant.
 
@@ -197,6 +198,7 @@ def window_length(statistic: Statistic, lead_time: Timedelta, reset: Timedelta |
     return since_reset if since_reset > pd.Timedelta(0) else reset
 
 
+@lru_cache(maxsize=4096)
 def window_label(statistic: Statistic, lead_time: Timedelta, reset: Timedelta | None) -> str:
     """The time window in the words of an `.idx`: `anl`, `6 hour fcst`, `6-7 hour ave fcst`, `0-1 day acc fcst`.
 

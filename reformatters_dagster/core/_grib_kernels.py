@@ -21,7 +21,7 @@ WIDEST = 32
 """Most bits a packed number may have."""
 WORD = 8
 """Octets that are read at once: there must be as many."""
-_BLOCK = 4096
+_BLOCK = 2048
 _BEFORE = 2
 """Numbers kept of the block before: as many as the highest order of differencing."""
 _BEYOND = 8
@@ -108,7 +108,18 @@ def _last_word(octets: Octets) -> int:
 
 
 @compiled
-def _scale(numbers: Numbers, scale: Scale, out: Float32Array) -> None:
+def _is_plain(scale: Scale) -> bool:
+    """Whether no value is to become NaN, and none to be multiplied by a factor: most are like this."""
+    return bool(np.isnan(scale.fill) and scale.factor == 1.0)
+
+
+@compiled
+def _scale(numbers: Numbers, scale: Scale, plain: bool, out: Float32Array) -> None:
+    if plain:
+        for i in range(out.size):
+            value = (np.float64(numbers[i]) * scale.binary + scale.reference) * scale.decimal
+            out[i] = np.float32(value + scale.offset)
+        return
     for i in range(out.size):
         value = (np.float64(numbers[i]) * scale.binary + scale.reference) * scale.decimal
         missing = (value == scale.fill) | (numbers[i] == _MISSING)
@@ -117,8 +128,11 @@ def _scale(numbers: Numbers, scale: Scale, out: Float32Array) -> None:
 
 
 @compiled
-def _deliver(numbers: Numbers, first: int, scale: Scale, placing: Placing, out: Float32Array) -> None:
-    """Scale numbers, the first of which is the message's `first` point, and put each in its place."""
+def _deliver(numbers: Numbers, first: int, scale: Scale, plain: bool, placing: Placing, out: Float32Array) -> None:
+    """Scale numbers, the first of which is the message's `first` point, and put each in its place.
+
+    `plain` is for numbers of which none is missing, and a scale that `_is_plain`.
+    """
     columns, begin = placing.columns, 0
     while begin < numbers.size:
         row, column = divmod(first + begin, columns)
@@ -127,7 +141,7 @@ def _deliver(numbers: Numbers, first: int, scale: Scale, placing: Placing, out: 
         if placing.upside_down:
             row = out.size // columns - 1 - row
         place = row * columns + (column - placing.shift) % columns
-        _scale(numbers[begin:end], scale, out[place : place + end - begin])
+        _scale(numbers[begin:end], scale, plain, out[place : place + end - begin])
         begin = end
 
 
@@ -135,6 +149,7 @@ def _deliver(numbers: Numbers, first: int, scale: Scale, placing: Placing, out: 
 def unpack_simple(octets: Octets, begin: int, bits: int, scale: Scale, placing: Placing, out: Float32Array) -> None:
     """Unpack `out.size` numbers of `bits` bits from bit `begin` on; the octets must hold them."""
     numbers = np.empty(_BLOCK, np.int64)
+    plain = _is_plain(scale)
     for start in range(0, out.size, _BLOCK):
         stop = min(start + _BLOCK, out.size)
         if begin + stop * bits <= _last_word(octets):
@@ -143,7 +158,7 @@ def unpack_simple(octets: Octets, begin: int, bits: int, scale: Scale, placing: 
         else:
             for i in range(start, stop):
                 numbers[i - start] = _number(octets, begin + i * bits, bits)
-        _deliver(numbers[: stop - start], start, scale, placing, out)
+        _deliver(numbers[: stop - start], start, scale, plain, placing, out)
 
 
 @compiled
@@ -214,6 +229,7 @@ def unpack_groups(
     references, widths, lengths, position = _begins(begin, groups)
     lowest = _signed(octets, begin + groups.order * groups.descriptor_bits, groups.descriptor_bits)
     numbers = np.empty(_BEFORE + _BLOCK + _BEYOND, np.int64)
+    plain = groups.missing == 0 and _is_plain(scale)
     sums = _Sums(0, 0, 0)
     done, filled = 0, _BEFORE
     for g in range(groups.total):
@@ -221,7 +237,7 @@ def unpack_groups(
         reference = _number(octets, references + g * groups.reference_bits, groups.reference_bits)
         while left:
             if filled == _BEFORE + _BLOCK:
-                _deliver(numbers[_BEFORE:filled], done, scale, placing, out)
+                _deliver(numbers[_BEFORE:filled], done, scale, plain, placing, out)
                 numbers[0], numbers[1] = numbers[filled - 2], numbers[filled - 1]
                 done, filled = done + _BLOCK, _BEFORE
             count = min(left, _BEFORE + _BLOCK - filled)
@@ -234,7 +250,7 @@ def unpack_groups(
             position += width * count
             left -= count
             filled += count
-    _deliver(numbers[_BEFORE:filled], done, scale, placing, out)
+    _deliver(numbers[_BEFORE:filled], done, scale, plain, placing, out)
 
 
 @_inlined

@@ -12,6 +12,8 @@ from reformatters_dagster.core._compiled import compiled
 from reformatters_dagster.core.types import Float32Array
 
 STRIP = 4096
+MANTISSA_BITS = 23
+"""Of a float32."""
 
 
 @compiled
@@ -37,6 +39,19 @@ def _rates_of_row(
 
 
 @compiled
+def round_mantissa(bits: npt.NDArray[np.uint32], keep: int) -> None:
+    """Round float32 numbers, given as their bits, to `keep` bits of mantissa, ties to even; NaN is left as it is."""
+    dropped = np.uint32(MANTISSA_BITS - keep)
+    below_half = np.uint32((1 << (MANTISSA_BITS - 1 - keep)) - 1)
+    kept = np.uint32(0xFFFFFFFF << (MANTISSA_BITS - keep) & 0xFFFFFFFF)
+    magnitude, infinity, one = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000), np.uint32(1)
+    for i in range(bits.size):
+        number = bits[i]
+        rounded = np.uint32(number + below_half + (number >> dropped & one)) & kept
+        bits[i] = number if number & magnitude > infinity else rounded
+
+
+@compiled
 def deaccumulate(
     cube: Float32Array,
     first: int,
@@ -47,13 +62,15 @@ def deaccumulate(
     elapsed: npt.NDArray[np.float32],
     weight: npt.NDArray[np.float32],
     invalid_below: np.float32,
+    keep: int,
 ) -> tuple[int, int]:
     """Turn `steps` of strips `[first, last)` into rates, step 0 into NaN; count the negative and the invalid rates.
 
     `previous` is the step whose total is subtracted, -1 for none. The last step comes first, so that every total is
-    still there when the step after it needs it.
+    still there when the step after it needs it. Rates are rounded to `keep` bits of mantissa while they are in the cache.
     """
     after = cube.shape[2]
+    bits = cube.view(np.uint32)
     strips = (after + STRIP - 1) // STRIP
     nothing = np.zeros(min(after, STRIP), np.float32)
     negative, invalid = 0, 0
@@ -66,6 +83,8 @@ def deaccumulate(
             counts = _rates_of_row(layer[steps[s], start:stop], before, average, elapsed[s], weight[s], invalid_below)
             negative += counts[0]
             invalid += counts[1]
+            if keep < MANTISSA_BITS:
+                round_mantissa(bits[strip // strips, steps[s], start:stop], keep)
         layer[:1, start:stop] = np.nan
     return negative, invalid
 
@@ -82,16 +101,3 @@ def interpolate(cube: Float32Array, first: int, last: int, steps: npt.NDArray[np
         for step in steps:
             for i in range(start, min(start + STRIP, after)):
                 layer[step, i] = layer[step - 1, i] + (layer[step + 1, i] - layer[step - 1, i]) * half
-
-
-@compiled
-def round_mantissa(bits: npt.NDArray[np.uint32], keep: int) -> None:
-    """Round float32 numbers, given as their bits, to `keep` bits of mantissa, ties to even; NaN is left as it is."""
-    dropped = np.uint32(23 - keep)
-    below_half = np.uint32((1 << (22 - keep)) - 1)
-    kept = np.uint32(0xFFFFFFFF << (23 - keep) & 0xFFFFFFFF)
-    magnitude, infinity, one = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000), np.uint32(1)
-    for i in range(bits.size):
-        number = bits[i]
-        rounded = np.uint32(number + below_half + (number >> dropped & one)) & kept
-        bits[i] = number if number & magnitude > infinity else rounded

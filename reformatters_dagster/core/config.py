@@ -4,6 +4,7 @@ In: what `dataset_defs` writes. Out: values every later stage reads and none cha
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -207,7 +208,12 @@ class RegularAxis(Frozen):
     size: int = Field(gt=0)
 
     def labels(self) -> tuple[float, ...]:
-        return tuple(self.first + self.step * k for k in range(self.size))
+        return _labels(self.first, self.step, self.size)
+
+
+@lru_cache(maxsize=64)
+def _labels(first: float, step: float, size: int) -> tuple[float, ...]:
+    return tuple(first + step * k for k in range(size))
 
 
 class EarthWords(Frozen):

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -253,7 +253,7 @@ class Archive:
         return f"{self._prefix}{key}"
 
     def _info(self, meta: "ObjectMeta") -> FileInfo:
-        modified = pd.Timestamp(meta["last_modified"]).tz_convert("UTC").tz_localize(None).as_unit("us")
+        modified = pd.Timestamp(meta["last_modified"].astimezone(UTC).replace(tzinfo=None)).as_unit("us")
         return FileInfo(meta["path"].removeprefix(self._prefix), meta["size"], meta["e_tag"], modified)
 
     def _open_file(self, key: str, options: "GetOptions") -> "GetResult":

@@ -5,6 +5,7 @@ Octets are numbered as in the WMO Manual on Codes: from 1, within each section. 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import pandas as pd
@@ -259,6 +260,11 @@ def _duration(product: Section) -> Timedelta:
     seconds = product.signed(19, 4) * _SECONDS[unit]
     if abs(seconds) > _CENTURY:
         raise CorruptMessage(f"{product.where}: a forecast time of {seconds!r} s is beyond a century; {_DAMAGED}")
+    return _timedelta(seconds)
+
+
+@lru_cache(maxsize=4096)
+def _timedelta(seconds: int) -> Timedelta:
     return pd.Timedelta(seconds=seconds)
 
 

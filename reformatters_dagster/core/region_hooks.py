@@ -123,11 +123,19 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
         """
         axis = self._step_axis(region_ds)
         between = self.steps_without_files(region_ds)
+        keep, rounded = data_var.keep_mantissa_bits, False
         if data_var.deaccumulation is not None:
+            rounded = between is None and not data_var.interpolate
             seconds = _step_seconds(region_ds, data_var.deaccumulation)
             try:
                 counts = deaccumulate_in_place(
-                    values, seconds, data_var.deaccumulation, axis=axis, skip_step=between, threads=self.context.cpus
+                    values,
+                    seconds,
+                    data_var.deaccumulation,
+                    axis=axis,
+                    skip_step=between,
+                    keep_mantissa_bits=keep if rounded else None,
+                    threads=self.context.cpus,
                 )
                 self.stats.clamped[data_var.name] = counts.clamped_fraction
             except ImplausibleRate:
@@ -139,8 +147,8 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
         if data_var.interpolate:
             isolated = _isolated_missing(region_ds["has_file"], axis)
             interpolate_in_place(values, isolated, axis=axis, threads=self.context.cpus)
-        if data_var.keep_mantissa_bits is not None:
-            round_in_place(values, data_var.keep_mantissa_bits, threads=self.context.cpus)
+        if keep is not None and not rounded:
+            round_in_place(values, keep, threads=self.context.cpus)
 
     def update_template_with_results(self, results: Results) -> xr.Dataset:
         """The template cut to what the results allow to be published.

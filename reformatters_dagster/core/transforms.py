@@ -71,6 +71,7 @@ def deaccumulate_in_place(
     *,
     axis: int,
     skip_step: npt.NDArray[np.bool_] | None = None,
+    keep_mantissa_bits: int | None = None,
     threads: int = 1,
 ) -> RateCounts:
     """Turn running totals, or running means, into mean rates since the step before.
@@ -91,6 +92,8 @@ def deaccumulate_in_place(
     skip_step : (step,) bool, optional
         Steps that hold no total. They keep their values, for the caller to overwrite, and the step after them counts
         from the step before them. The first step becomes NaN even so.
+    keep_mantissa_bits : int, optional
+        Round the rates as `round_in_place` does, which saves a pass over the memory. Skipped steps are not rounded.
     threads : int
         How many threads share the work.
 
@@ -104,7 +107,7 @@ def deaccumulate_in_place(
         More rates were negative than `rule` expects: the window is wrong, not the weather. The array is transformed
         all the same.
     ValueError
-        The array cannot be changed in place, or `lead_seconds` does not describe its steps.
+        The array cannot be changed in place, `lead_seconds` does not describe its steps, or as `round_in_place`.
 
     Notes
     -----
@@ -114,9 +117,10 @@ def deaccumulate_in_place(
 
     cube = _as_cube(totals, axis)
     windows = _windows(_checked_seconds(lead_seconds, cube.shape[1]), rule, skip_step)
+    keep = kernels.MANTISSA_BITS if keep_mantissa_bits is None else _checked_bits(keep_mantissa_bits)
 
     def deaccumulate(first: int, last: int) -> tuple[int, int]:
-        return kernels.deaccumulate(cube, first, last, *windows, np.float32(rule.invalid_below))
+        return kernels.deaccumulate(cube, first, last, *windows, np.float32(rule.invalid_below), keep)
 
     counts = _over_threads(deaccumulate, _strips(cube, kernels.STRIP), threads)
     invalid = sum(count for _, count in counts)
@@ -182,13 +186,10 @@ def round_in_place(values: Float32Array, keep_mantissa_bits: int, *, threads: in
     """
     from reformatters_dagster.core import _transform_kernels as kernels
 
-    if not 1 <= keep_mantissa_bits <= 23:
-        raise ValueError(f"asked to keep {keep_mantissa_bits!r} mantissa bits, float32 has 23; keep 1 to 23")
+    keep = _checked_bits(keep_mantissa_bits)
     bits = _changeable(values).reshape(-1).view(np.uint32)
-    if keep_mantissa_bits < 23:
-        _over_threads(
-            lambda first, last: kernels.round_mantissa(bits[first:last], keep_mantissa_bits), bits.size, threads
-        )
+    if keep < kernels.MANTISSA_BITS:
+        _over_threads(lambda first, last: kernels.round_mantissa(bits[first:last], keep), bits.size, threads)
 
 
 class _Windows(NamedTuple):
@@ -245,6 +246,12 @@ def _checked_seconds(seconds: npt.NDArray[np.float64], steps: int) -> npt.NDArra
     if not ((seconds[:1] >= 0).all() and (np.diff(seconds) > 0).all()):
         raise ValueError(f"lead_seconds must ascend from 0 or later, found {seconds!r}; sort the steps")
     return seconds
+
+
+def _checked_bits(keep_mantissa_bits: int) -> int:
+    if not 1 <= keep_mantissa_bits <= 23:
+        raise ValueError(f"asked to keep {keep_mantissa_bits!r} mantissa bits, float32 has 23; keep 1 to 23")
+    return keep_mantissa_bits
 
 
 def _changeable(values: Float32Array) -> Float32Array:

@@ -505,6 +505,30 @@ def test_round_equals_exact_arithmetic_and_is_idempotent(bits: npt.NDArray[np.ui
 
 
 @COMPILES
+@given(st.integers(1, 23), st.booleans(), st.integers(1, 3), st.integers(0, 2**31 - 1))
+def test_rounding_along_with_deaccumulation_is_rounding_after_it(
+    keep: int, skips: bool, threads: int, seed: int
+) -> None:
+    size, width = 7, 5000
+    steps = np.random.default_rng(seed).exponential(size=(2, size, width)).astype(np.float32)
+    steps[0, 3, ::7] = NAN
+    totals = steps.cumsum(axis=1, dtype=np.float32)
+    skip_step = flags(size, [2]) if skips else None
+    expected = totals.copy()
+    deaccumulate_in_place(expected, hours(range(size)), rule(), axis=1, skip_step=skip_step)
+    skipped = expected[:, 2].copy()
+    round_in_place(expected, keep)
+    if skips:
+        expected[:, 2] = skipped
+
+    deaccumulate_in_place(
+        totals, hours(range(size)), rule(), axis=1, skip_step=skip_step, keep_mantissa_bits=keep, threads=threads
+    )
+
+    np.testing.assert_array_equal(totals.view(np.uint32), expected.view(np.uint32))
+
+
+@COMPILES
 @given(
     hnp.arrays(
         np.float32,
@@ -550,6 +574,10 @@ def test_round(number: float, keep: int, expected: float) -> None:
 def test_round_refuses_other_numbers_of_bits(keep: int) -> None:
     with pytest.raises(ValueError, match=f"asked to keep {keep} mantissa bits, float32 has 23; keep 1 to 23"):
         round_in_place(np.ones(3, np.float32), keep)
+    totals = np.ones(3, np.float32)
+    with pytest.raises(ValueError, match=f"asked to keep {keep} mantissa bits"):
+        deaccumulate_in_place(totals, hours([0, 1, 2]), rule(), axis=0, keep_mantissa_bits=keep)
+    np.testing.assert_array_equal(totals, 1)
 
 
 # The kernels
