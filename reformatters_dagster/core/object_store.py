@@ -141,6 +141,13 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def get_buffer(self, key: str) -> memoryview | None:
+        """Content of one object in the memory it came in, for large ones; None when it is absent."""
+        try:
+            return self._try("get", key, lambda: memoryview(obstore.get(self.backend, key).bytes()))
+        except FileNotFoundError:
+            return None
+
     def head(self, key: str) -> tuple[int, Etag]:
         """Bytes and ETag of one object; `FileNotFoundError` when it is absent."""
 

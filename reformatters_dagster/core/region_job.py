@@ -299,12 +299,12 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                         threads=threads,
                     )
 
-    def _published_object(self, key: str) -> bytes:
+    def _published_object(self, key: str) -> memoryview:
         primary = self.context.stores.primary
-        found = primary.get_or_none(key)
+        found = primary.get_buffer(key)
         if found is None:
             raise CorruptShard(f"{primary.url}/{key} was to be continued; it is gone: backfill this partition anew")
-        return found[0]
+        return found
 
     def _upload(self, data_var: DataVar, results: Sequence[FileResult], tmp_store: Path) -> None:
         shard = shard_index(self.region, self.context.template_config.shard_length)

@@ -31,6 +31,9 @@ _STORED_RAW = 0x02
 _CHECKSUM = 4
 _EMPTY = 2**64 - 1
 
+type Pieces = list[bytes | memoryview]
+"""What makes up an object, one after the other: most of a large one stays in the memory it came in."""
+
 
 @dataclass(frozen=True)
 class ShardLayout:
@@ -62,13 +65,13 @@ class ShardLayout:
 
 
 def patch_shard(
-    data: bytes, layout: ShardLayout, patches: Sequence[tuple[int, Float32Array]], where: str
-) -> bytes | None:
+    data: bytes | memoryview, layout: ShardLayout, patches: Sequence[tuple[int, Float32Array]], where: str
+) -> Pieces | None:
     """Replace some positions of a shard.
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or memoryview
         The shard object.
     patches : sequence of (int, (position, ..., y, x) float32)
         First position within the shard, and the values from there on. Trailing dimensions may end before the shard does; what
@@ -78,17 +81,18 @@ def patch_shard(
 
     Returns
     -------
-    bytes, or None
-        None when a patch falls into a chunk that the shard does not hold yet.
+    Pieces, or None
+        The new object; None when a patch falls into a chunk that the shard does not hold yet.
 
     Raises
     ------
     CorruptShard
         The object is not a whole shard of this layout.
     """
+    data = memoryview(data)
     places = _read_index(data, layout, where)
     order = sorted((number for number, place in enumerate(places) if place), key=lambda number: places[number])
-    chunks: dict[int, bytes] = {number: data[slice(*places[number])] for number in order}
+    chunks: dict[int, Pieces] = {number: [data[slice(*places[number])]] for number in order}
     for number, corner in enumerate(product(*map(range, layout.counts))):
         for first, values in patches:
             part = _rows(layout, corner, first, values)
@@ -100,16 +104,17 @@ def patch_shard(
     index = np.full((len(places), 2), _EMPTY, "<u8")
     start = 0
     for number in order:
-        index[number] = start, len(chunks[number])
-        start += len(chunks[number])
+        length = sum(map(len, chunks[number]))
+        index[number] = start, length
+        start += length
     checksum = google_crc32c.value(index.tobytes()).to_bytes(_CHECKSUM, "little")
-    return b"".join([*(chunks[number] for number in order), index.tobytes(), checksum])
+    return [*(piece for number in order for piece in chunks[number]), index.tobytes(), checksum]
 
 
-def _read_index(data: bytes, layout: ShardLayout, where: str) -> list[tuple[int, int] | tuple[()]]:
+def _read_index(data: memoryview, layout: ShardLayout, where: str) -> list[tuple[int, int] | tuple[()]]:
     """Where each chunk begins and ends; an empty tuple for one that is not there."""
     size = 16 * prod(layout.counts)
-    index, checksum = data[-size - _CHECKSUM : -_CHECKSUM], data[-_CHECKSUM:]
+    index, checksum = bytes(data[-size - _CHECKSUM : -_CHECKSUM]), data[-_CHECKSUM:]
     if len(index) != size or google_crc32c.value(index).to_bytes(_CHECKSUM, "little") != checksum:
         raise CorruptShard(
             f"{where} was to be continued; its {len(data)} bytes do not end with the index of a shard of "
@@ -143,7 +148,8 @@ def _rows(
     return start - begin, rows
 
 
-def _patch_chunk(chunk: bytes, layout: ShardLayout, first: int, rows: Float32Array, where: str) -> bytes:
+def _patch_chunk(pieces: Pieces, layout: ShardLayout, first: int, rows: Float32Array, where: str) -> Pieces:
+    chunk = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
     try:
         return _splice(chunk, layout.blosc, first * rows[0].nbytes, rows.tobytes())
     except (struct.error, ValueError, RuntimeError) as error:
@@ -152,7 +158,7 @@ def _patch_chunk(chunk: bytes, layout: ShardLayout, first: int, rows: Float32Arr
         ) from error
 
 
-def _splice(chunk: bytes, blosc: "BloscCodec", offset: int, new: bytes) -> bytes:
+def _splice(chunk: memoryview, blosc: "BloscCodec", offset: int, new: bytes) -> Pieces:
     """A compressed chunk with some of its bytes replaced, as if it had been compressed anew by one thread."""
     *kind, size, block, compressed = _HEADER.unpack_from(chunk)
     count = -(-size // block)
@@ -165,7 +171,7 @@ def _splice(chunk: bytes, blosc: "BloscCodec", offset: int, new: bytes) -> bytes
         first = min(first, count - 2)
     begin, end = starts[first], starts[last]
     length = min(last * block, size) - first * block
-    old = _container(kind, length, block, starts[first:last] - begin, chunk[begin:end])
+    old = b"".join(_container(kind, length, block, starts[first:last] - begin, [chunk[begin:end]]))
     within = bytearray(_compressor(blosc).decode(old))
     within[offset - first * block : offset - first * block + len(new)] = new
     anew = bytes(_compressor(blosc, block).encode(np.frombuffer(within, np.float32)))
@@ -175,16 +181,19 @@ def _splice(chunk: bytes, blosc: "BloscCodec", offset: int, new: bytes) -> bytes
     anew_starts = np.frombuffer(anew, "<i4", last - first, _HEADER.size).astype(np.int64)
     grown = len(anew) - head - (end - begin)
     moved = [starts[:first] - old_head, anew_starts - head + begin - old_head, starts[last:-1] - old_head + grown]
-    spliced = b"".join((chunk[old_head:begin], anew[head:], chunk[end:]))
-    if old_head + len(spliced) >= size + _HEADER.size:
+    spliced = [chunk[old_head:begin], memoryview(anew)[head:], chunk[end:]]
+    if old_head + sum(map(len, spliced)) >= size + _HEADER.size:
         return _compress_anew(chunk, blosc, offset, new)
     return _container(kind, size, block, np.concatenate(moved), spliced)
 
 
-def _container(kind: Sequence[int], size: int, block: int, starts: npt.NDArray[np.int64], blocks: bytes) -> bytes:
+def _container(
+    kind: Sequence[int], size: int, block: int, starts: npt.NDArray[np.int64], blocks: Sequence[memoryview]
+) -> Pieces:
     """A c-blosc buffer of blocks that are compressed already; `starts` count from the first of them."""
     head = _HEADER.size + 4 * len(starts)
-    return _HEADER.pack(*kind, size, block, head + len(blocks)) + (starts + head).astype("<i4").tobytes() + blocks
+    header = _HEADER.pack(*kind, size, block, head + sum(map(len, blocks)))
+    return [header, (starts + head).astype("<i4").tobytes(), *blocks]
 
 
 def _compressor(codec: "BloscCodec", block: int | None = None) -> "Blosc":
@@ -195,7 +204,7 @@ def _compressor(codec: "BloscCodec", block: int | None = None) -> "Blosc":
     return Blosc(cname, codec.clevel, shuffle[kind], block or codec.blocksize, codec.typesize)
 
 
-def _compress_anew(chunk: bytes, blosc: "BloscCodec", offset: int, new: bytes) -> bytes:
+def _compress_anew(chunk: memoryview, blosc: "BloscCodec", offset: int, new: bytes) -> Pieces:
     whole = bytearray(_compressor(blosc).decode(chunk))
     whole[offset : offset + len(new)] = new
-    return bytes(_compressor(blosc).encode(np.frombuffer(whole, np.float32)))
+    return [bytes(_compressor(blosc).encode(np.frombuffer(whole, np.float32)))]

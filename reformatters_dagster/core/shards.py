@@ -90,7 +90,7 @@ def write_shards(
 
 def continue_shards(
     patches: Sequence[tuple[int, Float32Array]],
-    published: Callable[[str], bytes],
+    published: Callable[[str], bytes | memoryview],
     tmp_store: Path,
     variable: str,
     region: slice,
@@ -128,7 +128,8 @@ def continue_shards(
         parts = [(first, values[(slice(None), *_within(tile, extent))]) for first, values in patches]
         before = published(key)
         patched = patch_shard(before, layout, parts, key) if layout is not None else None
-        path.write_bytes(before if patched is None else patched)
+        with path.open("wb") as file:
+            file.writelines([before] if patched is None else patched)
         if patched is not None:
             return
         for first, part in parts:
