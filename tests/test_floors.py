@@ -66,7 +66,7 @@ FLOORS = (
         "orchestration.sensors",
         "dataset_defs",
     ),
-    ("orchestration.build", "cli_output", "scaffold"),
+    ("orchestration.build", "cli_output", "scaffold", "compile_kernels"),
     ("DEFINITIONS", "demo"),
     ("cli",),
 )
