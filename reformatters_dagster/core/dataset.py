@@ -26,7 +26,9 @@ from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.errors import (
     NothingSucceeded,
     OutcomeMissing,
+    OutcomeOvertaken,
     PublishGap,
+    Retraction,
     SourceFileUnavailable,
     StoreExists,
     StoreTooShort,
@@ -119,11 +121,13 @@ class GroupOutcome:
 
     results: Results
     stats: JobStats
+    built_on: str | None = None
+    """The run whose entry stood in the ledger when this began, empty for none; None where nobody looked."""
 
     def to_json(self) -> JSON:
         """Plain values, so that it can travel between pods."""
         files = {name: [dump_result(result) for result in found] for name, found in self.results.items()}
-        return {"results": files, "stats": self.stats.to_json()}
+        return {"results": files, "stats": self.stats.to_json(), "built_on": self.built_on}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,9 +369,10 @@ class DynamicalDataset:
         job = self.job(context, plan, variables)
         terms, holder = self.lease_terms, plan.root_run or context.run_id
         with hold_lease(internal, partition, holder, attempt=context.run_id, keep=True, terms=terms) as check_lease:
+            before = previous_entry(internal, plan.label)
             results = job.process()
             check_lease()
-        return GroupOutcome(results, job.stats)
+        return GroupOutcome(results, job.stats, "" if before is None else before.run_id)
 
     def _writable(self, stores: StoreSet, plan: PartitionPlan) -> StoreSet:
         """The stores to write a partition to; see `replicas`."""
@@ -390,7 +395,7 @@ class DynamicalDataset:
             name: [load_result(self.region_job.source_file_coord, result) for result in found]
             for name, found in dumped["results"].items()
         }
-        return GroupOutcome(results, JobStats.from_json(dumped["stats"]))
+        return GroupOutcome(results, JobStats.from_json(dumped["stats"]), dumped.get("built_on"))
 
     def commit_partition(
         self,
@@ -409,6 +414,8 @@ class DynamicalDataset:
         ------
         OutcomeMissing
             When a variable of the plan is in no outcome: it would be a hole nobody looks for.
+        OutcomeOvertaken
+            When another run has committed the partition since the region jobs began: the shards may be its own.
         NothingSucceeded
             When no file of any variable could be used, unless that was accepted; store and ledger stay as they are.
         Retraction
@@ -417,9 +424,14 @@ class DynamicalDataset:
             When another run took the partition over meanwhile.
         """
         internal, partition = workspace.stores.internal, partition_key(plan.label)
-        with hold_lease(internal, partition, plan.root_run or run_id, attempt=run_id, terms=self.lease_terms):
+        holder = plan.root_run or run_id
+        with hold_lease(internal, partition, holder, attempt=run_id, terms=self.lease_terms) as check_lease:
             workspace = replace(workspace, stores=self._writable(workspace.stores, plan))
-            report = self._commit(workspace, plan, outcomes, run_id=run_id, now=now)
+            try:
+                report = self._commit(workspace, plan, outcomes, run_id=run_id, now=now)
+            except Retraction:
+                check_lease()  # it is not the upstream that went back, if another writer was faster
+                raise
         if plan.root_run:
             UpdateProgressTracker(internal, partition, plan.root_run, self.region_job.source_file_coord).clear()
         return report
@@ -445,6 +457,14 @@ class DynamicalDataset:
                 f"{self.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} was to be committed with {len(plan.variables)} "
                 f"variables; {', '.join(missing)} were not processed: process them first, or run the whole partition again"
             )
+        root_run, standing = plan.root_run or run_id, previous_entry(workspace.stores.internal, plan.label)
+        built_on = {outcome.built_on for outcome in outcomes} - {None}
+        if standing is not None and standing.root_run != root_run and built_on - {standing.run_id}:
+            raise OutcomeOvertaken(
+                f"{self.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} was to be committed by run {root_run!r}; run "
+                f"{standing.run_id!r} has committed it since the shards were written, and may have replaced them: nothing was "
+                "published; run the whole partition again"
+            )
         stats = sum((outcome.stats for outcome in outcomes), JobStats())
         if not plan.accept_missing and not _is_worth_a_commit([file for files in results.values() for file in files]):
             raise NothingSucceeded(_explain_failure(self.dataset_id, plan, results))
@@ -460,7 +480,9 @@ class DynamicalDataset:
                 "file of it, and the dataset publishes a label once all have: nothing was published"
             )
         entry = account_for(job, results, stats.kept, labels=labels, run_id=run_id, now=now)
-        entry = entry.model_copy(update={"upstream": plan.upstream, "known_missing": plan.accept_missing})
+        entry = entry.model_copy(
+            update={"root_run": root_run, "upstream": plan.upstream, "known_missing": plan.accept_missing}
+        )
         merge_ingested_lengths(template_ds, workspace, ingested_lengths(self.template_config, entry))
         if grows:
             commit_template(template_ds, workspace)

@@ -137,6 +137,10 @@ class OutcomeMissing(ReformatError, RuntimeError):
     """A commit was asked for before every variable of its plan was processed; nothing was published."""
 
 
+class OutcomeOvertaken(Refused, RuntimeError):
+    """A commit was asked for of shards that another run may have written over since; nothing was published."""
+
+
 class RunStopped(ReformatError, RuntimeError):
     """The run was told to end before this was done."""
 

@@ -70,6 +70,8 @@ class LedgerEntry(Frozen):
     template_hash: str
     code_version: str
     run_id: str
+    root_run: str = ""
+    """First of the chain of retries the run belongs to."""
     written_at: Time
     upstream: str = ""
     """Fingerprint of what the upstream listed when the run was launched; empty when nobody looked."""
@@ -126,12 +128,6 @@ def read_ledger(store: Store, partition: str) -> LedgerEntry | None:
             f"the ledger entry of partition {partition!r} was asked for; {store.url}/{_key(partition)} is none: "
             f"{' '.join(str(error).split())[:300]}; run the partition again to replace it"
         ) from error
-
-
-def list_ledger(store: Store, newest: int | None = None) -> list[str]:
-    """Partition keys that have an entry, oldest first; with `newest`, the last so many."""
-    keys = sorted(key.removeprefix(f"{FOLDER}/").removesuffix(".json") for key, _ in store.list(FOLDER))
-    return keys if newest is None else keys[max(len(keys) - newest, 0) :]
 
 
 def _to_json(entry: LedgerEntry) -> JSON:

@@ -15,7 +15,6 @@ from reformatters_dagster.core.ledger import (
     LedgerEntry,
     MissingFile,
     VariableCoverage,
-    list_ledger,
     merge,
     read_ledger,
     write_ledger,
@@ -83,7 +82,6 @@ def test_a_file_that_many_variables_lack_is_written_once(store: Store) -> None:
 
 def test_nothing_is_known_of_other_partitions(store: Store) -> None:
     assert read_ledger(store, PARTITION) is None
-    assert list_ledger(store) == []
 
 
 def test_a_store_out_of_reach_is_not_an_unknown_partition(tmp_path: Path) -> None:
@@ -106,16 +104,6 @@ def test_an_entry_of_later_code_is_read(store: Store) -> None:
     key = f"ledger/{PARTITION}.json"
     store.put(key, json.dumps(json.loads(store.get(key)[0]) | {"weather": "fine"}).encode())
     assert read_ledger(store, PARTITION) == entry({})
-
-
-def test_newest_partitions(store: Store) -> None:
-    keys = [f"2026-07-{day:02d}T06:00" for day in (30, 9, 10)]
-    for key in keys:
-        write_ledger(store, entry({}, partition=key))
-    assert list_ledger(store) == sorted(keys)
-    assert list_ledger(store, newest=2) == sorted(keys)[1:]
-    assert list_ledger(store, newest=0) == []
-    assert list_ledger(store, newest=9) == sorted(keys)
 
 
 def test_a_partition_key_is_one_segment() -> None:

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from reformatters_dagster.core.errors import OutcomeMissing
+from reformatters_dagster.core.errors import LeaseHeld, OutcomeMissing, OutcomeOvertaken
 from reformatters_dagster.core.lease import LeaseTerms
+from reformatters_dagster.core.operations import update
 from reformatters_dagster.core.progress import UpdateProgressTracker
-from tests.datasets import IN_ORDER, INIT, SOON, Site, assert_forecast_true
+from tests.datasets import IN_ORDER, INIT, SECOND, SOON, Site, assert_forecast_true
 from tests.stores import Stopped
 
 pytest_plugins = ["tests.datasets"]
@@ -86,3 +87,53 @@ def test_a_commit_waits_for_every_variable(site: Site) -> None:
     with pytest.raises(OutcomeMissing, match=lacking):
         dataset.commit_partition(workspace, plan, [outcome], run_id="one", now=plan.now)
     assert {key for key in before if "/lease/" not in key} == site.objects().keys()
+
+
+def test_a_commit_that_another_run_has_overtaken_is_refused(site: Site) -> None:
+    site = site.having(lease_terms=AT_ONCE)
+    site.arrive(INIT)
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True, root_run="slow")
+    context = dataset.context(workspace, plan.now, run_id="slow")
+    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    carried = [dataset.read_outcome(outcome.to_json()) for outcome in outcomes]
+    run(site, "quick", "quick")
+    before = site.objects()
+
+    with pytest.raises(OutcomeOvertaken, match=r"by run 'slow'; run 'quick' has committed it since .* run the whole"):
+        dataset.commit_partition(workspace, plan, carried, run_id="slow again", now=plan.now)
+
+    assert site.objects() == before
+    run(site, "slow", "slow anew")
+
+
+def test_a_commit_whose_lease_was_taken_meanwhile_says_so(site: Site) -> None:
+    site = site.having(lease_terms=AT_ONCE)
+    site.arrive(INIT)
+    site.arrive(SECOND)
+    faster: list[str] = []
+
+    def overtake(url: str, key: str) -> None:
+        if key.startswith("ingested_forecast_length/c/") and not faster:
+            faster.append(key)
+            undisturbed = replace(site, before_put=None)
+            update(undisturbed.dataset, undisturbed.workspace, run_id="quick", now=SECOND + SOON)
+
+    with pytest.raises(LeaseHeld, match="held by 'slow'; another writer took it meanwhile"):
+        run(replace(site, before_put=overtake), "slow", "slow")
+
+    assert faster
+    assert_forecast_true(site.read(), INIT)
+    assert_forecast_true(site.read(), SECOND)
+
+
+def test_a_commit_is_repeated_by_a_later_attempt_of_the_same_run(site: Site) -> None:
+    site.arrive(INIT)
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True, root_run="root")
+    context = dataset.context(workspace, plan.now, run_id="first")
+    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    for attempt in ("first", "second"):
+        report = dataset.commit_partition(workspace, plan, outcomes, run_id=attempt, now=plan.now)
+        assert (report.entry.run_id, report.entry.root_run) == (attempt, "root")
+    assert_forecast_true(site.read(), INIT)
