@@ -77,11 +77,10 @@ def host() -> Iterator[FaultServer]:
 
 
 @pytest.fixture
-def server(host: FaultServer) -> Iterator[FaultServer]:
-    """The host, with nothing scripted before and after a test."""
-    host.reset()
-    yield host
-    host.reset()
+def server() -> Iterator[FaultServer]:
+    """A host of each test's own: requests that were given up arrive late, and would take what the next test has scripted."""
+    with FaultServer(FILES) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
