@@ -26,6 +26,12 @@ def _say(words: str) -> None:
     typer.echo(words, err=True)
 
 
+def _tell(section: str, text: str, write: bool) -> None:
+    typer.echo(text)
+    if write:
+        report.write(section, text)
+
+
 @app.command(name="compare")
 def compare_pipelines(
     rounds: Annotated[int, typer.Option(min=1)] = 5,
@@ -37,10 +43,9 @@ def compare_pipelines(
     """CPU, wall and memory of this project's pipeline against others on the same files."""
     names = tuple(name for name in PIPELINES if not only or name in only)
     comparison = compare(folder.absolute(), rounds, names, _say, lead_hours)
-    typer.echo(report.comparison(comparison))
+    _tell("compare", report.comparison(comparison), write)
     if write:
         report.plot(comparison)
-        report.write("compare", report.comparison(comparison))
 
 
 @app.command(name="scale")
@@ -48,10 +53,7 @@ def measure_scale(folder: Folder = DATA, write: Write = False) -> None:
     """What planning, sensors, status and loading cost with 100, 1,000 and 10,000 partitions."""
     from benchmarks import scale
 
-    text = report.scale(scale.LENGTHS, scale.measure(folder.absolute(), _say))
-    typer.echo(text)
-    if write:
-        report.write("scale", text)
+    _tell("scale", report.scale(scale.LENGTHS, scale.measure(folder.absolute(), _say)), write)
 
 
 @app.command(name="startup")
@@ -60,10 +62,7 @@ def measure_startup(folder: Folder = DATA, write: Write = False) -> None:
     from benchmarks import startup
 
     place = folder.absolute()
-    text = report.startup(startup.measure(place, make_task(place), _say))
-    typer.echo(text)
-    if write:
-        report.write("startup", text)
+    _tell("startup", report.startup(startup.measure(place, make_task(place), _say)), write)
 
 
 @app.command(name="codecs")
@@ -73,10 +72,7 @@ def measure_codecs(
     """Size, write and read speed of zstd levels and shuffles on real messages."""
     from benchmarks import codecs
 
-    text = report.codecs(codecs.measure(data))
-    typer.echo(text)
-    if write:
-        report.write("codecs", text)
+    _tell("codecs", report.codecs(codecs.measure(data)), write)
 
 
 @app.command(name="shards")
@@ -86,10 +82,7 @@ def measure_shards(
     """The whole job with shards that zarr-python writes, and with shards assembled in threads."""
     from benchmarks import threaded_shards
 
-    text = report.shards(threaded_shards.measure(folder.absolute(), _say, rounds))
-    typer.echo(text)
-    if write:
-        report.write("shards", text)
+    _tell("shards", report.shards(threaded_shards.measure(folder.absolute(), _say, rounds)), write)
 
 
 @app.command(name="all")
@@ -111,10 +104,7 @@ def measure_update(
     """What the last six hours of a shard of 60 days cost, beside the whole shard."""
     from benchmarks import shard_update
 
-    text = report.update(shard_update.measure(folder.absolute(), _say, rounds))
-    typer.echo(text)
-    if write:
-        report.write("update", text)
+    _tell("update", report.update(shard_update.measure(folder.absolute(), _say, rounds)), write)
 
 
 if __name__ == "__main__":

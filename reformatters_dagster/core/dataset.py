@@ -363,16 +363,15 @@ class DynamicalDataset:
         if plan.root_run:
             coord = self.region_job.source_file_coord
             context = replace(context, tracker=UpdateProgressTracker(internal, partition, plan.root_run, coord))
-        if plan.continues:
-            context = replace(context, published=self._published_shard(internal, plan))
         context = replace(context, stores=self._writable(context.stores, plan))
-        job = self.job(context, plan, variables)
         terms, holder = self.lease_terms, plan.root_run or context.run_id
         with hold_lease(internal, partition, holder, attempt=context.run_id, keep=True, terms=terms) as check_lease:
-            before = previous_entry(internal, plan.label)
+            standing = previous_entry(internal, plan.label)  # nobody else moves it now
+            published = self._published_shard(standing, plan) if plan.continues else None
+            job = self.job(replace(context, published=published), plan, variables)
             results = job.process()
             check_lease()
-        return GroupOutcome(results, job.stats, "" if before is None else before.run_id)
+        return GroupOutcome(results, job.stats, "" if standing is None else standing.run_id)
 
     def _writable(self, stores: StoreSet, plan: PartitionPlan) -> StoreSet:
         """The stores to write a partition to; see `replicas`."""
@@ -381,9 +380,8 @@ class DynamicalDataset:
         shard = (plan.label - self.template_config.append_dim.start) // self.template_config.shard_duration
         return tolerant(stores, partition_key(plan.label), int(shard))
 
-    def _published_shard(self, internal: Store, plan: PartitionPlan) -> PublishedShard | None:
+    def _published_shard(self, entry: LedgerEntry | None, plan: PartitionPlan) -> PublishedShard | None:
         """What the ledger tells of the shard; None where it was made otherwise than it would be now."""
-        entry = previous_entry(internal, plan.label)
         template = self.template_config
         if entry is None or (entry.version, entry.template_hash) != (template.dataset_version, template_hash(template)):
             return None
