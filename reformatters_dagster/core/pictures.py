@@ -272,12 +272,9 @@ def _completeness_colours(fractions: FloatArray) -> FloatArray:
 
 def _mark_cells(axes: "Axes", fractions: FloatArray, *, with_text: bool) -> None:
     rows, columns = fractions.shape
-    axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
+    axes.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, color="white", linewidth=0.8)
     if with_text:
-        axes.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=0.8)
-    axes.tick_params(which="minor", length=0)
-    if with_text:
+        axes.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, color="white", linewidth=0.8)
         for row, column in np.argwhere((fractions < 1) & (fractions > 0)):
             share = float(fractions[row, column])
             colour = "white" if share < 0.5 else "black"
@@ -294,11 +291,13 @@ def _add_legend(figure: "Figure") -> None:
 
 
 def _to_png(figure: "Figure") -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    drawn, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", pil_kwargs={"compress_level": 1})
-    indices, palette = _in_palette(np.asarray(Image.open(drawn).convert("RGB")))
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
+    canvas.draw()  # once: `savefig` would find the layout twice
+    packed = io.BytesIO()
+    indices, palette = _in_palette(np.asarray(canvas.buffer_rgba())[..., :3])
     picture = Image.fromarray(indices)
     picture.putpalette(palette.tobytes())
     picture.save(packed, format="png", optimize=True)
