@@ -18,7 +18,6 @@ from dataset_defs.noaa.gfs.analysis import DATASET, TEMPLATE
 from reformatters_dagster.core.config import AppendAxis, LatLonGrid, RegularAxis
 from reformatters_dagster.core.coverage import template_hash
 from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.operations import update
 from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.sample_upstream import write_sample_upstream
@@ -108,7 +107,7 @@ def _run(dataset: DynamicalDataset, mirror: Path, store: Path, hours: int) -> Co
     settings = Settings(store=str(store), upstream=str(mirror), tmp=str(store.with_name("tmp")))
     workspace = dataset.workspace(settings)
     started, used = time.perf_counter(), _cpu()
-    report = update(dataset, workspace, run_id="benchmark", now=START + (hours - 1) * HOUR)
+    report = dataset.reformat_operational_update(workspace, run_id="benchmark", now=START + (hours - 1) * HOUR)
     (commit,) = report.commits
     return Cost(_cpu() - used, time.perf_counter() - started, commit.stats.bytes_in)
 

@@ -27,8 +27,8 @@ from reformatters_dagster import cli_output as output
 from reformatters_dagster.core.errors import NothingSucceeded, ReformatError, Refused, UnknownDataset
 
 if TYPE_CHECKING:
+    from reformatters_dagster.core.backfill import BackfillRequest
     from reformatters_dagster.core.dataset import DynamicalDataset
-    from reformatters_dagster.core.operations import BackfillRequest
     from reformatters_dagster.core.settings import Settings, Workspace
     from reformatters_dagster.core.types import Timestamp
 
@@ -157,11 +157,12 @@ def backfill(
     as_json: AsJson = False,
 ) -> None:
     """Write whole shards. Without --overwrite-… it creates the store; with both and --end it extends it."""
-    from reformatters_dagster.core import operations
+    from reformatters_dagster.core.backfill import BackfillRequest
+    from reformatters_dagster.core.backfill import backfill as backfill_partitions
     from reformatters_dagster.core.settings import parse_time
 
     dataset, workspace = _open(dataset_id, _settings(store, replica, upstream))
-    request = operations.BackfillRequest(
+    request = BackfillRequest(
         start=parse_time(start) if start is not None else None,
         end=parse_time(end) if end is not None else None,
         contains=tuple(parse_time(time) for time in contains) if contains else None,
@@ -174,7 +175,7 @@ def backfill(
         _tell_plan(dataset, workspace, request, as_json)
         return
     with _run(resume) as (root_run, run_id), output.progress_bars() as on_progress:
-        report = operations.backfill(
+        report = backfill_partitions(
             dataset, workspace, request, run_id=run_id, root_run=root_run, now=_now(), on_progress=on_progress
         )
     document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report)
@@ -193,13 +194,11 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Run one operational update: the last published shard again, then every one since."""
-    from reformatters_dagster.core import operations
-
     dataset, workspace = _open(dataset_id, _settings(store, replica, upstream))
     time = _now(now)
     with _run(resume) as (root_run, run_id), output.progress_bars() as on_progress:
-        report = operations.update(
-            dataset, workspace, run_id=run_id, root_run=root_run, now=time, on_progress=on_progress
+        report = dataset.reformat_operational_update(
+            workspace, run_id=run_id, root_run=root_run, now=time, on_progress=on_progress
         )
     # A published partition that cannot be read again has raised by now: what is left has not arrived yet.
     document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report, "not there yet")
@@ -333,11 +332,9 @@ def _now(text: str | None = None) -> "Timestamp":
 @contextmanager
 def _run(resumed: str | None) -> Iterator[tuple[str, str]]:
     """Name of a run and of this attempt at it; when it ends early, how to go on is told."""
-    from reformatters_dagster.core.operations import attempt_of, root_of
-
     token = uuid.uuid4().hex[:12]
-    root_run = f"cli-{token}" if resumed is None else root_of(resumed)
-    run_id = root_run if resumed is None else attempt_of(root_run, token)
+    root_run = f"cli-{token}" if resumed is None else resumed.partition(".")[0]
+    run_id = root_run if resumed is None else f"{root_run}.{token}"
     log.info("run=%s", run_id)
     try:
         yield root_run, run_id
@@ -349,7 +346,7 @@ def _run(resumed: str | None) -> Iterator[tuple[str, str]]:
 
 
 def _tell_plan(dataset: "DynamicalDataset", workspace: "Workspace", request: "BackfillRequest", as_json: bool) -> None:
-    from reformatters_dagster.core.operations import plan_backfill
+    from reformatters_dagster.core.backfill import plan_backfill
 
     template = dataset.template_config
     end, partitions = plan_backfill(dataset, workspace, request, _now())

@@ -21,7 +21,7 @@ from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from reformatters_dagster.core.job_context import OnProgress
-    from reformatters_dagster.core.operations import RunReport
+    from reformatters_dagster.core.partition_run import RunReport
     from reformatters_dagster.core.status import Overview, PartitionStatus, StatusReport
     from reformatters_dagster.core.types import JSON, Timestamp
     from reformatters_dagster.core.validation import CheckResult

@@ -21,11 +21,12 @@ from dataset_defs.noaa.gfs.analysis import GfsAnalysisRegionJob
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob, GfsSourceFileCoord
 from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
+from reformatters_dagster.core.backfill import BackfillRequest, backfill
 from reformatters_dagster.core.config import AppendAxis, LatLonGrid, RegularAxis, lead_time
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.ledger import LedgerEntry, read_ledger
-from reformatters_dagster.core.operations import BackfillRequest, RunReport, backfill, update
+from reformatters_dagster.core.partition_run import RunReport
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.settings import Settings, Workspace
 from reformatters_dagster.core.storage import StoreSet
@@ -179,7 +180,7 @@ class Site:
         return backfill(self.dataset, self.workspace, BackfillRequest(**request), run_id="backfill", now=now)
 
     def update(self, now: Timestamp = INIT + SOON) -> RunReport:
-        return update(self.dataset, self.workspace, run_id="update", now=now)
+        return self.dataset.reformat_operational_update(self.workspace, run_id="update", now=now)
 
     def job(
         self, init_time: Timestamp = INIT, *, variables: Sequence[str] | None = None, **context: Any

@@ -41,7 +41,14 @@ def previous_entry(internal: Store, label: Timestamp) -> LedgerEntry | None:
 
 
 def account_for(
-    job: RegionJob[Any], results: Results, kept: Sequence[str], *, labels: int, run_id: str, now: Timestamp
+    job: RegionJob[Any],
+    results: Results,
+    kept: Sequence[str],
+    *,
+    previous: LedgerEntry | None,
+    labels: int,
+    run_id: str,
+    now: Timestamp,
 ) -> LedgerEntry:
     """The ledger entry of a partition after a run.
 
@@ -53,13 +60,14 @@ def account_for(
         Of the variables that ran.
     kept : sequence of str
         Variables whose published shard was kept: what earlier runs said of them stays true.
+    previous : LedgerEntry, optional
+        What the ledger knows of the partition.
     labels : int
         Labels of the append dimension that readers see after the commit.
     """
     template = job.context.template_config
     all_labels = pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])
     own = all_labels[job.region]
-    previous = previous_entry(job.context.stores.internal, own[0])
     known = previous.variables if previous else {}
     unwritten = {name for name, files in results.items() if name in known and not any(f.succeeded for f in files)}
     written = {name: files for name, files in results.items() if name not in unwritten and name not in kept}

@@ -1,32 +1,22 @@
 """`DynamicalDataset`: one dataset's template, region job, archives and validators, bound together.
 
 Three steps make a partition wherever they run: `plan_partition`, `process_group` for each group of variables,
-`commit_partition`. The command line runs them one after the other, Dagster as ops.
+`commit_partition`. Dagster runs them as ops; `run_partition` one after the other.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 from uuid import uuid4
 
-import xarray as xr
-
 from reformatters_dagster.core.arrivals import Arrivals, find_arrivals
-from reformatters_dagster.core.config import Frozen, SourceArchive, Time
-from reformatters_dagster.core.coverage import (
-    account_for,
-    ingested_lengths,
-    partition_key,
-    previous_entry,
-    template_hash,
-)
+from reformatters_dagster.core.commit import commit_outcomes
+from reformatters_dagster.core.config import Frozen, SourceArchive
+from reformatters_dagster.core.coverage import partition_key, previous_entry, template_hash
 from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.errors import (
     NothingSucceeded,
-    OutcomeMissing,
-    OutcomeOvertaken,
     PublishGap,
     Retraction,
     SourceFileUnavailable,
@@ -36,22 +26,16 @@ from reformatters_dagster.core.errors import (
 )
 from reformatters_dagster.core.job_context import JobContext, JobStats, OnProgress, ignore_progress
 from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
-from reformatters_dagster.core.ledger import LedgerEntry, write_ledger
+from reformatters_dagster.core.ledger import LedgerEntry
+from reformatters_dagster.core.partition_run import CommitReport, GroupOutcome, PartitionPlan, RunReport
 from reformatters_dagster.core.progress import UpdateProgressTracker
-from reformatters_dagster.core.publication import (
-    check_store,
-    commit_template,
-    create_store,
-    initialise_store,
-    merge_ingested_lengths,
-    refuse_unpublished,
-)
+from reformatters_dagster.core.publication import check_store, create_store, initialise_store, refuse_unpublished
 from reformatters_dagster.core.published import open_published, published_labels
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.replicas import mend_replicas, tolerant
 from reformatters_dagster.core.reuse import PublishedShard
 from reformatters_dagster.core.settings import Settings, Workspace
-from reformatters_dagster.core.source_file import FileResult, Results, dump_result, load_result
+from reformatters_dagster.core.source_file import Results, load_result
 from reformatters_dagster.core.storage import Store, StoreSet
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import JSON, MOMENT, Names, Timedelta, Timestamp
@@ -71,63 +55,6 @@ class Resources(Frozen):
 DEFAULT_RESOURCES = Resources()
 SIX_HOURS, FOUR_DAYS = Timedelta("6h"), Timedelta("4D")
 TEN_MINUTES, THIRTY_MINUTES = Timedelta("10min"), Timedelta("30min")
-
-
-class PartitionPlan(Frozen):
-    """What one partition's run is going to do: plain values, so that it can travel between pods."""
-
-    label: Time
-    """First label of the partition's shard."""
-    end: Time
-    """The template the run works with covers the append dimension up to here, exclusively."""
-    publish: bool
-    """Whether the commit may grow the published extent."""
-    groups: tuple[tuple[str, ...], ...]
-    """Variables of each region job."""
-    now: Time
-    """When the plan was made: a retry in another pod does the same work."""
-    force: bool = False
-    accept_missing: bool = False
-    """Publish the partition even if nothing of it succeeds: it is given up, and known to be missing."""
-    upstream: str = ""
-    """Fingerprint of what the upstream listed when the run was launched."""
-    root_run: str = ""
-    """First of a chain of retries, which share progress and lease; empty where nothing is to be resumed."""
-    continues: bool = False
-    """Whether what the published shard holds is kept, and only what it lacks is downloaded."""
-    redo: tuple[str, ...] = ()
-    """Keys of source files that were published again since the shard was made."""
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return tuple(name for group in self.groups for name in group)
-
-
-@dataclass(frozen=True)
-class CommitReport:
-    """What one partition's commit did, for whoever shows it."""
-
-    plan: PartitionPlan
-    results: Results
-    stats: JobStats
-    entry: LedgerEntry
-    labels: int
-    """Labels of the append dimension that readers see now."""
-
-
-@dataclass(frozen=True)
-class GroupOutcome:
-    """What became of one region job."""
-
-    results: Results
-    stats: JobStats
-    built_on: str | None = None
-    """The run whose entry stood in the ledger when this began, empty for none; None where nobody looked."""
-
-    def to_json(self) -> JSON:
-        """Plain values, so that it can travel between pods."""
-        files = {name: [dump_result(result) for result in found] for name, found in self.results.items()}
-        return {"results": files, "stats": self.stats.to_json(), "built_on": self.built_on}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -426,7 +353,8 @@ class DynamicalDataset:
         with hold_lease(internal, partition, holder, attempt=run_id, terms=self.lease_terms) as check_lease:
             workspace = replace(workspace, stores=self._writable(workspace.stores, plan))
             try:
-                report = self._commit(workspace, plan, outcomes, run_id=run_id, now=now)
+                job = self.job(self.context(workspace, plan.now), plan, plan.variables)
+                report = commit_outcomes(job, workspace, plan, outcomes, run_id=run_id, now=now)
             except Retraction:
                 check_lease()  # it is not the upstream that went back, if another writer was faster
                 raise
@@ -434,71 +362,76 @@ class DynamicalDataset:
             UpdateProgressTracker(internal, partition, plan.root_run, self.region_job.source_file_coord).clear()
         return report
 
-    def tidy_up(self, workspace: Workspace, label: Timestamp, *, run_id: str, root_run: str) -> None:
-        """Remove the lease and the progress of an attempt that was killed between its commit and its end."""
+    def run_partition(
+        self, workspace: Workspace, plan: PartitionPlan, *, run_id: str, on_progress: OnProgress = ignore_progress
+    ) -> CommitReport:
+        """Carry out a plan in this process; raises what `process_group` and `commit_partition` raise."""
+        context = self.context(workspace, plan.now, run_id=run_id, force=plan.force, on_progress=on_progress)
+        outcome = self.process_group(context, plan, plan.variables)
+        return self.commit_partition(workspace, plan, [outcome], run_id=run_id, now=plan.now)
+
+    def was_committed(self, workspace: Workspace, label: Timestamp, *, run_id: str, root_run: str) -> bool:
+        """Whether an earlier attempt of a run has committed a partition; what it left of lease and progress goes.
+
+        It may have been killed between its commit and its end.
+        """
         internal, partition = workspace.stores.internal, partition_key(label)
+        entry = None if root_run in {"", run_id} else previous_entry(internal, label)
+        if entry is None or entry.root_run != root_run:
+            return False
         with hold_lease(internal, partition, root_run, attempt=run_id, terms=self.lease_terms):
             UpdateProgressTracker(internal, partition, root_run, self.region_job.source_file_coord).clear()
+        return True
 
-    def _commit(
+    def reformat_operational_update(
         self,
         workspace: Workspace,
-        plan: PartitionPlan,
-        outcomes: Sequence[GroupOutcome],
         *,
         run_id: str,
         now: Timestamp,
-    ) -> CommitReport:
-        results: Results = {name: files for outcome in outcomes for name, files in outcome.results.items()}
-        if missing := sorted(set(plan.variables) - results.keys()):
-            raise OutcomeMissing(
-                f"{self.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} was to be committed with {len(plan.variables)} "
-                f"variables; {', '.join(missing)} were not processed: process them first, or run the whole partition again"
-            )
-        root_run, standing = plan.root_run or run_id, previous_entry(workspace.stores.internal, plan.label)
-        built_on = {outcome.built_on for outcome in outcomes} - {None}
-        if standing is not None and standing.root_run != root_run and built_on - {standing.run_id}:
-            raise OutcomeOvertaken(
-                f"{self.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} was to be committed by run {root_run!r}; run "
-                f"{standing.run_id!r} has committed it since the shards were written, and may have replaced them: nothing was "
-                "published; run the whole partition again"
-            )
-        stats = sum((outcome.stats for outcome in outcomes), JobStats())
-        if not plan.accept_missing and not _is_worth_a_commit([file for files in results.values() for file in files]):
-            raise NothingSucceeded(_explain_failure(self.dataset_id, plan, results))
-        job = self.job(self.context(workspace, plan.now), plan, [*results])
-        # A partition before the last one fills what is published already; only the last can grow the extent.
-        grows = plan.publish and job.region.stop >= len(job.template_ds.indexes[job.append_dim])
-        trimmed = grows and not plan.accept_missing
-        template_ds = self._publishable(workspace, job, results) if trimmed else job.template_ds
-        labels = int(template_ds.sizes[self.template_config.append_dim.name])
-        if not labels:
-            raise NothingSucceeded(
-                f"{self.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} is the archive's first; some variables have no "
-                "file of it, and the dataset publishes a label once all have: nothing was published"
-            )
-        entry = account_for(job, results, stats.kept, labels=labels, run_id=run_id, now=now)
-        entry = entry.model_copy(
-            update={"root_run": root_run, "upstream": plan.upstream, "known_missing": plan.accept_missing}
-        )
-        merge_ingested_lengths(template_ds, workspace, ingested_lengths(self.template_config, entry))
-        if grows:
-            commit_template(template_ds, workspace)
-        write_ledger(workspace.stores.internal, entry)
-        log.info("dataset=%s partition=%s labels=%d", self.dataset_id, plan.label, labels)
-        return CommitReport(plan, results, stats, entry, labels)
+        root_run: str = "",
+        on_progress: OnProgress = ignore_progress,
+    ) -> RunReport:
+        """One operational update: the last published shard again, then every one since, each committed before the next.
 
-    def _publishable(self, workspace: Workspace, job: RegionJob[Any], results: Results) -> xr.Dataset:
-        """The template cut to what the results allow.
+        It stops at the first partition beyond the published extent of which nothing is there yet, or that could not be
+        published to its end.
 
-        Where a label waits for all variables, one that is published stays so when some of them are out: their shards are kept.
+        Parameters
+        ----------
+        root_run : str, optional
+            Under which progress is kept. That of an earlier run goes on where it ended: what it has uploaded and committed
+            is not done again.
+
+        Raises
+        ------
+        NothingSucceeded
+            When a partition that readers already see could not be read again: the upstream is out, and nothing was touched.
+        Refused
+            As `plan_partition`.
         """
-        template_ds, dim = job.update_template_with_results(results), self.template_config.append_dim.name
-        if self.publish_policy == "all":
-            published = len(published_labels(workspace.stores.primary, dim))
-            if template_ds.sizes[dim] < published:
-                return job.template_ds.isel({dim: slice(0, published)})
-        return template_ds
+        axis, length = self.template_config.append_dim, self.template_config.shard_duration
+        published = published_labels(workspace.stores.primary, axis.name)
+        jobs = self.region_job.operational_update_jobs(self.context(workspace, now), published, end=now + MOMENT)
+        report = RunReport([job.label for job in jobs])
+        for label in report.partitions:
+            is_published = len(published) > 0 and label <= published[-1]
+            is_whole = len(published) > 0 and label + length <= published[-1] + axis.frequency
+            if is_whole and self.was_committed(workspace, label, run_id=run_id, root_run=root_run):
+                report.done_before.append(label)
+                continue
+            plan = self.plan_partition(workspace, label, now=now, publish=True, root_run=root_run)
+            try:
+                commit = self.run_partition(workspace, plan, run_id=run_id, on_progress=on_progress)
+            except NothingSucceeded as error:
+                if is_published:
+                    raise
+                report.failures[label] = str(error)
+                break
+            report.commits.append(commit)
+            if axis.start + commit.labels * axis.frequency < label + length:
+                break
+        return report
 
     def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:
         """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers."""
@@ -515,20 +448,3 @@ class DynamicalDataset:
 
         opened = OpenedStore(ds, self.template_config.append_dim, self.template_config.data_vars, stored_keys)
         return run_validators(self.validators if validators is None else validators, opened, now)
-
-
-def _is_worth_a_commit(files: Sequence[FileResult]) -> bool:
-    """Whether a file was read; or, where published ones are kept, whether others are merely not there yet."""
-    if any(file.was_read for file in files):
-        return True
-    return any(file.succeeded for file in files) and all(file.succeeded or file.is_absent for file in files)
-
-
-def _explain_failure(dataset_id: str, plan: PartitionPlan, results: Results) -> str:
-    wanted = sum(len(files) for files in results.values())
-    reasons = Counter(file.reason for files in results.values() for file in files if not file.succeeded)
-    reason, count = reasons.most_common(1)[0] if reasons else ("no file is expected", 0)
-    return (
-        f"{dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} wanted {wanted} files for {len(results)} variables; none "
-        f"succeeded, nothing was published. Most frequent reason ({count} times): {reason}"
-    )

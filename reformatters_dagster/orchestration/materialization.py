@@ -11,7 +11,8 @@ import dagster as dg
 import numpy as np
 
 from reformatters_dagster.core.config import LambertGrid
-from reformatters_dagster.core.dataset import CommitReport, DynamicalDataset
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.partition_run import CommitReport
 from reformatters_dagster.core.pictures import as_markdown_image, draw_completeness, draw_map
 from reformatters_dagster.core.projection import on_plain_map
 from reformatters_dagster.core.published import open_published

@@ -6,9 +6,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from reformatters_dagster.core.backfill import BackfillRequest, plan_backfill
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.errors import VariableNotPublished
-from reformatters_dagster.core.operations import BackfillRequest, plan_backfill
 from reformatters_dagster.core.status import VariableStatus, status
 from tests.datasets import INIT, RAIN, SECOND, SOON, TEMPERATURE, WIND, Sample, Site, assert_forecast_true, gfs_forecast
 from tests.orchestration.deployments import Deployment

@@ -6,7 +6,6 @@ import pytest
 
 from reformatters_dagster.core.errors import LeaseHeld, OutcomeMissing, OutcomeOvertaken
 from reformatters_dagster.core.lease import LeaseTerms
-from reformatters_dagster.core.operations import update
 from reformatters_dagster.core.progress import UpdateProgressTracker
 from tests.datasets import IN_ORDER, INIT, SECOND, SOON, Site, assert_forecast_true
 from tests.stores import Stopped
@@ -117,7 +116,7 @@ def test_a_commit_whose_lease_was_taken_meanwhile_says_so(site: Site) -> None:
         if key.startswith("ingested_forecast_length/c/") and not faster:
             faster.append(key)
             undisturbed = replace(site, before_put=None)
-            update(undisturbed.dataset, undisturbed.workspace, run_id="quick", now=SECOND + SOON)
+            undisturbed.dataset.reformat_operational_update(undisturbed.workspace, run_id="quick", now=SECOND + SOON)
 
     with pytest.raises(LeaseHeld, match="held by 'slow'; another writer took it meanwhile"):
         run(replace(site, before_put=overtake), "slow", "slow")

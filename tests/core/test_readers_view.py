@@ -14,7 +14,6 @@ import xarray as xr
 
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.object_store import Etag, Expected, Store
-from reformatters_dagster.core.operations import update
 from reformatters_dagster.core.storage import StoreSet
 from tests.datasets import (
     INIT,
@@ -110,7 +109,9 @@ def growth(tmp_path_factory: pytest.TempPathFactory, gfs_sample: Sample, dataset
     grown = replace(site, folder=after, settings=places(after))
     recording, stores = Recording(), grown.stores
     recorded = StoreSet(recording.of(stores.primary), tuple(map(recording.of, stores.replicas)), stores.internal)
-    update(grown.dataset, replace(grown.workspace, stores=recorded), run_id="update", now=SECOND + SOON)
+    grown.dataset.reformat_operational_update(
+        replace(grown.workspace, stores=recorded), run_id="update", now=SECOND + SOON
+    )
     return Growth(before, after, recording.puts)
 
 

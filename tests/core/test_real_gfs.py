@@ -14,8 +14,9 @@ import pytest
 import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import DATASET
+from reformatters_dagster.core.backfill import BackfillRequest, backfill
 from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.operations import BackfillRequest, RunReport, backfill
+from reformatters_dagster.core.partition_run import RunReport
 from reformatters_dagster.core.settings import Settings, Workspace
 from reformatters_dagster.core.types import MOMENT, Float32Array
 

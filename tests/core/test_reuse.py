@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import CorruptShard, NothingSucceeded
-from reformatters_dagster.core.operations import RunReport
+from reformatters_dagster.core.partition_run import RunReport
 from reformatters_dagster.core.reconcile import Budget, Launch, Survey, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.reuse import cut_stretches
 from reformatters_dagster.core.shard_patch import ShardLayout, patch_shard

@@ -22,9 +22,9 @@ import pytest
 import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
+from reformatters_dagster.core.backfill import BackfillRequest, backfill
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.errors import NothingSucceeded
-from reformatters_dagster.core.operations import BackfillRequest, backfill
 from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.orchestration.assets import PartitionConfig, build_asset

@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 from dataset_defs.example.weather.forecast import ARCHIVES, DATASET, WeatherForecastFileCoord
-from reformatters_dagster.core.operations import BackfillRequest, RunReport, backfill, update
+from reformatters_dagster.core.backfill import BackfillRequest, backfill
+from reformatters_dagster.core.partition_run import RunReport
 from reformatters_dagster.core.settings import Settings, Workspace
 from reformatters_dagster.core.types import Timedelta, Timestamp
 from reformatters_dagster.sample_upstream import GFS_FIELDS, Encoder, gfs_message
@@ -89,7 +90,7 @@ def test_a_reader_sees_what_the_files_hold(upstream: Path, tmp_path: Path) -> No
     report = fill(workspace)
     assert (report.partitions, report.failures) == ([INIT], {})
     assert_as_in_files(read(workspace), INIT)
-    update(DATASET, workspace, run_id="update", now=SECOND + Timedelta("6h"))
+    DATASET.reformat_operational_update(workspace, run_id="update", now=SECOND + Timedelta("6h"))
     assert read(workspace).indexes["init_time"][-1] == SECOND
     assert_as_in_files(read(workspace), SECOND)
 

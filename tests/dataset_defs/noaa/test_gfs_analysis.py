@@ -14,9 +14,9 @@ import pytest
 import xarray as xr
 
 from dataset_defs.noaa.gfs.analysis import DATASET, GfsAnalysisRegionJob
+from reformatters_dagster.core.backfill import BackfillRequest, backfill
 from reformatters_dagster.core.config import AppendAxis
 from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.operations import BackfillRequest, backfill
 from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.core.types import MOMENT, Timedelta, Timestamp
 from tests.datasets import (

@@ -16,11 +16,11 @@ from dataset_defs.noaa.hrrr.analysis import DATASET as ANALYSIS
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, forecast_length, hrrr_key
 from dataset_defs.noaa.hrrr.forecast import DATASET as FORECAST
 from dataset_defs.noaa.hrrr.variables import HRRR_ANALYSIS_DATA_VARS, HRRR_DATA_VARS
+from reformatters_dagster.core.backfill import BackfillRequest, backfill
 from reformatters_dagster.core.config import AppendAxis, DataVar, LambertGrid, RegularAxis, lead_time
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import CorruptMessage
 from reformatters_dagster.core.grib import decode, read_header, to_grid
-from reformatters_dagster.core.operations import BackfillRequest, backfill, update
 from reformatters_dagster.core.projection import latitudes_longitudes, on_plain_map
 from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.core.types import MOMENT, Array2D, Timedelta, Timestamp
@@ -256,6 +256,6 @@ def test_an_analysis_grows_hour_by_hour(analysis: DynamicalDataset, mirror: Path
                 (arrived / key).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(f"{mirror / ARCHIVE / key}{suffix}", f"{arrived / key}{suffix}")
     workspace = analysis.workspace(settings)
-    update(analysis, workspace, run_id="one", now=INIT + 3 * HOUR)
+    analysis.reformat_operational_update(workspace, run_id="one", now=INIT + 3 * HOUR)
     ds = xr.open_zarr(workspace.stores.primary.url, chunks=None)
     assert ds.indexes["time"][-1] == INIT + 2 * HOUR, "of the third hour there are rates only"

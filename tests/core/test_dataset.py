@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import zarr
 
+from reformatters_dagster.core.backfill import BackfillRequest, plan_backfill
 from reformatters_dagster.core.config import AppendAxis
 from reformatters_dagster.core.coverage import template_hash
 from reformatters_dagster.core.dataset import DynamicalDataset
@@ -30,7 +31,6 @@ from reformatters_dagster.core.errors import (
     UnknownVariable,
     UpstreamMissing,
 )
-from reformatters_dagster.core.operations import BackfillRequest, plan_backfill
 from reformatters_dagster.core.publication import merge_ingested_lengths
 from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Settings

@@ -1,29 +1,24 @@
-"""What a person asks of a dataset without an orchestrator: backfill, update, status.
+"""A backfill without an orchestrator: which partitions a request means, and one after the other.
 
-In: a dataset, the places of a deployment, and the time it is. Out: a report; the work is that of `DynamicalDataset`.
+In: a request, a dataset, the places of a deployment, and the time it is. Out: a report; the work is that of `DynamicalDataset`.
 """
-
-import logging
-from dataclasses import dataclass, field
 
 import pandas as pd
 
 from reformatters_dagster.core.config import Frozen, Time
 from reformatters_dagster.core.coverage import previous_entry
-from reformatters_dagster.core.dataset import CommitReport, DynamicalDataset, PartitionPlan
+from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import NothingSucceeded
 from reformatters_dagster.core.guards import check_overwrite
 from reformatters_dagster.core.job_context import OnProgress, ignore_progress
 from reformatters_dagster.core.ledger import FOLDER as LEDGER
-from reformatters_dagster.core.ledger import LedgerEntry
+from reformatters_dagster.core.partition_run import RunReport
 from reformatters_dagster.core.progress import FOLDER as PROGRESS
 from reformatters_dagster.core.publication import check_store, refuse_unpublished
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.region import filter_regions, refuse_off_grid, shard_regions
 from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.types import MOMENT, Timestamp
-
-log = logging.getLogger(__name__)
 
 
 class BackfillRequest(Frozen):
@@ -40,19 +35,6 @@ class BackfillRequest(Frozen):
     @property
     def has_filters(self) -> bool:
         return any(one is not None for one in (self.start, self.contains, self.variables))
-
-
-@dataclass
-class RunReport:
-    """What a backfill or update did, partition by partition."""
-
-    partitions: list[Timestamp]
-    """Those that were to be done."""
-    commits: list[CommitReport] = field(default_factory=list)
-    failures: dict[Timestamp, str] = field(default_factory=dict)
-    """Partitions of which nothing could be had, and why."""
-    done_before: list[Timestamp] = field(default_factory=list)
-    """Partitions that the run which is resumed has committed."""
 
 
 def plan_backfill(
@@ -141,8 +123,7 @@ def backfill(
         dataset.initialise(workspace, end, now)
     report = RunReport(partitions)
     for label in partitions:
-        if _was_committed(workspace, label, run_id=run_id, root_run=root_run):
-            dataset.tidy_up(workspace, label, run_id=run_id, root_run=root_run)
+        if dataset.was_committed(workspace, label, run_id=run_id, root_run=root_run):
             report.done_before.append(label)
             continue
         plan = dataset.plan_partition(
@@ -154,54 +135,10 @@ def backfill(
             force=request.force,
             root_run=root_run,
         )
-        _run(dataset, workspace, plan, report, run_id=run_id, on_progress=on_progress)
-    return report
-
-
-def update(
-    dataset: DynamicalDataset,
-    workspace: Workspace,
-    *,
-    run_id: str,
-    now: Timestamp,
-    root_run: str = "",
-    on_progress: OnProgress = ignore_progress,
-) -> RunReport:
-    """One operational update: the last published shard again, then every one since, each committed before the next.
-
-    It stops at the first partition beyond the published extent of which nothing is there yet, or that could not be
-    published to its end.
-
-    Parameters
-    ----------
-    root_run : str, optional
-        As for `backfill`.
-
-    Raises
-    ------
-    NothingSucceeded
-        When a partition that readers already see could not be read again: the upstream is out, and nothing was touched.
-    """
-    template = dataset.template_config
-    axis = template.append_dim
-    published = published_labels(workspace.stores.primary, axis.name)
-    context = dataset.context(workspace, now)
-    jobs = dataset.region_job.operational_update_jobs(context, published, end=now + MOMENT)
-    report = RunReport([job.label for job in jobs])
-    for label in report.partitions:
-        is_published = len(published) > 0 and label <= published[-1]
-        is_whole = len(published) > 0 and label + template.shard_duration <= published[-1] + axis.frequency
-        if is_whole and _was_committed(workspace, label, run_id=run_id, root_run=root_run):
-            dataset.tidy_up(workspace, label, run_id=run_id, root_run=root_run)
-            report.done_before.append(label)
-            continue
-        plan = dataset.plan_partition(workspace, label, now=now, publish=True, root_run=root_run)
-        if not _run(dataset, workspace, plan, report, run_id=run_id, on_progress=on_progress):
-            if is_published:
-                raise NothingSucceeded(report.failures[label])
-            break
-        if axis.start + report.commits[-1].labels * axis.frequency < label + template.shard_duration:
-            break
+        try:
+            report.commits.append(dataset.run_partition(workspace, plan, run_id=run_id, on_progress=on_progress))
+        except NothingSucceeded as error:
+            report.failures[label] = str(error)
     return report
 
 
@@ -211,45 +148,5 @@ def _may_go_on(workspace: Workspace, root_run: str) -> bool:
     if any(f"/{root_run}/" in key for key, _ in internal.list(PROGRESS)):
         return True
     partitions = [key.rpartition("/")[2].removesuffix(".json") for key, _ in internal.list(LEDGER)]
-    return not partitions or any(
-        _is_of(previous_entry(internal, pd.Timestamp(partition)), root_run) for partition in partitions
-    )
-
-
-def _was_committed(workspace: Workspace, label: Timestamp, *, run_id: str, root_run: str) -> bool:
-    """Whether an earlier attempt of this run has committed a partition."""
-    return root_run not in {"", run_id} and _is_of(previous_entry(workspace.stores.internal, label), root_run)
-
-
-def _is_of(entry: LedgerEntry | None, root_run: str) -> bool:
-    return entry is not None and root_of(entry.run_id) == root_run
-
-
-def root_of(run_id: str) -> str:
-    """The first of the attempts a run id belongs to: `attempt_of` writes it before a dot."""
-    return run_id.partition(".")[0]
-
-
-def attempt_of(root_run: str, token: str) -> str:
-    """The id of a further attempt of a run."""
-    return f"{root_run}.{token}"
-
-
-def _run(
-    dataset: DynamicalDataset,
-    workspace: Workspace,
-    plan: PartitionPlan,
-    report: RunReport,
-    *,
-    run_id: str,
-    on_progress: OnProgress,
-) -> bool:
-    """One partition from plan to commit; whether anything of it succeeded."""
-    context = dataset.context(workspace, plan.now, run_id=run_id, force=plan.force, on_progress=on_progress)
-    outcome = dataset.process_group(context, plan, plan.variables)
-    try:
-        report.commits.append(dataset.commit_partition(workspace, plan, [outcome], run_id=run_id, now=plan.now))
-    except NothingSucceeded as error:
-        report.failures[plan.label] = str(error)
-        return False
-    return True
+    entries = (previous_entry(internal, pd.Timestamp(partition)) for partition in partitions)
+    return not partitions or any(entry is not None and entry.root_run == root_run for entry in entries)

@@ -1,0 +1,130 @@
+"""Results of a partition's region jobs to a store that readers see, and to the ledger.
+
+In: a plan and what became of each of its groups. Out: metadata and ledger entry, or a refusal that leaves both as they were.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import xarray as xr
+
+from reformatters_dagster.core.coverage import account_for, ingested_lengths, previous_entry
+from reformatters_dagster.core.errors import NothingSucceeded, OutcomeMissing, OutcomeOvertaken
+from reformatters_dagster.core.job_context import JobStats
+from reformatters_dagster.core.ledger import LedgerEntry, write_ledger
+from reformatters_dagster.core.partition_run import CommitReport, GroupOutcome, PartitionPlan
+from reformatters_dagster.core.publication import commit_template, merge_ingested_lengths
+from reformatters_dagster.core.published import published_labels
+from reformatters_dagster.core.region_job import RegionJob
+from reformatters_dagster.core.settings import Workspace
+from reformatters_dagster.core.source_file import FileResult, Results
+from reformatters_dagster.core.types import Timestamp
+
+log = logging.getLogger(__name__)
+
+
+def commit_outcomes(
+    job: RegionJob[Any],
+    workspace: Workspace,
+    plan: PartitionPlan,
+    outcomes: Sequence[GroupOutcome],
+    *,
+    run_id: str,
+    now: Timestamp,
+) -> CommitReport:
+    """Publish what the region jobs of a plan made, where the plan says so: forecast lengths, metadata, then the ledger.
+
+    Parameters
+    ----------
+    job : RegionJob
+        Of the plan's partition and all its variables.
+
+    Raises
+    ------
+    OutcomeMissing, OutcomeOvertaken, NothingSucceeded, Retraction
+        See `DynamicalDataset.commit_partition`, which holds the lease meanwhile.
+    """
+    template = job.context.template_config
+    results: Results = {name: files for outcome in outcomes for name, files in outcome.results.items()}
+    standing = previous_entry(workspace.stores.internal, plan.label)
+    subject = f"{template.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M}"
+    _refuse_missing_outcome(subject, plan, results)
+    _refuse_overtaken(subject, plan.root_run or run_id, outcomes, standing)
+    if not plan.accept_missing and not _is_worth_a_commit([file for files in results.values() for file in files]):
+        raise NothingSucceeded(_explain_failure(subject, results))
+    # A partition before the last one fills what is published already; only the last can grow the extent.
+    grows = plan.publish and job.region.stop >= len(job.template_ds.indexes[job.append_dim])
+    template_ds = job.template_ds if plan.accept_missing or not grows else _publishable(workspace, job, results)
+    labels = int(template_ds.sizes[job.append_dim])
+    if not labels:
+        raise NothingSucceeded(
+            f"{subject} is the archive's first; some variables have no file of it, and the dataset publishes a label once "
+            "all have: nothing was published"
+        )
+    stats = sum((outcome.stats for outcome in outcomes), JobStats())
+    entry = account_for(job, results, stats.kept, previous=standing, labels=labels, run_id=run_id, now=now)
+    entry = entry.model_copy(
+        update={
+            "root_run": plan.root_run or run_id,
+            "upstream": plan.upstream,
+            "known_missing": plan.accept_missing,
+        }
+    )
+    merge_ingested_lengths(template_ds, workspace, ingested_lengths(template, entry))
+    if grows:
+        commit_template(template_ds, workspace)
+    write_ledger(workspace.stores.internal, entry)
+    log.info("dataset=%s partition=%s labels=%d", template.dataset_id, plan.label, labels)
+    return CommitReport(plan, results, stats, entry, labels)
+
+
+def _refuse_missing_outcome(subject: str, plan: PartitionPlan, results: Results) -> None:
+    if missing := sorted(set(plan.variables) - results.keys()):
+        raise OutcomeMissing(
+            f"{subject} was to be committed with {len(plan.variables)} variables; {', '.join(missing)} were not processed: "
+            "process them first, or run the whole partition again"
+        )
+
+
+def _refuse_overtaken(
+    subject: str, root_run: str, outcomes: Sequence[GroupOutcome], standing: LedgerEntry | None
+) -> None:
+    """Refuse to commit shards that another run may have replaced since they were written."""
+    built_on = {outcome.built_on for outcome in outcomes} - {None}
+    if standing is not None and standing.root_run != root_run and built_on - {standing.run_id}:
+        raise OutcomeOvertaken(
+            f"{subject} was to be committed by run {root_run!r}; run {standing.run_id!r} has committed it since the shards "
+            "were written, and may have replaced them: nothing was published; run the whole partition again"
+        )
+
+
+def _publishable(workspace: Workspace, job: RegionJob[Any], results: Results) -> xr.Dataset:
+    """The template cut to what the results allow.
+
+    Where a label waits for all variables, one that is published stays so when some of them are out: their shards are kept.
+    """
+    template_ds, dim = job.update_template_with_results(results), job.append_dim
+    if job.context.publish_policy == "all":
+        published = len(published_labels(workspace.stores.primary, dim))
+        if template_ds.sizes[dim] < published:
+            return job.template_ds.isel({dim: slice(0, published)})
+    return template_ds
+
+
+def _is_worth_a_commit(files: Sequence[FileResult]) -> bool:
+    """Whether a file was read; or, where published ones are kept, whether others are merely not there yet."""
+    if any(file.was_read for file in files):
+        return True
+    return any(file.succeeded for file in files) and all(file.succeeded or file.is_absent for file in files)
+
+
+def _explain_failure(subject: str, results: Results) -> str:
+    wanted = sum(len(files) for files in results.values())
+    reasons = Counter(file.reason for files in results.values() for file in files if not file.succeeded)
+    reason, count = reasons.most_common(1)[0] if reasons else ("no file is expected", 0)
+    return (
+        f"{subject} wanted {wanted} files for {len(results)} variables; none succeeded, nothing was published. "
+        f"Most frequent reason ({count} times): {reason}"
+    )
