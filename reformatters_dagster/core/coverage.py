@@ -70,13 +70,14 @@ def account_for(
     own = all_labels[job.region]
     known = previous.variables if previous else {}
     unwritten = {name for name, files in results.items() if name in known and not any(f.succeeded for f in files)}
+    recipes = {data_var.name: data_var.recipe for data_var in template.data_vars}
     written = {name: files for name, files in results.items() if name not in unwritten and name not in kept}
     entry = LedgerEntry(
         partition=partition_key(own[0]),
         dataset_id=template.dataset_id,
         version=template.dataset_version,
         region=(own[0], own[-1]),
-        variables={name: _coverage(files, job.append_dim) for name, files in written.items()},
+        variables={name: _coverage(files, job.append_dim, recipes[name]) for name, files in written.items()},
         etags=_versions(job, [file for files in written.values() for file in files]),
         extent=(all_labels[0], all_labels[labels - 1]),
         template_hash=template_hash(template),
@@ -99,7 +100,7 @@ def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str
     }
 
 
-def _coverage(files: Sequence[FileResult], append_dim: AppendDim) -> VariableCoverage:
+def _coverage(files: Sequence[FileResult], append_dim: AppendDim, recipe: str) -> VariableCoverage:
     missing = tuple(
         MissingFile(
             file=file.coord.key(),
@@ -115,6 +116,7 @@ def _coverage(files: Sequence[FileResult], append_dim: AppendDim) -> VariableCov
         succeeded=len(files) - len(missing),
         missing=missing,
         complete_through=_complete_through(files),
+        recipe=recipe,
     )
 
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 from reformatters_dagster.core.arrivals import Arrivals, find_arrivals
 from reformatters_dagster.core.commit import commit_outcomes
 from reformatters_dagster.core.config import Frozen, SourceArchive
-from reformatters_dagster.core.coverage import partition_key, previous_entry, template_hash
+from reformatters_dagster.core.coverage import partition_key, previous_entry
 from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.errors import (
     NothingSucceeded,
@@ -308,9 +308,8 @@ class DynamicalDataset:
         return tolerant(stores, partition_key(plan.label), int(shard))
 
     def _published_shard(self, entry: LedgerEntry | None, plan: PartitionPlan) -> PublishedShard | None:
-        """What the ledger tells of the shard; None where it was made otherwise than it would be now."""
-        template = self.template_config
-        if entry is None or (entry.version, entry.template_hash) != (template.dataset_version, template_hash(template)):
+        """What the ledger tells of the shard; None where that is of another version."""
+        if entry is None or entry.version != self.template_config.dataset_version:
             return None
         return PublishedShard(entry, frozenset(plan.redo))
 

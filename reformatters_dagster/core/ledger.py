@@ -45,6 +45,8 @@ class VariableCoverage(Frozen):
     missing: tuple[MissingFile, ...] = ()
     complete_through: dict[str, float] = Field(default_factory=dict)
     """Forecasts: per init time the longest lead time, in seconds, up to which every file was used."""
+    recipe: str = ""
+    """`DataVar.recipe` that the values were made by; empty where it is not known."""
 
     @property
     def is_complete(self) -> bool:

@@ -24,7 +24,14 @@ from reformatters_dagster.core.field_buffer import Arena, FieldBuffer, spare_are
 from reformatters_dagster.core.pools import Pools, job_pools
 from reformatters_dagster.core.region import shard_index
 from reformatters_dagster.core.region_hooks import RegionHooks
-from reformatters_dagster.core.reuse import Judgement, Stretch, changed_positions, cut_stretches, judge
+from reformatters_dagster.core.reuse import (
+    Judgement,
+    PublishedShard,
+    Stretch,
+    changed_positions,
+    cut_stretches,
+    judge,
+)
 from reformatters_dagster.core.shards import continue_shards, on_tmp_disk, write_shards
 from reformatters_dagster.core.source_file import Downloaded, FileResult, Results, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.storage import publish_chunks
@@ -64,7 +71,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         left = [data_var for data_var in self.data_vars if data_var.name not in results]
         if not left:
             return results
-        work = [(group, self._stretches(group)) for group in self.source_groups(left)]
+        work = [planned for group in self.source_groups(left) for planned in self._plans(group)]
         with spare_arena() as arena, self._workspace() as folder, job_pools(self.context) as pools:
             tmp_store = folder / "region-tmp.zarr"
             write_arrays(self.template_ds, [data_var.name for data_var in left], tmp_store)
@@ -87,34 +94,42 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                 upload.result()
         return {data_var.name: results[data_var.name] for data_var in self.data_vars}
 
-    def _stretches(self, group: tuple[DataVar, ...]) -> "_Plan[Coord]":
-        """What of the region is to be computed for a group: all of it, unless the published shards can be continued."""
-        processing = self._processing
-        files = self.generate_source_file_coords(self._over(self._own), group)
-        coords = dict(zip(files, self._positions(files), strict=True))
-        whole = _Plan([Stretch(read=processing, write=self._own)], coords, None)
+    def _plans(self, group: tuple[DataVar, ...]) -> "Iterator[tuple[tuple[DataVar, ...], _Plan[Coord]]]":
+        """What of the region is to be computed for a group: all of it, but for variables whose shards can be continued."""
         known = self.context.published
-        if known is None or self.context.force or not all(self._is_published(data_var) for data_var in group):
-            return whole
-        last_known = (
-            int(self.template_ds.indexes[self.append_dim].searchsorted(known.entry.region[1], side="right")) - 1
-        )
-        changed: set[int] = set()
-        for data_var in group:
-            found = changed_positions(known, data_var.name, coords, last_known)
-            if found is None:
-                return whole
-            changed |= found
-        steps = max(self.reach(data_var) for data_var in group)
-        stretches = cut_stretches(changed, self._own, processing, steps)
+        changed: dict[DataVar, set[int]] = {}
+        if known is not None and not self.context.force:
+            changed = dict(self._changed(known, group))
+        processing, length = self._processing, self._own.stop - self._own.start
+        positions = set[int]().union(*changed.values())
+        steps = max((self.reach(data_var) for data_var in changed), default=0)
+        stretches = cut_stretches(positions, self._own, processing, steps)
         wanted = sum(one.read.stop - one.read.start for one in stretches)
         if wanted >= processing.stop - processing.start:
-            return whole
-        names = ",".join(data_var.name for data_var in group)
-        log.info(
-            "region=%s variables=%s labels=%d of the published shards are kept", self.label, names, len(coords) - wanted
-        )
-        return _Plan(stretches, coords, changed)
+            changed = {}
+        continued = tuple(changed)
+        anew = tuple(data_var for data_var in group if data_var not in changed)
+        if anew:
+            yield anew, _Plan([Stretch(read=processing, write=self._own)], self._coords(anew), None)
+        if continued:
+            names = ",".join(data_var.name for data_var in continued)
+            log.info("region=%s variables=%s labels=%d of %d are kept", self.label, names, length - wanted, length)
+            yield continued, _Plan(stretches, self._coords(continued), positions)
+
+    def _changed(self, known: PublishedShard, group: Sequence[DataVar]) -> Iterator[tuple[DataVar, set[int]]]:
+        """Those variables of a group whose published shards can be continued, with the positions the shards lack."""
+        labels = self.template_ds.indexes[self.append_dim]
+        last_known = int(labels.searchsorted(known.entry.region[1], side="right")) - 1
+        coords = self._coords(group)
+        for data_var in group:
+            found = changed_positions(known, data_var, coords, last_known)
+            if found is not None and self._is_published(data_var):
+                yield data_var, found
+
+    def _coords(self, group: Sequence[DataVar]) -> dict[Coord, int]:
+        """Every file of the region that a group is read from, with its position."""
+        files = self.generate_source_file_coords(self._over(self._own), group)
+        return dict(zip(files, self._positions(files), strict=True))
 
     def _is_published(self, data_var: DataVar) -> bool:
         """Whether every shard object of the region stands in the final store."""

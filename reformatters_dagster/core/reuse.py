@@ -10,6 +10,7 @@ steps beside it.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from reformatters_dagster.core.config import DataVar
 from reformatters_dagster.core.ledger import LedgerEntry
 from reformatters_dagster.core.source_file import FileResult, SourceFileCoord, SourceFileStatus
 
@@ -33,7 +34,7 @@ class Stretch:
 
 
 def changed_positions[Coord: SourceFileCoord](
-    known: PublishedShard, variable: str, coords: Mapping[Coord, int], last_known: int
+    known: PublishedShard, data_var: DataVar, coords: Mapping[Coord, int], last_known: int
 ) -> set[int] | None:
     """Positions of a region whose value for one variable is not in the published shard, or no longer right.
 
@@ -47,10 +48,10 @@ def changed_positions[Coord: SourceFileCoord](
     Returns
     -------
     set of int, or None
-        None when the ledger does not tell: never written, or written over another extent than the entry's.
+        None when the ledger does not tell: never written, made by another recipe, or over another extent than the entry's.
     """
-    coverage = known.entry.variables.get(variable)
-    if coverage is None:
+    coverage = known.entry.variables.get(data_var.name)
+    if coverage is None or coverage.recipe != data_var.recipe:
         return None
     missing = {lost.file for lost in coverage.missing}
     keys = {coord: coord.key() for coord in coords} if missing or known.redo else {}

@@ -1,9 +1,11 @@
 """A shard of many labels grows by what is new, and is then what a single run would have made."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ import zarr
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import CorruptShard, NothingSucceeded
 from reformatters_dagster.core.partition_run import RunReport
@@ -54,8 +57,13 @@ def make(folder: Path, sample: Sample, *, interpolate: bool = False) -> Site:
 
 
 def interpolating(dataset: DynamicalDataset) -> DynamicalDataset:
+    return changed(dataset, VARIABLES, interpolate=True)
+
+
+def changed(dataset: DynamicalDataset, variables: Sequence[str], **fields: Any) -> DynamicalDataset:
+    """The same dataset with other fields in some of its variables."""
     config = dataset.template_config
-    rows = tuple(row.model_copy(update={"interpolate": True}) for row in config.data_vars)
+    rows = tuple(row.model_copy(update=fields) if row.name in variables else row for row in config.data_vars)
     return replace(dataset, template_config=config.model_copy(update={"data_vars": rows}))
 
 
@@ -179,6 +187,61 @@ def test_a_shard_that_was_never_ledgered_is_made_anew(site: Site, at_once: Site)
     assert len(read_labels(report, TEMPERATURE)) == 18
     at_once.update(LAST)
     assert chunks(site) == chunks(at_once)
+
+
+def test_a_variable_of_another_recipe_is_made_anew_and_no_other(site: Site, at_once: Site) -> None:
+    site.update(LAST)
+    other, theirs = (
+        replace(one, dataset=changed(one.dataset, [RAIN], keep_mantissa_bits=9)) for one in (site, at_once)
+    )
+    report = other.update(LAST)
+    assert read_labels(report, RAIN) == [*pd.date_range(INIT, LAST, freq="h")]
+    assert read_labels(report, TEMPERATURE) == []
+    theirs.update(LAST)
+    assert chunks(other) == chunks(theirs)
+    assert downloaded(other.update(LAST)) == 0
+
+
+def test_other_words_for_a_variable_remake_nothing(site: Site) -> None:
+    site.update(LAST)
+    renamed = replace(
+        site, dataset=changed(site.dataset, VARIABLES, comment="Said otherwise.", valid_range=(-1.0, 1.0))
+    )
+    renamed.dataset.template_config.update_template()
+    before = chunks(site)
+    assert downloaded(renamed.update(LAST)) == 0
+    assert chunks(renamed) == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_same"),
+    [
+        ({"comment": "Said otherwise.", "long_name": "Rain", "flag_values": (1,), "valid_range": (0.0, 1.0)}, True),
+        ({"units": "mm s-1", "standard_name": "rainfall_rate", "short_name": "rain"}, True),
+        ({"keep_mantissa_bits": 8}, False),
+        ({"scale_factor": 2.0}, False),
+        ({"add_offset": 1.0}, False),
+        ({"source_fill_value": -9999.0}, False),
+        ({"interpolate": True}, False),
+        ({"window_reset": pd.Timedelta("3h")}, False),
+        ({"deaccumulation": None}, False),
+    ],
+)
+def test_a_recipe_is_what_values_are_made_by(fields: dict[str, Any], *, is_same: bool) -> None:
+    rain = next(row for row in GFS_DATA_VARS if row.name == RAIN)
+    assert (rain.model_copy(update=fields).recipe == rain.recipe) is is_same
+
+
+def test_another_name_of_a_field_or_a_wider_tolerance_is_the_same_recipe() -> None:
+    rain = next(row for row in GFS_DATA_VARS if row.name == RAIN)
+    assert rain.deaccumulation is not None
+    field = rain.field.model_copy(update={"alternatives": ("RAIN",)})
+    rule = rain.deaccumulation.model_copy(update={"expected_clamp_fraction": 0.5})
+    assert rain.model_copy(update={"field": field, "deaccumulation": rule}).recipe == rain.recipe
+    moved = rain.field.model_copy(update={"parameter": (0, 1, 7)})
+    faster = rain.deaccumulation.model_copy(update={"reset": pd.Timedelta("3h")})
+    assert rain.model_copy(update={"field": moved}).recipe != rain.recipe
+    assert rain.model_copy(update={"deaccumulation": faster}).recipe != rain.recipe
 
 
 def test_a_backfill_makes_a_shard_anew(site: Site) -> None:
