@@ -12,12 +12,14 @@ from uuid import uuid4
 
 from reformatters_dagster.core.arrivals import Arrivals, find_arrivals
 from reformatters_dagster.core.commit import commit_outcomes
-from reformatters_dagster.core.config import Frozen, SourceArchive
+from reformatters_dagster.core.config import DataVar, Frozen, SourceArchive
 from reformatters_dagster.core.coverage import partition_key, previous_entry
 from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.errors import (
     NothingSucceeded,
+    PlanOutdated,
     PublishGap,
+    Refused,
     Retraction,
     SourceFileUnavailable,
     StoreExists,
@@ -203,6 +205,8 @@ class DynamicalDataset:
         if publish:
             self._refuse_gap(label, published_end)
             end = max(published_end, min(label + template.shard_duration, now + MOMENT))
+            if end > published_end:
+                self._refuse_part(label, selected)
         else:
             refuse_unpublished(template, workspace, variables or None)
             self._refuse_too_short(label, published_end)
@@ -243,6 +247,14 @@ class DynamicalDataset:
         # By whole days, so that what is listed, and its fingerprint, do not change with every hour.
         settled_before = (now - self.give_up_age).floor("1D")
         return find_arrivals(self.region_job, context, label, known=entry, settled_before=settled_before)
+
+    def _refuse_part(self, label: Timestamp, selected: Sequence[DataVar]) -> None:
+        if left := sorted(set(self.template_config.variables) - {data_var.name for data_var in selected}):
+            raise Refused(
+                f"update of {self.dataset_id} partition {label:%Y-%m-%dT%H:%M} was asked for without {', '.join(left)}; "
+                "readers would see its labels, of which nobody has written these: update all variables, or backfill some "
+                "without publish"
+            )
 
     def _refuse_gap(self, label: Timestamp, published_end: Timestamp) -> None:
         if label > published_end:
@@ -285,6 +297,8 @@ class DynamicalDataset:
         ------
         LeaseHeld
             When another run is writing the partition.
+        PlanOutdated
+            When labels of the shard have been published since that the plan does not know: it would blank them.
         """
         internal, partition = context.stores.internal, partition_key(plan.label)
         if plan.root_run:
@@ -293,12 +307,23 @@ class DynamicalDataset:
         context = replace(context, stores=self._writable(context.stores, plan))
         terms, holder = self.lease_terms, plan.root_run or context.run_id
         with hold_lease(internal, partition, holder, attempt=context.run_id, keep=True, terms=terms) as check_lease:
+            self._refuse_outdated(context.stores.primary, plan)
             standing = previous_entry(internal, plan.label)  # nobody else moves it now
             published = self._published_shard(standing, plan) if plan.continues else None
             job = self.job(replace(context, published=published), plan, variables)
             results = job.process()
             check_lease()
         return GroupOutcome(results, job.stats, "" if standing is None else standing.run_id)
+
+    def _refuse_outdated(self, primary: Store, plan: PartitionPlan) -> None:
+        published = published_labels(primary, self.template_config.append_dim.name)
+        shard_end = plan.label + self.template_config.shard_duration
+        if plan.end < shard_end and len(published) and published[-1] >= plan.end:
+            raise PlanOutdated(
+                f"{self.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} was to be written up to before "
+                f"{plan.end:%Y-%m-%dT%H:%M}; {published[-1]:%Y-%m-%dT%H:%M} has been published since: nothing was written; "
+                "run the whole partition again"
+            )
 
     def _writable(self, stores: StoreSet, plan: PartitionPlan) -> StoreSet:
         """The stores to write a partition to; see `replicas`."""
@@ -405,7 +430,7 @@ class DynamicalDataset:
         Raises
         ------
         NothingSucceeded
-            When a partition that readers already see could not be read again: the upstream is out, and nothing was touched.
+            When a partition that was written before could not be read again: the upstream is out, and nothing was touched.
         Refused
             As `plan_partition`.
         """
@@ -423,7 +448,7 @@ class DynamicalDataset:
             try:
                 commit = self.run_partition(workspace, plan, run_id=run_id, on_progress=on_progress)
             except NothingSucceeded as error:
-                if is_published:
+                if is_published and previous_entry(workspace.stores.internal, label) is not None:
                     raise
                 report.failures[label] = str(error)
                 break

@@ -69,10 +69,6 @@ class PublishGap(Refused, ValueError):
     """An update that would leave an unwritten shard inside the published extent."""
 
 
-class CoverageRegression(Refused, ValueError):
-    """A shard that would replace one made from more source files."""
-
-
 class LeaseHeld(Refused, RuntimeError):
     """Another run is writing the same partition."""
 
@@ -135,6 +131,10 @@ class CommitConflict(ReformatError, RuntimeError):
 
 class OutcomeMissing(ReformatError, RuntimeError):
     """A commit was asked for before every variable of its plan was processed; nothing was published."""
+
+
+class PlanOutdated(Refused, RuntimeError):
+    """A plan of fewer labels than have been published since it was made; nothing was written."""
 
 
 class OutcomeOvertaken(Refused, RuntimeError):

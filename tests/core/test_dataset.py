@@ -18,6 +18,7 @@ from reformatters_dagster.core.coverage import template_hash
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import (
     NothingSucceeded,
+    PlanOutdated,
     PublishGap,
     Refused,
     Retraction,
@@ -299,6 +300,33 @@ def test_the_first_update_makes_the_store_up_to_the_first_init_time_that_is_not_
     assert_forecast_true(site.read(), INIT)
 
 
+def test_an_update_of_some_variables_that_would_publish_new_labels_is_refused(published: Site) -> None:
+    published.arrive(SECOND)
+    before = published.objects()
+    wanted = f"partition 2026-07-30T00:00 was asked for without {RAIN}; readers would see its labels"
+    with pytest.raises(Refused, match=wanted):
+        published.dataset.plan_partition(
+            published.workspace, SECOND, now=SECOND + SOON, publish=True, variables=[TEMPERATURE]
+        )
+    assert published.objects() == before
+    again = published.dataset.plan_partition(
+        published.workspace, INIT, now=INIT + SOON, publish=True, variables=[TEMPERATURE]
+    )
+    assert again.variables == (TEMPERATURE,)
+
+
+def test_an_init_time_that_a_backfill_found_empty_is_waited_for(site: Site) -> None:
+    """A new store reaches up to now; what has only begun is not an outage of what was there."""
+    site.arrive(INIT)
+    report = site.backfill(SECOND + SOON)
+    assert list(report.failures) == [SECOND]
+    report = site.update(SECOND + SOON)
+    assert list(report.failures) == [SECOND]
+    site.arrive(SECOND)
+    assert site.update(SECOND + SOON).failures == {}
+    assert_forecast_true(site.read(), SECOND)
+
+
 def test_a_total_outage_leaves_every_byte(published: Site) -> None:
     before = published.objects()
     published.remove(*LEADS)
@@ -424,6 +452,30 @@ def test_an_analysis_stops_where_a_shard_has_no_end_yet(analysis: Site) -> None:
     analysis.arrive(INIT, leads=[4, 5])
     analysis.update(SECOND + 2 * HOUR)
     assert analysis.read().sizes["time"] == 9
+
+
+@pytest.mark.parametrize("publish", [False, True])
+def test_a_plan_made_before_more_was_published_is_refused(analysis: Site, *, publish: bool) -> None:
+    """A backfill that waited while an update went by would blank the labels it does not know."""
+    dataset, workspace = analysis.dataset, analysis.workspace
+    analysis.update(INIT + 2 * HOUR)
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + 2 * HOUR, publish=publish)
+    analysis.update(INIT + 3 * HOUR)
+    before = analysis.objects()
+    wanted = (
+        "to be written up to before 2026-07-29T2[01]:00; 2026-07-29T21:00 has been published since: nothing was written"
+    )
+    with pytest.raises(PlanOutdated, match=wanted):
+        dataset.run_partition(workspace, plan, run_id="late")
+    assert analysis.objects() == before
+
+
+def test_a_plan_of_a_whole_shard_stays_good(analysis: Site) -> None:
+    dataset, workspace = analysis.dataset, analysis.workspace
+    analysis.update(INIT + 6 * HOUR)
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + 6 * HOUR, publish=False)
+    analysis.update(INIT + 7 * HOUR)
+    assert dataset.run_partition(workspace, plan, run_id="late").entry.is_complete
 
 
 # Ledger and ingested lengths
