@@ -216,7 +216,9 @@ def validate(
     settings = _settings(store, replica)
     dataset, time = _dataset(dataset_id).started_by(settings), _now(now)
     stores = settings.stores(dataset.template_config)
-    checks: dict[str, list[CheckResult]] = {stores.primary.url: dataset.validate(stores.primary, time)}
+    checks: dict[str, list[CheckResult]] = {
+        stores.primary.url: dataset.validate(stores.primary, time, internal=stores.internal)
+    }
     for copy in stores.replicas:
         try:
             checks[copy.url] = dataset.validate(copy, time)

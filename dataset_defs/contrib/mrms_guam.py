@@ -15,10 +15,11 @@ from reformatters_dagster.core.config import (
     Time,
 )
 from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.source_file import Downloaded, SourceFileCoord
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
 from reformatters_dagster.core.types import Array2D, OutLoc, Timedelta, Timestamp
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards
+from reformatters_dagster.core.validation import CheckCurrentData
 from reformatters_dagster.core.whole_file_grib import WholeFileGribRegionJob
 
 ARCHIVES = (SourceArchive(url="s3://noaa-mrms-pds", folder="noaa-mrms-pds", region="us-east-1"),)
@@ -104,7 +105,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=MrmsGuamRegionJob,
     archives=ARCHIVES,
-    validators=(CheckCurrentData(max_delay="4h"), CheckExpectedShards()),
+    validators=(CheckCurrentData(max_delay="4h"), *STANDARD_CHECKS),
     soft_deadline=Timedelta("2h"),
     validate_cron="45 * * * *",
 )

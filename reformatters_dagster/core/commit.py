@@ -64,7 +64,7 @@ def commit_outcomes(
             "all have: nothing was published"
         )
     stats = sum((outcome.stats for outcome in outcomes), JobStats())
-    entry = account_for(job, results, stats.kept, previous=standing, labels=labels, run_id=run_id, now=now)
+    entry = account_for(job, results, stats, previous=standing, labels=labels, run_id=run_id, now=now)
     entry = entry.model_copy(
         update={
             "root_run": plan.root_run or run_id,

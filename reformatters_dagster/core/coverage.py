@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from reformatters_dagster.core.errors import LedgerUnreadable
+from reformatters_dagster.core.job_context import JobStats
 from reformatters_dagster.core.ledger import LedgerEntry, MissingFile, VariableCoverage, merge, read_ledger
 from reformatters_dagster.core.object_store import Store
 from reformatters_dagster.core.region_job import RegionJob
@@ -43,7 +44,7 @@ def previous_entry(internal: Store, label: Timestamp) -> LedgerEntry | None:
 def account_for(
     job: RegionJob[Any],
     results: Results,
-    kept: Sequence[str],
+    stats: JobStats,
     *,
     previous: LedgerEntry | None,
     labels: int,
@@ -58,8 +59,8 @@ def account_for(
         Of the partition, over the template the run worked with.
     results : Results
         Of the variables that ran.
-    kept : sequence of str
-        Variables whose published shard was kept: what earlier runs said of them stays true.
+    stats : JobStats
+        Of the run: what earlier runs said of variables whose published shard was kept stays true.
     previous : LedgerEntry, optional
         What the ledger knows of the partition.
     labels : int
@@ -71,13 +72,16 @@ def account_for(
     known = previous.variables if previous else {}
     unwritten = {name for name, files in results.items() if name in known and not any(f.succeeded for f in files)}
     recipes = {data_var.name: data_var.recipe for data_var in template.data_vars}
-    written = {name: files for name, files in results.items() if name not in unwritten and name not in kept}
+    written = {name: files for name, files in results.items() if name not in unwritten and name not in stats.kept}
     entry = LedgerEntry(
         partition=partition_key(own[0]),
         dataset_id=template.dataset_id,
         version=template.dataset_version,
         region=(own[0], own[-1]),
-        variables={name: _coverage(files, job.append_dim, recipes[name]) for name, files in written.items()},
+        variables={
+            name: _coverage(files, job.append_dim, recipes[name], stats.implausible.get(name, ""))
+            for name, files in written.items()
+        },
         etags=_versions(job, [file for files in written.values() for file in files]),
         extent=(all_labels[0], all_labels[labels - 1]),
         template_hash=template_hash(template),
@@ -100,7 +104,7 @@ def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str
     }
 
 
-def _coverage(files: Sequence[FileResult], append_dim: AppendDim, recipe: str) -> VariableCoverage:
+def _coverage(files: Sequence[FileResult], append_dim: AppendDim, recipe: str, implausible: str) -> VariableCoverage:
     missing = tuple(
         MissingFile(
             file=file.coord.key(),
@@ -117,6 +121,7 @@ def _coverage(files: Sequence[FileResult], append_dim: AppendDim, recipe: str) -
         missing=missing,
         complete_through=_complete_through(files),
         recipe=recipe,
+        implausible=implausible,
     )
 
 

@@ -7,6 +7,7 @@ Three steps make a partition wherever they run: `plan_partition`, `process_group
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Self
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ from reformatters_dagster.core.errors import (
 )
 from reformatters_dagster.core.job_context import JobContext, JobStats, OnProgress, ignore_progress
 from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
-from reformatters_dagster.core.ledger import LedgerEntry
+from reformatters_dagster.core.ledger import LedgerEntry, LedgerView
 from reformatters_dagster.core.partition_run import CommitReport, GroupOutcome, PartitionPlan, RunReport
 from reformatters_dagster.core.progress import UpdateProgressTracker
 from reformatters_dagster.core.publication import check_store, create_store, initialise_store, refuse_unpublished
@@ -462,13 +463,27 @@ class DynamicalDataset:
         return initialise_store(self.template_config, workspace, end or now + MOMENT)
 
     def validate(
-        self, store: Store, now: Timestamp, validators: Sequence[Validator] | None = None
+        self,
+        store: Store,
+        now: Timestamp,
+        validators: Sequence[Validator] | None = None,
+        *,
+        internal: Store | None = None,
     ) -> list[CheckResult]:
-        """Ask validators (default: all) of one store as its readers see it."""
+        """Ask validators (default: all) of one store as its readers see it.
+
+        Parameters
+        ----------
+        internal : Store, optional
+            Where the ledger of this store is; without it validators that need one are left out.
+        """
         ds = open_published(store)
 
         def stored_keys(variable: str) -> set[str]:
             return {key.removeprefix(f"{variable}/") for key, _ in store.list(f"{variable}/c")}
 
-        opened = OpenedStore(ds, self.template_config.append_dim, self.template_config.data_vars, stored_keys)
+        ledger = None
+        if internal is not None:
+            ledger = LedgerView(partial(previous_entry, internal), self.soft_deadline, self.give_up_age)
+        opened = OpenedStore(ds, self.template_config.append_dim, self.template_config.data_vars, stored_keys, ledger)
         return run_validators(self.validators if validators is None else validators, opened, now)

@@ -41,7 +41,11 @@ class JobStats:
     kept: list[str] = field(default_factory=list)
     """Variables whose published shard was kept, since it was made from more files than this job had."""
     clamped: dict[str, float] = field(default_factory=dict)
-    """Per deaccumulated variable, the share of small negative rates set to 0."""
+    """Per deaccumulated variable, the share of small negative rates set to 0; the largest where it was done in pieces."""
+    invalid: dict[str, float] = field(default_factory=dict)
+    """The same of rates too negative to be noise, set to NaN."""
+    implausible: dict[str, str] = field(default_factory=dict)
+    """Deaccumulated variables that had more of either than expected, with the figures."""
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def to_json(self) -> JSON:
@@ -68,7 +72,14 @@ class JobStats:
             objects_out=self.objects_out + other.objects_out,
             kept=[*self.kept, *other.kept],
             clamped=self.clamped | other.clamped,
+            invalid=self.invalid | other.invalid,
+            implausible=self.implausible | other.implausible,
         )
+
+    def count_rates(self, variable: str, clamped: float, invalid: float) -> None:
+        """Remember the shares of negative rates in a piece of a variable."""
+        for known, share in ((self.clamped, clamped), (self.invalid, invalid)):
+            known[variable] = max(known.get(variable, 0.0), share)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -5,7 +5,8 @@ at `ledger/<partition>.json` and is written after the commit it tells of.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
@@ -13,7 +14,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from reformatters_dagster.core.config import Frozen, Time
 from reformatters_dagster.core.errors import LedgerUnreadable, SourceFileUnavailable
 from reformatters_dagster.core.object_store import Store
-from reformatters_dagster.core.types import JSON
+from reformatters_dagster.core.types import JSON, Timedelta, Timestamp
 
 FOLDER = "ledger"
 
@@ -47,6 +48,8 @@ class VariableCoverage(Frozen):
     """Forecasts: per init time the longest lead time, in seconds, up to which every file was used."""
     recipe: str = ""
     """`DataVar.recipe` that the values were made by; empty where it is not known."""
+    implausible: str = ""
+    """Why the rates of the last run cannot be right; empty where nothing speaks against them."""
 
     @property
     def is_complete(self) -> bool:
@@ -87,6 +90,17 @@ class LedgerEntry(Frozen):
     @property
     def is_complete(self) -> bool:
         return all(coverage.is_complete for coverage in self.variables.values())
+
+
+@dataclass(frozen=True)
+class LedgerView:
+    """The ledger of a store, to look up partitions by their first labels, and what may be expected of them."""
+
+    entry_of: Callable[[Timestamp], LedgerEntry | None]
+    soft_deadline: Timedelta
+    """After a label, its files are due."""
+    give_up_age: Timedelta
+    """After a label, its files are no longer waited for."""
 
 
 def merge(previous: LedgerEntry | None, run: LedgerEntry) -> LedgerEntry:

@@ -137,9 +137,10 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
                     keep_mantissa_bits=keep if rounded else None,
                     threads=self.context.cpus,
                 )
-                self.stats.clamped[data_var.name] = counts.clamped_fraction
-            except ImplausibleRate:
+                self.stats.count_rates(data_var.name, counts.clamped_fraction, counts.invalid_fraction)
+            except ImplausibleRate as error:
                 log.exception("region=%s variable=%s rates are implausible", self.label, data_var.name)
+                self.stats.implausible[data_var.name] = str(error)
         if between is not None:
             # The ends have a neighbour on one side only; they lie outside what is written, or end the archive.
             between[[0, -1]] = False

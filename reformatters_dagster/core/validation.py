@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from reformatters_dagster.core.config import AppendAxis, DataVar, Duration, Frozen
 from reformatters_dagster.core.errors import UnknownVariable
+from reformatters_dagster.core.ledger import LedgerView
 from reformatters_dagster.core.types import AppendDim, Timedelta, Timestamp
 
 log = logging.getLogger(__name__)
@@ -49,12 +50,15 @@ class OpenedStore:
         The variables the template has.
     shard_keys : callable
         Variable name to the keys of its stored objects, below the array: `{"c/0/0/0/1", ...}`. It lists the store.
+    ledger : LedgerView, optional
+        None where nobody keeps one of this store.
     """
 
     ds: xr.Dataset
     append_axis: AppendAxis
     data_vars: tuple[DataVar, ...]
     shard_keys: Callable[[str], set[str]]
+    ledger: LedgerView | None = None
 
     @property
     def append_dim(self) -> AppendDim:
@@ -69,12 +73,20 @@ class OpenedStore:
         """Labels of the append dimension that are published."""
         return pd.DatetimeIndex(self.ds.indexes[self.append_dim])
 
+    def shards(self) -> Iterator[pd.DatetimeIndex]:
+        """Published labels of each shard, in their order."""
+        length = next((_shard_shape(self.ds[one.name])[0] for one in self.data_vars if one.name in self.ds), 1)
+        labels = self.labels
+        yield from (labels[start : start + length] for start in range(0, len(labels), length))
+
 
 class Validator(Frozen, ABC):
     """A question asked of a published store. It reads little and never the clock."""
 
     name: str
     """Names the check in results; set it to tell two validators of a kind apart in one dataset."""
+    needs_ledger: ClassVar[bool] = False
+    """Whether it can answer only where there is a ledger."""
 
     @abstractmethod
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
@@ -95,16 +107,16 @@ class CheckCurrentData(Validator):
         axis, labels = opened.append_axis, opened.labels
         steps = (now - self.max_delay - axis.start) // axis.frequency
         if steps < 0:
-            message = f"no {axis.name} is due yet; the first is {_text(axis.start)}"
+            message = f"no {axis.name} is due yet; the first is {text_of(axis.start)}"
             return CheckResult(name=self.name, passed=True, message=message, metadata={"steps_late": 0})
         due = axis.start + steps * axis.frequency
         newest = labels.max() if labels.size else axis.start - axis.frequency
-        found = _text(newest) if labels.size else "none"
+        found = text_of(newest) if labels.size else "none"
         late = max(math.ceil((due - newest) / axis.frequency), 0)
-        message = f"{axis.name} {_text(due)} is due, the newest published is {found}"
+        message = f"{axis.name} {text_of(due)} is due, the newest published is {found}"
         if late:
             message += f"; run `reformat update {opened.dataset_id}` and see what upstream has"
-        metadata: dict[str, float | int | str] = {"due": _text(due), "newest": found, "steps_late": late}
+        metadata: dict[str, float | int | str] = {"due": text_of(due), "newest": found, "steps_late": late}
         return CheckResult(name=self.name, passed=late == 0, message=message, metadata=metadata)
 
 
@@ -197,17 +209,50 @@ class CheckRecentNans(Validator):
             message = f"at most {_percent(worst)} NaN ({worst_name!r}) in the newest labels of {opened.append_dim}"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         findings = [
-            f"{name!r} has {_percent(share)} at {_text(opened.labels[-1 - recency])} where "
+            f"{name!r} has {_percent(share)} at {text_of(opened.labels[-1 - recency])} where "
             f"{_percent(self._allowed_at(recency))} is allowed"
             for share, recency, name in over
         ]
         message = (
-            f"too much NaN in {metadata['variables_over']} of {len(shares)} variables: {_listed(findings, '; ')}; "
+            f"too much NaN in {metadata['variables_over']} of {len(shares)} variables: {listed(findings, '; ')}; "
             f"`reformat status {opened.dataset_id}` lists the source files that are missing"
         )
         may_fill = all(recency == 0 and share < 1 for share, recency, _ in over)
         severity: Severity = "WARN" if may_fill else "ERROR"
         return CheckResult(name=self.name, passed=False, severity=severity, message=message, metadata=metadata)
+
+
+class CheckValueRange(Validator):
+    """Values of the newest label are physically possible, by the `valid_range` of each variable that has one.
+
+    Sampled as by `CheckRecentNans`. A failure is a WARN: the packing, the units or the field upstream may have changed.
+    """
+
+    name: str = "value_range"
+    sampled_chunks: int = Field(default=2, ge=1)
+    """Columns of chunks read of each variable."""
+
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
+        bounded = [one for one in opened.data_vars if one.valid_range is not None and one.name in opened.ds]
+        beyond: list[str] = []
+        for data_var in bounded if opened.labels.size else []:
+            assert data_var.valid_range is not None
+            low, high = data_var.valid_range
+            lowest, highest = _extremes(opened, data_var, self.sampled_chunks)
+            if lowest < low or highest > high:
+                beyond.append(
+                    f"{data_var.name!r} reaches from {lowest:.6g} to {highest:.6g} {data_var.units} where {low:.6g} to "
+                    f"{high:.6g} is possible"
+                )
+        metadata: dict[str, float | int | str] = {"variables_beyond": len(beyond), "variables_measured": len(bounded)}
+        if not beyond:
+            message = f"values of {len(bounded)} variables are within what is possible"
+            return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
+        message = (
+            f"at {opened.append_dim} {text_of(opened.labels[-1])} {listed(beyond, '; ')}; compare with the source, whose "
+            "packing or units may have changed"
+        )
+        return CheckResult(name=self.name, passed=False, severity="WARN", message=message, metadata=metadata)
 
 
 class CheckExpectedShards(Validator):
@@ -243,8 +288,12 @@ class CheckExpectedShards(Validator):
 
 
 def run_validators(validators: Sequence[Validator], opened: OpenedStore, now: Timestamp) -> list[CheckResult]:
-    """Ask every validator, in order; one that breaks is a failed check and does not keep the others from answering."""
-    return [_answer(validator, opened, now) for validator in validators]
+    """Ask every validator, in order; one that breaks is a failed check and does not keep the others from answering.
+
+    Those that need a ledger are left out where the store has none.
+    """
+    able = [validator for validator in validators if opened.ledger is not None or not validator.needs_ledger]
+    return [_answer(validator, opened, now) for validator in able]
 
 
 def _answer(validator: Validator, opened: OpenedStore, now: Timestamp) -> CheckResult:
@@ -274,13 +323,22 @@ def _nan_shares(opened: OpenedStore, data_var: DataVar, recencies: list[int], sa
     return {recency: int(count) / values for recency, count in zip(recencies, nans, strict=True)} if values else {}
 
 
+def _extremes(opened: OpenedStore, data_var: DataVar, sampled_chunks: int) -> tuple[float, float]:
+    """Least and most of the newest label; both NaN where nothing but NaN was found."""
+    array = opened.ds[data_var.name]
+    newest = array.isel({opened.append_dim: -1})
+    blocks = [newest.isel(column).to_numpy() for column in _sampled_columns(opened, array, sampled_chunks)]
+    found = np.concatenate([block[~np.isnan(block)] for block in blocks])
+    return (float(found.min()), float(found.max())) if found.size else (math.nan, math.nan)
+
+
 def _sampled_columns(opened: OpenedStore, array: xr.DataArray, most: int) -> Iterator[dict[str, slice]]:
     """Whole chunks along all dimensions but the append dimension and lead time; no global random state."""
     chunks = {str(dim): int(chunk) for dim, chunk in zip(array.dims, array.encoding["chunks"], strict=True)}
     for dim in (opened.append_dim, "lead_time"):
         chunks.pop(dim, None)
     columns = list(product(*(range(0, array.sizes[dim], chunk) for dim, chunk in chunks.items())))
-    seed = f"{opened.dataset_id} {_text(opened.labels[-1])} {array.name}"
+    seed = f"{opened.dataset_id} {text_of(opened.labels[-1])} {array.name}"
     random = np.random.default_rng(zlib.crc32(seed.encode()))
     for drawn in random.choice(len(columns), min(most, len(columns)), replace=False):
         starts = columns[drawn]
@@ -302,10 +360,10 @@ def _explain_missing(opened: OpenedStore, absent: list[str], missing: dict[froze
     adding = f"{backfill} --overwrite-chunks --overwrite-metadata --variables {','.join(absent)}"
     findings = [f"not in the store: {_quoted(absent)}; `{adding}` adds them with their history"] if absent else []
     for keys, names in sorted(missing.items(), key=lambda item: (-len(item[0]), item[1]))[:4]:
-        starts = [_text(start) for start in _shard_starts(opened, names[0], keys)]
+        starts = [text_of(start) for start in _shard_starts(opened, names[0], keys)]
         findings.append(
             f"lacking {len(keys)} of {len(_expected_shards(opened.ds[names[0]]))} shards: {_quoted(names)}, "
-            f"from {opened.append_dim} {_listed(starts)}; "
+            f"from {opened.append_dim} {listed(starts)}; "
             f"`{backfill} --contains {starts[0]} --overwrite-chunks` writes the first"
         )
     if len(missing) > 4:
@@ -319,10 +377,11 @@ def _shard_starts(opened: OpenedStore, name: str, keys: frozenset[str]) -> list[
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return _listed([repr(name) for name in names])
+    return listed([repr(name) for name in names])
 
 
-def _listed(words: Sequence[str], between: str = ", ", most: int = 4) -> str:
+def listed(words: Sequence[str], between: str = ", ", most: int = 4) -> str:
+    """The first few of some words, and how many more there are."""
     shown = between.join(words[:most])
     return shown if len(words) <= most else f"{shown}{between}and {len(words) - most} more"
 
@@ -331,5 +390,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _text(time: Timestamp) -> str:
+def text_of(time: Timestamp) -> str:
+    """A label as checks write it."""
     return f"{time:%Y-%m-%dT%H:%M}"

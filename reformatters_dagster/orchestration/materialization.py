@@ -4,6 +4,7 @@ In: the report of a commit. Out: metadata values.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from reformatters_dagster.core.config import LambertGrid
 from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.job_context import JobStats
 from reformatters_dagster.core.partition_run import CommitReport
 from reformatters_dagster.core.pictures import as_markdown_image, draw_completeness, draw_map
 from reformatters_dagster.core.projection import on_plain_map
@@ -56,10 +58,18 @@ def materialization_metadata(
     for name, draw in drawings.items():
         if (picture := _if_possible(draw, report)) is not None:
             metadata[name] = dg.MetadataValue.md(picture)
+    if (rates := _rates_table(report.stats)) is not None:
+        metadata["negative_rates"] = dg.MetadataValue.md(rates)
+    if report.stats.kept:
+        metadata["variables_kept"] = dg.MetadataValue.text(", ".join(sorted(report.stats.kept)))
     metadata |= {
         "store": dg.MetadataValue.text(workspace.stores.primary.url),
         "published": dg.MetadataValue.bool(report.plan.publish),
         "labels_in_store": dg.MetadataValue.int(report.labels),
+        "extent": dg.MetadataValue.text(" to ".join(map(_label_text, report.entry.extent))),
+        "archives": dg.MetadataValue.text(_archives(report)),
+        "template_hash": dg.MetadataValue.text(report.entry.template_hash),
+        "code_version": dg.MetadataValue.text(report.entry.code_version),
         "bytes_in": dg.MetadataValue.int(report.stats.bytes_in),
         "bytes_out": dg.MetadataValue.int(report.stats.bytes_out),
         "objects_out": dg.MetadataValue.int(report.stats.objects_out),
@@ -79,6 +89,22 @@ def _completeness_table(report: CommitReport) -> str:
         missing = known.expected - known.succeeded
         rows.append(f"| {name} | {known.expected} | {known.succeeded} | {missing} | {reason} |")
     return "\n".join(rows)
+
+
+def _rates_table(stats: JobStats) -> str | None:
+    """Shares of negative rates by variable, and what cannot be right; None where nothing was deaccumulated."""
+    names = sorted({*stats.clamped, *stats.implausible})
+    rows = ["| variable | set to 0 | set to NaN | implausible |", "|---|---:|---:|---|"]
+    for name in names:
+        shares = (f"{known[name]:.3g}" if name in known else "" for known in (stats.clamped, stats.invalid))
+        rows.append(f"| {name} | {' | '.join(shares)} | {_shortened(stats.implausible.get(name, ''))} |")
+    return "\n".join(rows) if names else None
+
+
+def _archives(report: CommitReport) -> str:
+    """How many fields came from which archive; those that a published shard already held name none."""
+    counts = Counter(file.archive for files in report.results.values() for file in files if file.was_read)
+    return ", ".join(f"{archive}: {count}" for archive, count in counts.most_common())
 
 
 def _shortened(reason: str) -> str:

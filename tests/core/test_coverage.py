@@ -18,6 +18,7 @@ from reformatters_dagster.core.coverage import (
     previous_entry,
     template_hash,
 )
+from reformatters_dagster.core.job_context import JobStats
 from reformatters_dagster.core.ledger import LedgerEntry, VariableCoverage, write_ledger
 from reformatters_dagster.core.source_file import FileResult, Results, SourceFileStatus
 from reformatters_dagster.core.types import Timedelta
@@ -46,7 +47,9 @@ def results(missing: Mapping[str, set[int] | frozenset[int]], reason: str = "Sou
 
 def account(site: Site, found: Results, kept: list[str] | None = None) -> LedgerEntry:
     previous = previous_entry(site.stores.internal, INIT)
-    entry = account_for(site.job(), found, kept or [], previous=previous, labels=1, run_id="run", now=INIT + SOON)
+    entry = account_for(
+        site.job(), found, JobStats(kept=kept or []), previous=previous, labels=1, run_id="run", now=INIT + SOON
+    )
     write_ledger(site.stores.internal, entry)
     return entry
 
@@ -137,7 +140,9 @@ def test_an_analysis_has_no_forecast_length(analysis: Site) -> None:
 def test_an_entry_names_its_partition_and_what_readers_see(site: Site) -> None:
     template = site.dataset.template_config
     job = replace(site.job(), template_ds=template.get_template(SECOND + SOON), region=slice(1, 2))
-    entry = account_for(job, results({WIND: set()}), [], previous=None, labels=2, run_id="run 7", now=SECOND + SOON)
+    entry = account_for(
+        job, results({WIND: set()}), JobStats(), previous=None, labels=2, run_id="run 7", now=SECOND + SOON
+    )
     assert entry.partition == partition_key(SECOND) == "2026-07-30T00:00"
     assert (entry.region, entry.extent) == ((SECOND, SECOND), (INIT, SECOND))
     assert (entry.dataset_id, entry.version, entry.run_id) == ("test-gfs-forecast", "0.1.0", "run 7")

@@ -1,5 +1,6 @@
 """A dataset's asset, run by Dagster: real values in the store, what a run shows, what it refuses, and how it ends early."""
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
 from reformatters_dagster.core.backfill import BackfillRequest, backfill
-from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.coverage import partition_key, template_hash
 from reformatters_dagster.core.errors import NothingSucceeded
 from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Settings
@@ -34,6 +35,7 @@ from tests.datasets import (
     INSTANT,
     LEADS,
     PRIMARY,
+    RAIN,
     SECOND,
     TEMPERATURE,
     THIRD,
@@ -198,7 +200,7 @@ def test_a_config_that_does_not_say_so_publishes_in_an_update_alone(
     deployment.site.arrive(INIT, SECOND)
     deployment.run("initialise", end=str(SECOND))
     config = deployment.config(kind)
-    config["ops"][deployment.key.to_python_identifier()]["config"] = {"variables": [TEMPERATURE], **said}
+    config["ops"][deployment.key.to_python_identifier()]["config"] = said
     launch = partial(
         deployment.job(kind).execute_in_process, config, deployment.instance, partition_key=partition_key(SECOND)
     )
@@ -320,7 +322,22 @@ def test_a_backfill_creates_the_store_up_to_now_and_an_update_grows_it(deploymen
         "variable": "missing",
         **dict.fromkeys(sorted(VARIABLES), "1"),
     }
+    assert shown["extent"] == "2026-07-29T18:00 to 2026-07-30T00:00"
+    assert shown["archives"] == f"{PRIMARY}: {shown['files_succeeded']}"
+    assert shown["template_hash"] == template_hash(site.dataset.template_config)
+    assert shown["code_version"] == importlib.metadata.version("reformatters-dagster")
+    assert set(rows_of(shown["negative_rates"])) == {"variable", RAIN}
+    assert "variables_kept" not in shown
     assert site.tmp_files() == []
+
+
+def test_what_was_kept_is_shown(deployment: Deployment) -> None:
+    site = deployment.site
+    site.arrive(INIT)
+    deployment.run("backfill", INIT)
+    site.remove(3)
+    deployment.run("backfill", INIT)
+    assert metadata_of(deployment.materializations()[-1])["variables_kept"] == ", ".join(sorted(VARIABLES))
 
 
 def test_each_group_of_variables_is_a_step_of_its_own(deployment: Deployment) -> None:

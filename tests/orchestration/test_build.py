@@ -15,6 +15,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dataset_defs import DATASETS
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
 from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.orchestration.build import build_definitions
@@ -53,7 +54,7 @@ def test_names_are_what_they_have_always_been(gfs: dg.Definitions) -> None:
         for name in ("plan", "process_region_job", "commit", "initialise_store", "validators")
     }
     checks = {key.name for key in repository.asset_graph.asset_check_keys}
-    assert checks == {"current_data", "recent_nans", "expected_shards"}
+    assert checks == {"current_data", "recent_nans", *(check.name for check in STANDARD_CHECKS)}
 
 
 def test_the_asset_says_what_it_is(gfs: dg.Definitions) -> None:

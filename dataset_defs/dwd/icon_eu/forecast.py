@@ -12,10 +12,11 @@ from reformatters_dagster.core.config import GDAL_GRIB_WORDS, AppendAxis, DataVa
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.download import Archive
 from reformatters_dagster.core.grib import AnyWindow
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.source_file import ForecastFileCoord
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
 from reformatters_dagster.core.types import Timedelta, Timestamp
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
 from reformatters_dagster.core.whole_file_grib import WholeFileGribRegionJob
 
 TEMPLATE = TemplateConfig(
@@ -90,6 +91,6 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=IconEuForecastRegionJob,
     archives=ICON_EU_ARCHIVES,
-    validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), CheckExpectedShards()),
+    validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
     soft_deadline=Timedelta("5h"),
 )

@@ -11,8 +11,9 @@ from dataset_defs.ecmwf.ifs_ens.files import IfsEnsFileCoord, IfsEnsRegionJob
 from dataset_defs.ecmwf.ifs_ens.variables import IFS_ENS_DATA_VARS, IfsVar
 from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar, ensemble_member, lead_time
 from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
 
 TEMPLATE = TemplateConfig(
     dataset_id="ecmwf-ifs-ens-forecast-15-day-0-25-degree",
@@ -63,7 +64,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=IfsEnsForecastRegionJob,
     archives=ECMWF_ARCHIVES,
-    validators=(CheckCurrentData(max_delay="12h"), CheckRecentNans(), CheckExpectedShards()),
+    validators=(CheckCurrentData(max_delay="12h"), CheckRecentNans(), *STANDARD_CHECKS),
     soft_deadline=pd.Timedelta("12h"),
     resources=Resources(cpu="4", memory="36Gi", ephemeral_storage="120Gi"),
 )

@@ -16,10 +16,11 @@ from reformatters_dagster.core.config import (
     lead_time,
 )
 from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.source_file import ForecastFileCoord, whole_hours
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
 from reformatters_dagster.core.types import Timedelta, Timestamp
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
 from reformatters_dagster.core.whole_file_grib import WholeFileGribRegionJob
 
 # Asked in this order. A mirror (REFORMATTERS_UPSTREAM) holds each archive in its `folder`. Buckets (s3://, gs://) can be listed,
@@ -127,6 +128,6 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=WeatherForecastRegionJob,
     archives=ARCHIVES,
-    validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), CheckExpectedShards()),
+    validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
     resources=Resources(cpu="1", memory="1Gi", ephemeral_storage="1Gi"),
 )

@@ -13,10 +13,11 @@ from dataset_defs.noaa.gefs.jobs import GefsRegionJob
 from dataset_defs.noaa.gefs.variables import GEFS_ANALYSIS_DATA_VARS, GefsDataVar
 from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar
 from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.source_file import Results
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
 from reformatters_dagster.core.types import MOMENT, OutLoc
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-gefs-analysis",
@@ -113,6 +114,6 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=GefsAnalysisRegionJob,
     archives=GEFS_ANALYSIS_ARCHIVES,
-    validators=(CheckCurrentData(max_delay="18h"), CheckRecentNans(), CheckExpectedShards()),
+    validators=(CheckCurrentData(max_delay="18h"), CheckRecentNans(), *STANDARD_CHECKS),
     resources=Resources(cpu="4", memory="20Gi", ephemeral_storage="80Gi"),
 )

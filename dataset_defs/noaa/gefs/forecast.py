@@ -12,8 +12,9 @@ from dataset_defs.noaa.gefs.jobs import GefsRegionJob, file_type_of
 from dataset_defs.noaa.gefs.variables import GEFS_FORECAST_DATA_VARS, GefsDataVar
 from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar, ensemble_member, lead_time
 from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-gefs-forecast-35-day",
@@ -82,7 +83,7 @@ DATASET = DynamicalDataset(
     validators=(
         CheckCurrentData(max_delay="12h"),
         CheckRecentNans(max_nan_fraction=(0.45, 0.0)),
-        CheckExpectedShards(),
+        *STANDARD_CHECKS,
     ),
     soft_deadline=pd.Timedelta("8h"),
     heal_cool_down=pd.Timedelta("3h"),

@@ -11,9 +11,10 @@ from dataset_defs.noaa.gfs.variables import GFS_ANALYSIS_DATA_VARS, WINDOW
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar
 from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
 from reformatters_dagster.core.types import OutLoc
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-gfs-analysis",
@@ -67,7 +68,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=GfsAnalysisRegionJob,
     archives=GFS_ARCHIVES,
-    validators=(CheckCurrentData(max_delay="7h"), CheckRecentNans(), CheckExpectedShards()),
+    validators=(CheckCurrentData(max_delay="7h"), CheckRecentNans(), *STANDARD_CHECKS),
     publish_policy="all",
     resources=Resources(memory="8Gi", ephemeral_storage="100Gi"),
 )

@@ -12,10 +12,11 @@ from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar, lead_time
 from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.source_file import ForecastFileCoord, whole_hours
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
 from reformatters_dagster.core.types import Timedelta, Timestamp
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-gfs-forecast",
@@ -74,5 +75,5 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=GfsForecastRegionJob,
     archives=GFS_ARCHIVES,
-    validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), CheckExpectedShards()),
+    validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
 )

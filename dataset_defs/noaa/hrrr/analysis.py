@@ -11,9 +11,10 @@ from dataset_defs.noaa.hrrr.forecast import HrrrSourceFileCoord
 from dataset_defs.noaa.hrrr.variables import HOUR, HRRR_ANALYSIS_DATA_VARS
 from reformatters_dagster.core.config import AppendAxis, DataVar
 from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
 from reformatters_dagster.core.types import OutLoc, Timedelta
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-hrrr-analysis",
@@ -63,7 +64,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=HrrrAnalysisRegionJob,
     archives=HRRR_ARCHIVES,
-    validators=(CheckCurrentData(max_delay="4h"), CheckRecentNans(), CheckExpectedShards()),
+    validators=(CheckCurrentData(max_delay="4h"), CheckRecentNans(), *STANDARD_CHECKS),
     publish_policy="all",
     resources=Resources(memory="12Gi", ephemeral_storage="300Gi"),
 )

@@ -11,10 +11,11 @@ from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES, forecast_l
 from dataset_defs.noaa.hrrr.variables import HRRR_DATA_VARS
 from reformatters_dagster.core.config import AppendAxis, DataVar, lead_time
 from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.source_file import ForecastFileCoord, whole_hours
 from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
 from reformatters_dagster.core.types import Timedelta
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards, CheckRecentNans
+from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
 
 
 class HrrrForecastTemplate(TemplateConfig):
@@ -78,5 +79,5 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=HrrrForecastRegionJob,
     archives=HRRR_ARCHIVES,
-    validators=(CheckCurrentData(max_delay="4h"), CheckRecentNans(), CheckExpectedShards()),
+    validators=(CheckCurrentData(max_delay="4h"), CheckRecentNans(), *STANDARD_CHECKS),
 )

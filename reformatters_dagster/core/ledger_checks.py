@@ -1,0 +1,143 @@
+"""What the ledger says of recent partitions, as checks: what a reader of the store cannot see.
+
+In: a published store with its ledger, and the time it is. Out: one CheckResult per validator.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import ClassVar, NamedTuple
+
+from reformatters_dagster.core.ledger import LedgerEntry, LedgerView
+from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.validation import (
+    CheckExpectedShards,
+    CheckResult,
+    CheckValueRange,
+    OpenedStore,
+    Severity,
+    Validator,
+    listed,
+    text_of,
+)
+
+BEYOND_GIVE_UP = Timedelta("3D")
+"""How much longer than it is waited for a missing file is told of."""
+ONE_DAY = Timedelta("1D")
+
+
+class LedgerCheck(Validator):
+    """A validator that asks the ledger; stores without one, such as replicas, are not asked."""
+
+    needs_ledger: ClassVar[bool] = True
+
+
+class CheckCompleteness(LedgerCheck):
+    """Recent partitions were made from every file that is due.
+
+    Looked at are files due since some days before the give-up age. A file is due at the dataset's soft deadline after its label.
+
+    A failure is a WARN while missing files are waited for, an ERROR on the day on which they no longer are, and after that a
+    WARN again, until they are no longer recent.
+    """
+
+    name: str = "complete_partitions"
+
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
+        holes = [hole for hole in map(_hole, _recent(opened, now)) if hole is not None]
+        given_up = [hole for hole in holes if hole.waited_for_until <= now]
+        metadata: dict[str, float | int | str] = {
+            "partitions_incomplete": len(holes),
+            "partitions_given_up": len(given_up),
+            "files_missing": sum(hole.files for hole in holes),
+        }
+        if not holes:
+            message = "recent partitions were made from every file that is due"
+            return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
+        today = any(now - hole.waited_for_until < ONE_DAY for hole in given_up)
+        severity: Severity = "ERROR" if today else "WARN"
+        message = (
+            f"{len(holes)} recent partitions are incomplete, {len(given_up)} of them are no longer waited for: "
+            f"{listed([hole.text for hole in reversed(holes)], '; ')}; "
+            f"`reformat status {opened.dataset_id} --json` names every missing file"
+        )
+        return CheckResult(name=self.name, passed=False, severity=severity, message=message, metadata=metadata)
+
+
+class CheckPlausibleRates(LedgerCheck):
+    """No variable of a recent partition had more negative rates than packing noise explains: its window would be wrong."""
+
+    name: str = "plausible_rates"
+
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
+        found = [
+            f"{name!r} at {recent.entry.partition}: {coverage.implausible}"
+            for recent in _recent(opened, now)
+            if recent.entry is not None
+            for name, coverage in recent.entry.variables.items()
+            if coverage.implausible
+        ]
+        metadata: dict[str, float | int | str] = {"implausible": len(found)}
+        message = listed(found[::-1], "; ") if found else "rates of recent partitions are plausible"
+        return CheckResult(name=self.name, passed=not found, message=message, metadata=metadata)
+
+
+class _Recent(NamedTuple):
+    """A partition of which some labels are recent."""
+
+    start: Timestamp
+    last: Timestamp
+    """Label, of those that are published."""
+    entry: LedgerEntry | None
+    unwritten: frozenset[str]
+    """Variables of the template that no run has written."""
+    due: tuple[Timestamp, Timestamp]
+    """Labels whose files are recent, and due."""
+    waited_for_until: Timestamp
+
+
+class _Hole(NamedTuple):
+    """What a partition lacks."""
+
+    files: int
+    text: str
+    waited_for_until: Timestamp
+
+
+def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
+    """Partitions with recent labels, oldest first."""
+    assert opened.ledger is not None
+    view: LedgerView = opened.ledger
+    due = (now - view.give_up_age - BEYOND_GIVE_UP, now - view.soft_deadline)
+    names = frozenset(data_var.name for data_var in opened.data_vars)
+    for labels in opened.shards():
+        start, last = labels[0], labels[-1]
+        if last < due[0] or start > due[1]:
+            continue
+        entry = view.entry_of(start)
+        unwritten = names - set(entry.variables if entry is not None else ())
+        yield _Recent(start, last, entry, unwritten, due, last + view.give_up_age)
+
+
+def _hole(recent: _Recent) -> _Hole | None:
+    where = text_of(recent.start)
+    if recent.entry is None:
+        return _Hole(0, f"{where} was never written", recent.waited_for_until)
+    reasons: dict[str, str] = {}
+    for coverage in recent.entry.variables.values():
+        for lost in coverage.missing:
+            if recent.due[0] <= (lost.label or recent.start) <= recent.due[1]:
+                reasons.setdefault(lost.file, lost.reason)
+    findings = [f"{len(recent.unwritten)} variables were never written"] if recent.unwritten else []
+    if reasons:
+        reason, _ = Counter(reasons.values()).most_common(1)[0]
+        findings.append(f"lacks {len(reasons)} files ({reason.partition(':')[0]})")
+    return _Hole(len(reasons), f"{where} {' and '.join(findings)}", recent.waited_for_until) if findings else None
+
+
+STANDARD_CHECKS: tuple[Validator, ...] = (
+    CheckExpectedShards(),
+    CheckValueRange(),
+    CheckCompleteness(),
+    CheckPlausibleRates(),
+)
+"""What every dataset is held to, beside how late it may be and how much NaN it may hold."""
