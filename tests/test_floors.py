@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 CORE, ORCHESTRATION = "reformatters_dagster.core", "reformatters_dagster.orchestration"
 
 FLOORS = (
-    ("core.types", "core.errors", "core._compiled"),
+    ("core.types", "core.errors", "core._compiled", "core.tmp_folder"),
     (
         "core.config",
         "core.region",

@@ -5,8 +5,6 @@ In: a template and the places of a deployment. Out: metadata that readers can op
 
 import json
 import logging
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +26,7 @@ from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.shards import on_tmp_disk
 from reformatters_dagster.core.storage import Store, commit_metadata
 from reformatters_dagster.core.template import TemplateConfig, write_metadata
+from reformatters_dagster.core.tmp_folder import tmp_folder
 from reformatters_dagster.core.types import Lengths, Names, Timestamp
 
 log = logging.getLogger(__name__)
@@ -39,14 +38,11 @@ MERGE_ATTEMPTS = 20
 @contextmanager
 def tmp_metadata(template_ds: xr.Dataset, tmp: Path) -> Iterator[Path]:
     """A tmp store with the metadata of a template, gone afterwards."""
-    path = tmp / f"{uuid.uuid4().hex[:12]}-tmp.zarr"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with tmp_folder(tmp, "metadata") as folder:
+        path = folder / "metadata-tmp.zarr"
         with on_tmp_disk(path):
             write_metadata(template_ds, path)
         yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def check_store(template: TemplateConfig, workspace: Workspace) -> None:

@@ -7,7 +7,6 @@ uploads, the next is read and compressed, and the next group of variables downlo
 import itertools
 import logging
 import shutil
-import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from reformatters_dagster.core.shards import continue_shards, on_tmp_disk, write
 from reformatters_dagster.core.source_file import Downloaded, FileResult, Results, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.storage import publish_chunks
 from reformatters_dagster.core.template import shard_keys, write_arrays
+from reformatters_dagster.core.tmp_folder import tmp_folder
 from reformatters_dagster.core.types import Dim, Float32Array, Window
 
 log = logging.getLogger(__name__)
@@ -201,9 +201,9 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                 return "the run was stopped"
             try:
                 return self.download_file(coord, group, folder)
-            except ReformatError as error:
+            except Exception as error:
                 log.debug("file=%s %s", coord.key(), error)
-                return f"{type(error).__name__}: {error}"
+                return _reason_of(error, coord)
             finally:
                 self.context.on_progress(f"download {names}", next(done), len(coords))
 
@@ -259,9 +259,9 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         result = result.model_copy(update={"bytes": size, "etag": downloaded.etag, "archive": downloaded.archive})
         try:
             part.buffer.fill(part.positions[coord], lambda out: self.read_into(coord, data_var, downloaded, out))
-        except ReformatError as error:
+        except Exception as error:
             log.warning("file=%s variable=%s %s", coord.key(), data_var.name, error)
-            return result.advance(SourceFileStatus.READ_FAILED, f"{type(error).__name__}: {error}")
+            return result.advance(SourceFileStatus.READ_FAILED, _reason_of(error, coord))
         return result.advance(SourceFileStatus.SUCCEEDED)
 
     def _worth_publishing(self, data_var: DataVar, results: Sequence[FileResult]) -> bool:
@@ -337,22 +337,19 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
 
     @contextmanager
     def _workspace(self) -> Iterator[Path]:
-        """A folder for this job's tmp store and downloads, gone whichever way the job ends."""
-        folder = self.context.tmp / f"{self.context.template_config.dataset_id}-{uuid.uuid4().hex[:12]}"
-        folder.mkdir(parents=True)
-        try:
+        """A folder for this job's tmp store and downloads."""
+        dataset_id = self.context.template_config.dataset_id
+        with tmp_folder(self.context.tmp, dataset_id) as folder:
             size = self._over(self.get_processing_region())[self.data_vars[0].name].nbytes
             needed = 2 * size + (size if size > self.context.buffer_bytes else 0)
             free = shutil.disk_usage(folder).free
             if free < needed:
                 raise TmpDiskFull(
-                    f"region {self.label} of {self.context.template_config.dataset_id} needs {needed:,} bytes in "
-                    f"{self.context.tmp}; {free:,} are free: point REFORMATTERS_TMP at a larger disk"
+                    f"region {self.label} of {dataset_id} needs {needed:,} bytes in {self.context.tmp}; {free:,} are free: "
+                    "point REFORMATTERS_TMP at a larger disk"
                 )
             with on_tmp_disk(folder):
                 yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 type Files[Coord: SourceFileCoord] = Mapping[Coord, Downloaded | str]
@@ -386,6 +383,15 @@ class _Part[Coord: SourceFileCoord]:
         *dims, rows, columns = self.region_ds[variable].dims
         part = self.region_ds.isel({rows: window[0], columns: window[1]})
         return part.assign(has_file=(dims, self.buffer.placed.copy()))
+
+
+def _reason_of(error: Exception, coord: SourceFileCoord) -> str:
+    """Why a file failed, which fails no other; raises what is no fault of the file."""
+    if not isinstance(error, ReformatError):
+        if isinstance(error, OSError | MemoryError):
+            raise error
+        log.error("file=%s an error nobody expected, as if the file were bad", coord.key(), exc_info=error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _positions_of[Coord: SourceFileCoord](

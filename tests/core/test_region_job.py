@@ -364,6 +364,47 @@ def test_an_interrupt_leaves_no_tmp_files(site: Site, at: str) -> None:
     assert list(site.tmp.iterdir()) == []
 
 
+class Odd(GfsForecastRegionJob):
+    """Meets with errors that nobody foresaw, in one file."""
+
+    at, error = "", Exception()
+
+    def download_file(self, coord: GfsSourceFileCoord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
+        if self.at == "download" and coord.lead_time == BAD * HOUR:
+            raise self.error
+        return super().download_file(coord, data_vars, folder)
+
+    def read_data(self, coord: GfsSourceFileCoord, data_var: DataVar, downloaded: Downloaded) -> Array2D:
+        if self.at == "read" and coord.lead_time == BAD * HOUR:
+            raise self.error
+        return super().read_data(coord, data_var, downloaded)
+
+
+@pytest.mark.parametrize("at", ["download", "read"])
+def test_an_error_nobody_expected_in_one_file_stops_no_other(
+    site: Site, at: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.arrive(INIT)
+    odd = type("OddJob", (Odd,), {"at": at, "error": ValueError("an odd file")})
+    results = site.having(region_job=odd).job().process()
+    for files in results.values():
+        (failed,) = [file for file in files if not file.succeeded]
+        assert failed.coord.out_loc()["lead_time"] == BAD * HOUR
+        assert failed.reason == "ValueError: an odd file"
+    (told, *_) = [record for record in caplog.records if "an error nobody expected" in record.message]
+    assert told.exc_info is not None
+
+
+@pytest.mark.parametrize("at", ["download", "read"])
+@pytest.mark.parametrize("error", [MemoryError("none left"), OSError(5, "Input/output error")])
+def test_what_is_no_fault_of_a_file_ends_the_job(site: Site, at: str, error: Exception) -> None:
+    site.arrive(INIT)
+    odd = type("OddJob", (Odd,), {"at": at, "error": error})
+    with pytest.raises(type(error), match=r"none left|Input/output"):
+        site.having(region_job=odd).job().process()
+    assert list(site.tmp.iterdir()) == []
+
+
 @pytest.mark.parametrize("successes", [0, 3, 7])
 def test_a_store_that_fails_ends_the_job_and_leaves_no_tmp_files(site: Site, successes: int) -> None:
     puts: list[str] = []

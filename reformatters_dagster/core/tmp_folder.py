@@ -1,0 +1,51 @@
+"""A folder on the tmp disk for one job, which goes with it, or with the next job if it was killed.
+
+In: where, and for what. Out: a folder that nobody else writes to.
+"""
+
+import fcntl
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def tmp_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A new folder below `parent`, gone whichever way the block ends; what killed jobs of this name left goes before.
+
+    Beside the folder lies a file that its process holds locked. The system lets go of the lock when the process dies, however
+    that comes about, and so a folder whose file can be locked is nobody's.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    _sweep(parent, name)
+    folder = parent / f"{name}-{uuid4().hex[:12]}"
+    lock = _lock_of(folder)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
+def _sweep(parent: Path, name: str) -> None:
+    for lock in parent.glob(f"{name}-????????????.lock"):
+        try:
+            with lock.open("r+") as found:
+                fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                log.warning("folder=%s was left by a job that was killed, and is removed", lock.with_suffix(""))
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink(missing_ok=True)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # its job lives, or it is gone by now
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
