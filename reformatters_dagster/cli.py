@@ -95,12 +95,14 @@ def reformat(
 
 
 @app.command("list")
-def list_datasets(store: StoreUrl = None, as_json: AsJson = False) -> None:
+def list_datasets(
+    store: StoreUrl = None, replica: ReplicaUrls = None, upstream: UpstreamUrl = None, as_json: AsJson = False
+) -> None:
     """List datasets: extent of the store, partitions, last complete one."""
     from dataset_defs import DATASETS
     from reformatters_dagster.core.status import survey
 
-    settings = _settings(store)
+    settings = _settings(store, replica, upstream)
     datasets = [dataset.started_by(settings) for dataset in DATASETS]
     overviews = [survey(dataset, settings.stores(dataset.template_config)) for dataset in datasets]
     output.tell(output.overviews_document(overviews), output.print_overviews, as_json)
@@ -207,13 +209,18 @@ def update(
 
 @app.command()
 def validate(
-    dataset_id: Id, now: Now = None, store: StoreUrl = None, replica: ReplicaUrls = None, as_json: AsJson = False
+    dataset_id: Id,
+    now: Now = None,
+    store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+    upstream: UpstreamUrl = None,
+    as_json: AsJson = False,
 ) -> None:
     """Ask every validator of the primary and of each replica; exit 1 when one fails."""
     from reformatters_dagster.core.replicas import check_replicas
     from reformatters_dagster.core.validation import CheckResult
 
-    settings = _settings(store, replica)
+    settings = _settings(store, replica, upstream)
     dataset, time = _dataset(dataset_id).started_by(settings), _now(now)
     stores = settings.stores(dataset.template_config)
     checks: dict[str, list[CheckResult]] = {
@@ -236,22 +243,30 @@ def status(
     dataset_id: Id,
     every: Annotated[bool, typer.Option("--all", help="Every partition, not the newest 40 alone.")] = False,
     store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+    upstream: UpstreamUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the extent and, for each partition and variable, files expected, succeeded and missing."""
     from reformatters_dagster.core.status import NEWEST
     from reformatters_dagster.core.status import status as read_status
 
-    settings = _settings(store)
+    settings = _settings(store, replica, upstream)
     dataset = _dataset(dataset_id).started_by(settings)
     report = read_status(dataset, settings.stores(dataset.template_config), None if every else NEWEST)
     output.tell(output.status_document(report), output.print_status, as_json)
 
 
 @app.command()
-def store_urls(dataset_id: Id, store: StoreUrl = None, replica: ReplicaUrls = None, as_json: AsJson = False) -> None:
+def store_urls(
+    dataset_id: Id,
+    store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+    upstream: UpstreamUrl = None,
+    as_json: AsJson = False,
+) -> None:
     """Print what xr.open_zarr takes: the primary, then each replica."""
-    stores = _settings(store, replica).stores(_dataset(dataset_id).template_config)
+    stores = _settings(store, replica, upstream).stores(_dataset(dataset_id).template_config)
     document = {"primary": stores.primary.url, "replicas": [copy.url for copy in stores.replicas]}
     output.tell(document, output.print_urls, as_json)
 
@@ -290,11 +305,14 @@ def demo(
 
 
 def _settings(store: str | None = None, replicas: list[str] | None = None, upstream: str | None = None) -> "Settings":
-    """The environment's, but for what options say."""
+    """The environment's, but for what options say. Every command that opens something takes the same ones."""
+    from dataset_defs import DATASETS
     from reformatters_dagster.core.settings import Settings
 
+    settings = Settings.from_environment(os.environ)
+    settings.refuse_unknown_starts([dataset.dataset_id for dataset in DATASETS])
     given = {"store": store, "replicas": tuple(replicas or ()), "upstream": upstream}
-    return Settings.from_environment(os.environ).model_copy(update={name: one for name, one in given.items() if one})
+    return settings.model_copy(update={name: one for name, one in given.items() if one})
 
 
 def _dataset(dataset_id: str) -> "DynamicalDataset":

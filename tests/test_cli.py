@@ -462,6 +462,20 @@ def test_an_unknown_dataset_is_refused_with_the_known_ones(empty: Deployment, co
     assert_fails(empty.reformat(command, "noaa-gfs"), 2, "UnknownDataset", "'noaa-gfs'", ID)
 
 
+@pytest.mark.parametrize("command", ["list", "status", "store-urls", "validate"])
+def test_every_command_takes_the_common_options(published: Deployment, command: str) -> None:
+    places = ("--store", str(published.folder / "stores"), "--upstream", str(published.folder / "upstream"))
+    given = [] if command == "list" else [ID]
+    result = published.reformat(command, *given, *places, "--replica", str(published.folder / "copy"), "--json")
+    assert result.exit_code in {0, 1}, result.stderr  # a check may fail, the options may not
+    assert str(published.store) in result.stdout
+
+
+def test_a_start_of_a_dataset_that_there_is_not_is_refused(empty: Deployment) -> None:
+    result = empty.reformat("backfill", ID, "--dry-run", REFORMATTERS_START="noaa-gfs-forcast=2026-07-29T18")
+    assert_fails(result, 2, "Refused", "REFORMATTERS_START names noaa-gfs-forcast; there are", ID)
+
+
 def test_a_tmp_folder_that_cannot_be_made_fails_without_a_traceback(empty: Deployment) -> None:
     blocked = empty.folder / "a-file"
     blocked.touch()

@@ -4,7 +4,7 @@ In: a mapping of environment variables that someone else read. Out: values the w
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -70,6 +70,20 @@ class Settings(Frozen):
         """A template whose archive starts where this deployment wants it to."""
         start = self.starts.get(template.dataset_id, self.start)
         return template if start is None else template.started_at(start)
+
+    def refuse_unknown_starts(self, dataset_ids: Collection[str], provider: str | None = None) -> None:
+        """Refuse starts of datasets that there are not: a misspelt one would leave an archive where its template starts.
+
+        Parameters
+        ----------
+        provider : str, optional
+            Whose datasets the ids are all of; starts of other providers' are of no concern then.
+        """
+        own = [name for name in self.starts if provider is None or name.split("-")[0] == provider]
+        if unknown := sorted(set(own) - set(dataset_ids)):
+            raise Refused(
+                f"REFORMATTERS_START names {', '.join(unknown)}; there are {', '.join(sorted(dataset_ids))}: correct the name"
+            )
 
     def workspace(
         self, template: TemplateConfig, archives: tuple[SourceArchive, ...], patience: Patience | None = None

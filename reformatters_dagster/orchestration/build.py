@@ -59,6 +59,8 @@ def build_definitions(
         Who is told of trouble. Default: whom the environment names, nobody where it names none.
     """
     settings = settings or environment_settings()
+    for provider in {dataset.provider for dataset in datasets}:
+        settings.refuse_unknown_starts([dataset.dataset_id for dataset in datasets], provider)
     alerts = open_alerts(*environment_alert_targets()) if alerts is None else alerts
     shared = dg.Definitions(
         resources={

@@ -55,6 +55,18 @@ def test_a_start_that_cannot_be_read(start: str, wrong: str) -> None:
         settings_of(start=start)
 
 
+def test_a_start_of_a_dataset_that_there_is_not_is_refused() -> None:
+    known = ["noaa-gfs-forecast", "noaa-gefs-analysis"]
+    settings_of(start="2026-01-01,noaa-gfs-forecast=2026-07-29").refuse_unknown_starts(known)
+    misspelt = settings_of(start="noaa-gfs-forcast=2026-07-29,dwd-icon=2026-07-29")
+    message = "REFORMATTERS_START names dwd-icon, noaa-gfs-forcast; there are noaa-gefs-analysis, noaa-gfs-forecast"
+    with pytest.raises(Refused, match=message):
+        misspelt.refuse_unknown_starts(known)
+    with pytest.raises(Refused, match="REFORMATTERS_START names noaa-gfs-forcast; there are"):
+        misspelt.refuse_unknown_starts(known, "noaa")
+    misspelt.refuse_unknown_starts(["ecmwf-ifs-ens-forecast"], "ecmwf")
+
+
 @pytest.mark.parametrize(
     ("start", "first"),
     [

@@ -15,6 +15,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dataset_defs import DATASETS
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
 from reformatters_dagster.core.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.errors import Refused
 from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.settings import Settings
@@ -63,6 +64,14 @@ def test_the_asset_says_what_it_is(gfs: dg.Definitions) -> None:
     assert spec.description == GFS.template_config.attributes.description
     assert spec.metadata["dataset_id"] == "noaa-gfs-forecast"
     assert spec.metadata[K8S_METADATA] == k8s_config(GFS)
+
+
+def test_a_start_of_a_dataset_the_provider_does_not_have_breaks_its_code_location_alone() -> None:
+    settings = Settings.from_environment({"REFORMATTERS_START": "noaa-gfs-forcast=2026-07-29"})
+    with pytest.raises(Refused, match="REFORMATTERS_START names noaa-gfs-forcast; there are noaa-gfs-forecast"):
+        build_definitions([GFS], settings)
+    others = [dataset for dataset in DATASETS if dataset.provider == "dwd"]
+    assert build_definitions(others, settings).resolve_all_asset_keys()
 
 
 @pytest.mark.parametrize(
