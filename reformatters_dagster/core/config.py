@@ -146,16 +146,6 @@ class DataVar(Frozen):
         }
 
 
-class Encoding(Frozen):
-    """How one coordinate is stored."""
-
-    dtype: Literal["int64", "float64", "float32"]
-    fill_value: float
-    chunks: tuple[int, ...]
-    units: str | None = None
-    calendar: str | None = None
-
-
 class AppendAxis(Frozen):
     """The dimension that grows: an arithmetic grid from `start` (inclusive) on, without end."""
 

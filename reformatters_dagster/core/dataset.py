@@ -86,6 +86,9 @@ class DynamicalDataset:
     validate_cron: str = "30 */6 * * *"
     """When validators run by themselves, UTC: after an update is due."""
     resources: Resources = DEFAULT_RESOURCES
+    """Of each pod."""
+    pods: Literal["run", "group"] = "run"
+    """On Kubernetes, whether a run of one of the dataset's jobs is one pod, or each group of variables has its own."""
 
     @property
     def dataset_id(self) -> str:

@@ -113,10 +113,6 @@ class TemplateConfig(Frozen):
         """The committed template."""
         return TEMPLATES / self.dataset_id / "latest.zarr"
 
-    @property
-    def partitions_start(self) -> Timestamp:
-        return self.append_dim.start
-
     @cached_property
     def variables(self) -> dict[str, DataVar]:
         return by_name(self.data_vars)

@@ -19,6 +19,7 @@ from reformatters_dagster.orchestration.names import (
     EXCLUSIVE_TAG,
     K8S_TAG,
     MODE_TAG,
+    STEP_LAUNCHER,
     UPDATE,
     asset_key,
     k8s_config,
@@ -28,11 +29,14 @@ from reformatters_dagster.orchestration.resources import (
     Reformatters,
     environment_alert_targets,
     environment_settings,
+    in_cluster,
     utc_now,
 )
 from reformatters_dagster.orchestration.sensors import build_heal_sensor, build_upstream_sensor
 
 UPDATE_PRIORITY, BACKFILL_PRIORITY = "10", "-10"
+STEP_PODS_AT_ONCE = 4
+"""Of one run, where groups of variables have pods of their own."""
 
 
 class InitialiseConfig(dg.Config):
@@ -82,17 +86,17 @@ def _definitions(dataset: DynamicalDataset, settings: Settings) -> dg.Definition
         dataset.job_name(UPDATE),
         selection=dg.AssetSelection.assets(key),
         description="One operational update: chunks first, then the grown metadata.",
-        tags=_tags(dataset, UPDATE, UPDATE_PRIORITY, exclusive=True),
+        tags=_tags(dataset, UPDATE, UPDATE_PRIORITY, exclusive=True, launches_steps=True),
         config=_run_config(key.to_python_identifier(), publish=True),
-        executor_def=dg.in_process_executor,
+        executor_def=_executor(dataset),
     )
     backfill = dg.define_asset_job(
         dataset.job_name("backfill"),
         selection=without_checks,
         description="Partitions within the store's extent; validators are left out.",
-        tags=_tags(dataset, "backfill", BACKFILL_PRIORITY),
+        tags=_tags(dataset, "backfill", BACKFILL_PRIORITY, launches_steps=True),
         config=_run_config(key.to_python_identifier(), publish=False),
-        executor_def=dg.in_process_executor,
+        executor_def=_executor(dataset),
     )
     validate = dg.define_asset_job(
         dataset.job_name("validate"),
@@ -146,11 +150,26 @@ def _run_config(asset: str, *, publish: bool) -> dict[str, Any]:
     return {"ops": {asset: {"config": PartitionConfig(publish=publish).model_dump()}}}
 
 
-def _tags(dataset: DynamicalDataset, mode: str, priority: str, *, exclusive: bool = False) -> dict[str, Any]:
+def _has_step_pods(dataset: DynamicalDataset) -> bool:
+    return dataset.pods == "group" and in_cluster()
+
+
+def _executor(dataset: DynamicalDataset) -> dg.ExecutorDefinition:
+    """Steps in the process of the run, as everywhere but in a cluster; or in pods of their own."""
+    if not _has_step_pods(dataset):
+        return dg.in_process_executor
+    from dagster_k8s import k8s_job_executor
+
+    return k8s_job_executor.configured({"max_concurrent": STEP_PODS_AT_ONCE}, name="step_pods")
+
+
+def _tags(
+    dataset: DynamicalDataset, mode: str, priority: str, *, exclusive: bool = False, launches_steps: bool = False
+) -> dict[str, Any]:
     tags = {
         DATASET_TAG: dataset.dataset_id,
         MODE_TAG: mode,
         "dagster/priority": priority,
-        K8S_TAG: k8s_config(dataset),
+        K8S_TAG: STEP_LAUNCHER if launches_steps and _has_step_pods(dataset) else k8s_config(dataset),
     }
     return tags | {EXCLUSIVE_TAG: dataset.dataset_id} if exclusive else tags

@@ -19,6 +19,12 @@ K8S_METADATA = "reformatters/k8s"
 """Metadata of an asset: what its runs need, for those that are launched without a job's tags."""
 
 
+STEP_LAUNCHER = {
+    "container_config": {"resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}},
+}
+"""What the pod of a run asks of Kubernetes whose steps have pods of their own."""
+
+
 def asset_key(dataset: "DynamicalDataset") -> dg.AssetKey:
     return dg.AssetKey([dataset.provider, dataset.name])
 

@@ -27,6 +27,11 @@ def environment_alert_targets() -> tuple[str | None, str | None]:
     return os.environ.get("REFORMATTERS_ALERT_WEBHOOK") or None, os.environ.get("SENTRY_DSN") or None
 
 
+def in_cluster() -> bool:
+    """Whether this process runs in a pod of Kubernetes, which sets this variable in every one."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ
+
+
 def utc_now() -> Timestamp:
     """The wall clock, naive UTC."""
     return pd.Timestamp(datetime.now(UTC).replace(tzinfo=None)).as_unit("us")

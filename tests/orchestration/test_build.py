@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 import pytest
@@ -164,6 +164,47 @@ def test_a_code_location_imports_nothing_that_only_runs_need() -> None:
     modules = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout.split()
     heavy = {"zarr", "numcodecs", "numba", "pygrib", "imagecodecs", "matplotlib", "pyproj", "requests", "sentry_sdk"}
     assert not heavy & set(modules)
+
+
+@pytest.mark.parametrize("kind", ["update", "backfill"])
+@pytest.mark.parametrize(
+    ("pods", "cluster", "executor", "cpu"),
+    [
+        ("run", False, "in_process", "3"),
+        ("run", True, "in_process", "3"),
+        ("group", False, "in_process", "3"),
+        ("group", True, "step_pods", "250m"),
+    ],
+)
+def test_groups_of_variables_have_pods_of_their_own_where_that_is_wanted_and_there_is_a_cluster(
+    forecast_dataset: DynamicalDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    pods: Literal["run", "group"],
+    *,
+    cluster: bool,
+    executor: str,
+    cpu: str,
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    if cluster:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    dataset = replace(forecast_dataset, pods=pods, resources=Resources(cpu="3"))
+    definitions = build_definitions([dataset], Settings())
+    job = definitions.resolve_job_def(dataset.job_name(kind))
+    assert (job.executor_def.name, requests_of(job.tags)["cpu"]) == (executor, cpu)
+    # A run from the asset's page has one process, and is told so by what its pod asks for.
+    assert definitions.resolve_assets_def(asset_key(dataset)).get_asset_spec().metadata[K8S_METADATA] == k8s_config(
+        dataset
+    )
+    assert definitions.resolve_job_def(dataset.job_name("validate")).executor_def.name == "in_process"
+
+
+def test_the_largest_datasets_ask_for_a_pod_per_group() -> None:
+    assert {dataset.dataset_id for dataset in DATASETS if dataset.pods == "group"} == {
+        "noaa-gefs-forecast-35-day",
+        "ecmwf-ifs-ens-forecast-15-day-0-25-degree",
+    }
 
 
 @pytest.mark.parametrize("resources", [Resources(), Resources(cpu="500m", memory="24Gi", ephemeral_storage="100Gi")])

@@ -67,4 +67,5 @@ DATASET = DynamicalDataset(
     validators=(CheckCurrentData(max_delay="12h"), CheckRecentNans(), *STANDARD_CHECKS),
     soft_deadline=pd.Timedelta("12h"),
     resources=Resources(cpu="4", memory="36Gi", ephemeral_storage="120Gi"),
+    pods="group",
 )

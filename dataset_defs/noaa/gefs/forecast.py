@@ -88,4 +88,5 @@ DATASET = DynamicalDataset(
     soft_deadline=pd.Timedelta("8h"),
     heal_cool_down=pd.Timedelta("3h"),
     resources=Resources(cpu="4", memory="36Gi", ephemeral_storage="200Gi"),
+    pods="group",
 )
