@@ -75,7 +75,7 @@ _HOUR, _MINUTE = pd.Timedelta("1h"), pd.Timedelta("1min")
 
 
 def surface(level: str) -> tuple[int, float | None]:
-    """Type (GRIB2 code table 4.5) and value in SI units of a level in the words of an index."""
+    """Type (GRIB2 code table 4.5) and value in SI units of a level in the words of an index; `ValueError` for an unknown one."""
     if level in _SURFACES:
         return _SURFACES[level]
     if match := _HEIGHT_OR_PRESSURE.fullmatch(level):
@@ -92,7 +92,7 @@ def noaa_field(
     alternatives: tuple[str, ...] = (),
     first_of_duplicates: bool = False,
 ) -> GribField:
-    """A message in the words of an index, with the numbers that must be inside it."""
+    """A message in the words of an index, with the numbers that must be inside it; `ValueError` for an unknown element."""
     names = (element, *alternatives)
     if unknown := [name for name in names if name not in ELEMENTS]:
         raise ValueError(f"elements {unknown!r} have no numbers; add them to ELEMENTS")
@@ -206,6 +206,11 @@ def window_label(statistic: Statistic, lead_time: Timedelta, reset: Timedelta | 
     ----------
     statistic, lead_time, reset
         As in `window_length`. Where one of the times is no whole hour, minutes are counted, as in sub-hourly files.
+
+    Raises
+    ------
+    ValueError
+        When the lead time is no whole number of minutes, or negative.
     """
     length = window_length(statistic, lead_time, reset)
     by_hour = not lead_time % _HOUR and not (reset or _HOUR) % _HOUR

@@ -189,6 +189,10 @@ class DynamicalDataset:
         keep_published : bool
             Whether a backfill downloads only what the published shards lack, as an update does; in a partition of one label
             that is everything.
+        variables : names, optional
+            Default: all; an update of new labels is of all.
+        force, accept_missing, upstream, root_run
+            As in the `PartitionPlan` they become part of.
 
         Raises
         ------

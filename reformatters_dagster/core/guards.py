@@ -53,7 +53,7 @@ def coordinate_names(root: JSON) -> set[str]:
 
 
 def append_dim_of(root: JSON) -> str:
-    """The dimension that grows: the first of every data variable."""
+    """The dimension that grows: the first of every data variable; `TemplateDrift` where they do not agree."""
     coordinates = coordinate_names(root)
     firsts = {
         (array.get("dimension_names") or [None])[0]

@@ -21,6 +21,11 @@ def shard_regions(length: int, shard: int) -> list[slice]:
         Number of labels along the append dimension.
     shard : int
         Labels in one shard.
+
+    Raises
+    ------
+    ValueError
+        When a shard holds none.
     """
     if shard < 1:
         raise ValueError(f"a shard of {shard} labels was asked for; it must hold at least one")
@@ -63,6 +68,11 @@ def filter_regions(
         Keep regions with a label in `[start, end)`. A start after the last label keeps none.
     contains : collection of Timestamp, optional
         Keep regions that hold one of these exactly; others are ignored, and an empty collection keeps none.
+
+    Raises
+    ------
+    ValueError
+        When labels do not ascend.
     """
     if not labels.is_monotonic_increasing or not labels.is_unique:
         raise ValueError("labels of the append dimension must ascend strictly")
@@ -102,6 +112,11 @@ def worker_share[Job](jobs: Sequence[Job], worker: int, workers: int) -> list[Jo
         The same sequence on every worker.
     worker, workers : int
         Index of this worker in `[0, workers)`, and their number.
+
+    Raises
+    ------
+    ValueError
+        When there is no such worker.
     """
     if not 0 <= worker < workers:
         raise ValueError(f"worker {worker} of {workers} was asked for; workers count from 0 to {workers - 1}")

@@ -26,7 +26,10 @@ def tmp_folder(parent: Path, name: str) -> Iterator[Path]:
     folder = parent / f"{name}-{uuid4().hex[:12]}"
     lock = _lock_of(folder)
     with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError as error:
+            log.warning("folder=%s cannot be locked (%s): if this job is killed, it stays", folder, error)
         folder.mkdir()
         try:
             yield folder
@@ -43,8 +46,10 @@ def _sweep(parent: Path, name: str) -> None:
                 log.warning("folder=%s was left by a job that was killed, and is removed", lock.with_suffix(""))
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                 lock.unlink(missing_ok=True)
-        except (BlockingIOError, FileNotFoundError):
-            continue  # its job lives, or it is gone by now
+        except OSError as error:
+            log.debug(
+                "folder=%s stays, since its job lives or nothing can be locked here: %s", lock.with_suffix(""), error
+            )
 
 
 def _lock_of(folder: Path) -> Path:

@@ -645,6 +645,20 @@ def test_the_template_ends_where_results_end(
     assert list(cut.indexes["init_time"]) == list(INITS[:labels])
 
 
+def test_what_became_of_a_file_is_said_once(site: Site) -> None:
+    done = FileResult(coord=GfsSourceFileCoord(init_time=INIT, lead_time=HOUR)).advance(SourceFileStatus.SUCCEEDED)
+    with pytest.raises(ValueError, match=f"{gfs_key(INIT, 1)} is Succeeded and cannot become ReadFailed"):
+        done.advance(SourceFileStatus.READ_FAILED, "afterwards")
+
+
+def test_a_file_older_than_what_any_archive_keeps_is_said_to_be(site: Site) -> None:
+    kept = tuple(archive.model_copy(update={"newest": 2 * HOUR}) for archive in site.dataset.archives)
+    site.arrive(INIT)
+    (failed, *_) = site.having(archives=kept).job(now=INIT + 3 * HOUR).process()[TEMPERATURE]
+    assert failed.reason is not None
+    assert failed.reason.endswith(f"no archive keeps files of {INIT} any more")
+
+
 def backfill_slowly(folder: str) -> None:
     """What the process does that is killed: it says each key it puts, and takes its time."""
 

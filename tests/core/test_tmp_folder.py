@@ -1,5 +1,6 @@
 """A job's folder goes with the job, however that ends, and no other job's with it."""
 
+import errno
 import re
 import signal
 import subprocess
@@ -69,6 +70,22 @@ def test_the_folder_of_a_job_that_lives_stays(tmp_path: Path) -> None:
             assert (theirs / "a chunk").exists()
     finally:
         end(child)
+
+
+def test_a_disk_that_knows_no_locks_serves_and_is_never_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    child, left = start(tmp_path)
+    end(child)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with tmp_folder(tmp_path, "noaa-gfs-forecast") as folder:
+        assert folder.exists()
+        assert left.exists()
+    assert not folder.exists()
+    assert "cannot be locked ([Errno 37] No locks available): if this job is killed, it stays" in caplog.text
 
 
 def test_the_folder_of_another_thread_of_this_process_stays(tmp_path: Path) -> None:
