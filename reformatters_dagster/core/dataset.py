@@ -27,7 +27,7 @@ from reformatters_dagster.core.errors import (
     StoreTooShort,
     TimeNotOnGrid,
 )
-from reformatters_dagster.core.job_context import JobContext, JobStats, OnProgress, ignore_progress
+from reformatters_dagster.core.job_context import FOUR_DAYS, JobContext, JobStats, OnProgress, ignore_progress
 from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
 from reformatters_dagster.core.ledger import LedgerEntry, LedgerView
 from reformatters_dagster.core.partition_run import CommitReport, GroupOutcome, PartitionPlan, RunReport
@@ -56,8 +56,7 @@ class Resources(Frozen):
 
 
 DEFAULT_RESOURCES = Resources()
-SIX_HOURS, FOUR_DAYS = Timedelta("6h"), Timedelta("4D")
-TEN_MINUTES, THIRTY_MINUTES = Timedelta("10min"), Timedelta("30min")
+SIX_HOURS, TEN_MINUTES, THIRTY_MINUTES = Timedelta("6h"), Timedelta("10min"), Timedelta("30min")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +136,7 @@ class DynamicalDataset:
             publish_policy=self.publish_policy,
             coverage=coverage,
             buffer_bytes=self.buffer_bytes,
+            give_up_age=self.give_up_age,
             force=force,
             on_progress=on_progress,
         )

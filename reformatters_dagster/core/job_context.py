@@ -15,7 +15,9 @@ from reformatters_dagster.core.progress import UpdateProgressTracker
 from reformatters_dagster.core.reuse import PublishedShard
 from reformatters_dagster.core.storage import StoreSet
 from reformatters_dagster.core.template import TemplateConfig
-from reformatters_dagster.core.types import JSON, Timestamp
+from reformatters_dagster.core.types import JSON, Timedelta, Timestamp
+
+FOUR_DAYS = Timedelta("4D")
 
 type OnProgress = Callable[[str, int, int], None]
 """Told the stage and how many of how many steps are done."""
@@ -82,14 +84,18 @@ class JobStats:
             known[variable] = max(known.get(variable, 0.0), share)
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time of a block to a stage."""
+    def timed(self, stage: str) -> Iterator[Callable[[], float]]:
+        """Add the time of a block to a stage; yields what tells the seconds it has taken so far."""
         started = time.perf_counter()
+
+        def taken() -> float:
+            return time.perf_counter() - started
+
         try:
-            yield
+            yield taken
         finally:
             with self._lock:
-                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + taken()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +124,5 @@ class JobContext:
     """Most memory for the values of one variable; larger ones are kept on the tmp disk and worked on in pieces."""
     cpus: int = os.process_cpu_count() or 1
     download_threads: int = 16
+    give_up_age: Timedelta = FOUR_DAYS
+    """After an append label, a file that is missing is worth a warning: it is no longer merely late."""

@@ -207,12 +207,21 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
             finally:
                 self.context.on_progress(f"download {names}", next(done), len(coords))
 
-        with self.stats.timed("download"):
+        with self.stats.timed("download") as seconds:
             fetched = dict(zip(coords, pools.download.map(download, coords), strict=True))
         missing = sum(isinstance(one, str) for one in fetched.values())
         size = sum(one.size for one in fetched.values() if isinstance(one, Downloaded))
         self.stats.bytes_in += size
-        log.info("region=%s variables=%s files=%d missing=%d bytes=%d", self.label, names, len(coords), missing, size)
+        log.log(
+            self._level(missing),
+            "region=%s variables=%s files=%d missing=%d bytes=%d seconds=%.1f",
+            self.label,
+            names,
+            len(coords),
+            missing,
+            size,
+            seconds(),
+        )
         return [{coord: fetched[coord] for coord in stretch} for stretch in wanted]
 
     def _fill(
@@ -222,7 +231,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         done = itertools.count(1)
         total = sum(len(part.files) for part in parts)
         read: list[FileResult] = []
-        with self.stats.timed("read"):
+        with self.stats.timed("read") as seconds:
             for part in parts:
 
                 def read_one(item: tuple[Coord, Downloaded | str], part: "_Part[Coord]" = part) -> FileResult:
@@ -234,8 +243,22 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                 read.extend(pool.map(read_one, part.files.items()))
         found = self._judge(plan, data_var, read)
         failed = sum(not result.succeeded for result in found.results)
-        log.info("region=%s variable=%s files=%d missing=%d", self.label, data_var.name, len(found.results), failed)
+        log.log(
+            self._level(failed),
+            "region=%s variable=%s files=%d missing=%d seconds=%.1f",
+            self.label,
+            data_var.name,
+            len(found.results),
+            failed,
+            seconds(),
+        )
         return found
+
+    def _level(self, missing: int) -> int:
+        """Of what is told of some files: what is missing near real time may yet arrive."""
+        return (
+            logging.WARNING if missing and self.context.now - self.label >= self.context.give_up_age else logging.INFO
+        )
 
     def _judge(self, plan: "_Plan[Coord]", data_var: DataVar, read: Sequence[FileResult]) -> Judgement:
         """Results of the region; a file of the buffer around it counts where it fails, since values are made from it."""
@@ -260,7 +283,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         try:
             part.buffer.fill(part.positions[coord], lambda out: self.read_into(coord, data_var, downloaded, out))
         except Exception as error:
-            log.warning("file=%s variable=%s %s", coord.key(), data_var.name, error)
+            log.debug("file=%s variable=%s %s", coord.key(), data_var.name, error)
             return result.advance(SourceFileStatus.READ_FAILED, _reason_of(error, coord))
         return result.advance(SourceFileStatus.SUCCEEDED)
 
@@ -323,7 +346,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
 
     def _upload(self, data_var: DataVar, results: Sequence[FileResult], tmp_store: Path) -> None:
         shard = shard_index(self.region, self.context.template_config.shard_length)
-        with self.stats.timed("upload"):
+        with self.stats.timed("upload") as seconds:
             stop = self.context.upstream.stop
             published = publish_chunks(tmp_store, self.context.stores, data_var.name, shard, stop=stop)
         self.stats.bytes_out += published.bytes
@@ -332,7 +355,12 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
             self.context.tracker.record(data_var.name, results)
         self.context.on_progress(f"upload {data_var.name}", 1, 1)
         log.info(
-            "region=%s variable=%s objects=%d bytes=%d", self.label, data_var.name, published.objects, published.bytes
+            "region=%s variable=%s objects=%d bytes=%d seconds=%.1f",
+            self.label,
+            data_var.name,
+            published.objects,
+            published.bytes,
+            seconds(),
         )
 
     @contextmanager

@@ -645,6 +645,22 @@ def test_the_template_ends_where_results_end(
     assert list(cut.indexes["init_time"]) == list(INITS[:labels])
 
 
+@pytest.mark.parametrize(("age", "level"), [("95h", "INFO"), ("96h", "WARNING")])
+def test_a_line_per_stage_warns_of_what_the_archive_lacks(
+    site: Site, caplog: pytest.LogCaptureFixture, age: str, level: str
+) -> None:
+    site.arrive(INIT)
+    site.remove(BAD)
+    with caplog.at_level("INFO", "reformatters_dagster.core.region_job"):
+        site.job(variables=[TEMPERATURE], now=INIT + Timedelta(age)).process()
+    told = [(record.levelname, record.message) for record in caplog.records]
+    downloaded, read, uploaded = (message for _, message in told)
+    assert re.fullmatch(rf"region=.* variables={TEMPERATURE} files=10 missing=1 bytes=\d+ seconds=\d+\.\d", downloaded)
+    assert re.fullmatch(rf"region=.* variable={TEMPERATURE} files=10 missing=1 seconds=\d+\.\d", read)
+    assert re.fullmatch(rf"region=.* variable={TEMPERATURE} objects=2 bytes=\d+ seconds=\d+\.\d", uploaded)
+    assert [level for level, _ in told] == [level, level, "INFO"]
+
+
 def test_what_became_of_a_file_is_said_once(site: Site) -> None:
     done = FileResult(coord=GfsSourceFileCoord(init_time=INIT, lead_time=HOUR)).advance(SourceFileStatus.SUCCEEDED)
     with pytest.raises(ValueError, match=f"{gfs_key(INIT, 1)} is Succeeded and cannot become ReadFailed"):
