@@ -69,7 +69,7 @@ def commit_outcomes(
         update={
             "root_run": plan.root_run or run_id,
             "upstream": plan.upstream,
-            "known_missing": plan.accept_missing,
+            "known_missing": plan.accept_missing and not entry.is_complete,
         }
     )
     merge_ingested_lengths(template_ds, workspace, ingested_lengths(template, entry))

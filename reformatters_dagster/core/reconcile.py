@@ -33,7 +33,10 @@ class Launch:
     arrivals: Arrivals
     reason: str
     accept_missing: bool = False
-    """Publish it even if nothing of it can be had: it is given up."""
+    """Publish it even if nothing of it can be had: nothing is there, and it is given up."""
+    past_give_up: bool = False
+    """It is past the give-up age, a later one has begun to arrive, and files of it are there: to be given up as well, once
+    it has been tried often enough with the same files."""
 
 
 @dataclass
@@ -64,8 +67,9 @@ def survey_unpublished(dataset: DynamicalDataset, workspace: Workspace, now: Tim
 
     The newest are listed first, so that what is observed of the upstream is fresh even when the budget ends early; the
     oldest is the one launched, since commits go in order. It is launched when its files are complete, or some are there and
-    the soft deadline has passed, or when it is past the give-up age and a later one has begun to arrive: then what is there
-    is published, and what is not is known to be missing.
+    the soft deadline has passed, or when it is past the give-up age and a later one has begun to arrive. The launch says so
+    then: of one that has no files nothing is waited for any more, and one whose files cannot be used must not hold up the
+    later ones for ever.
 
     Raises
     ------
@@ -86,19 +90,28 @@ def survey_unpublished(dataset: DynamicalDataset, workspace: Workspace, now: Tim
         _list(dataset, workspace, now, label, survey)
     if arrivals is None:
         return survey
-    age = now - first
-    if (reason := _why_wait(dataset, workspace, arrivals, now)) is not None:
+    late = _past_give_up(dataset, first, now) and any(one.present for one in survey.seen if one.label > first)
+    if not late and (reason := _why_wait(dataset, workspace, arrivals, now)) is not None:
         survey.waiting.append(f"{partition_key(first)} {reason}")
-    elif arrivals.complete:
-        survey.launches.append(Launch(first, arrivals, "all files have arrived"))
-    elif arrivals.present and age >= dataset.soft_deadline:
-        survey.launches.append(Launch(first, arrivals, f"the soft deadline has passed with {_count(arrivals)}"))
-    elif _past_give_up(dataset, first, now) and any(one.present for one in survey.seen if one.label > first):
-        reason = f"given up with {_count(arrivals)}; later ones have arrived"
-        survey.launches.append(Launch(first, arrivals, reason, accept_missing=True))
+    elif (launch := _launch(dataset, arrivals, now, late=late)) is not None:
+        survey.launches.append(launch)
     else:
         survey.waiting.append(f"{partition_key(first)} has {_count(arrivals)}")
     return survey
+
+
+def _launch(dataset: DynamicalDataset, arrivals: Arrivals, now: Timestamp, *, late: bool) -> Launch | None:
+    """The launch of an unpublished partition; `late` where it is past the give-up age and a later one has begun to arrive."""
+    label, also = arrivals.label, "; it is past its give-up age, and later ones have arrived" if late else ""
+    if arrivals.complete:
+        return Launch(label, arrivals, f"all files have arrived{also}", past_give_up=late)
+    if arrivals.present and now - label >= dataset.soft_deadline:
+        reason = f"the soft deadline has passed with {_count(arrivals)}{also}"
+        return Launch(label, arrivals, reason, past_give_up=late)
+    if late:
+        reason = f"given up with {_count(arrivals)}; later ones have arrived"
+        return Launch(label, arrivals, reason, accept_missing=True)
+    return None
 
 
 def survey_incomplete(dataset: DynamicalDataset, workspace: Workspace, now: Timestamp, budget: Budget) -> Survey:

@@ -4,6 +4,7 @@ In: a survey of upstream, ledger and store. Out: an update of the partition to p
 """
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -15,11 +16,25 @@ from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.reconcile import Budget, Launch, Survey, survey_incomplete, survey_unpublished
-from reformatters_dagster.orchestration.names import EXCLUSIVE_TAG, FINGERPRINT_TAG, MODE_TAG, asset_key
+from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.orchestration.names import (
+    ATTEMPT_TAG,
+    DATASET_TAG,
+    EXCLUSIVE_TAG,
+    FINGERPRINT_TAG,
+    MODE_TAG,
+    asset_key,
+)
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 
 MAX_ATTEMPTS = 3
-"""Runs of one partition with the same files; then it waits for a file that changes."""
+"""Runs of one partition with the same files, a tick apart; from then on it cools down before each further one."""
+COOL_DOWN = Timedelta("15min")
+"""From the creation of the last of those runs to the next; twice as long after each one more."""
+LONGEST_COOL_DOWN = Timedelta("6h")
+"""The cool-down stops growing here, and the attempts never stop: an outage may end at any time."""
+RECORDS_READ = 20
+"""Newest runs of a partition with the same files that a tick looks at."""
 MAX_HEALS = 2
 """Runs that fill holes, per tick: they must not crowd out updates."""
 LISTING_BUDGET = 20.0
@@ -33,6 +48,27 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Runs of one partition that sensors launched with the files that are there now."""
+
+    count: int
+    ended: int
+    """Of the newest, those that came to their own end: one that a person stopped says nothing of the files."""
+    last: Timestamp | None
+    """When the newest was created."""
+
+    @property
+    def cool_until(self) -> Timestamp | None:
+        """When the next may be launched; None where it need not wait."""
+        if self.last is None or self.count < MAX_ATTEMPTS:
+            return None
+        doublings = min(self.count - MAX_ATTEMPTS, 32)
+        until: Timestamp = self.last + min(COOL_DOWN * 2**doublings, LONGEST_COOL_DOWN)
+        return until
 
 
 def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
@@ -93,7 +129,6 @@ def _answer(
 
     The cursor remembers what was observed, so that an arrival is recorded once; losing it costs a repeated observation.
     """
-    instance = context.instance
     requests: list[dg.RunRequest] = []
     waiting = list(survey.waiting)
     for launch in survey.launches:
@@ -101,14 +136,9 @@ def _answer(
         if len(requests) == most:
             waiting.append(f"{key} waits for the next tick")
             continue
-        if _unfinished(instance, {"dagster/partition": key}, asset_key(dataset)):
-            waiting.append(f"{key} is being written")
-            continue
-        attempts = _attempts(instance, key, launch.arrivals)
-        if attempts >= MAX_ATTEMPTS:
-            waiting.append(
-                f"{key} ran {attempts} times with the files that are there; a new file, or a person, is needed"
-            )
+        attempts = _attempts(context.instance, dataset, launch)
+        if (reason := _why_wait(context.instance, dataset, key, attempts)) is not None:
+            waiting.append(f"{key} {reason}")
             continue
         requests.append(_request(dataset, launch, attempts, tags or {}))
     observed = _read_cursor(context.cursor)
@@ -129,14 +159,32 @@ def _read_cursor(cursor: str | None) -> dict[str, str]:
         return {}
 
 
-def _request(dataset: DynamicalDataset, launch: Launch, attempts: int, tags: dict[str, str]) -> dg.RunRequest:
-    key = partition_key(launch.label)
+def _why_wait(instance: dg.DagsterInstance, dataset: DynamicalDataset, key: str, attempts: Attempts) -> str | None:
+    """Why a partition worth a run gets none now; None where it does."""
+    if _unfinished(instance, {"dagster/partition": key}, asset_key(dataset)):
+        return "is being written"
+    if (again := attempts.cool_until) is not None and utc_now() < again:
+        waits = f"it is tried again at {again:%Y-%m-%dT%H:%M}, or when a file changes, or by a person"
+        return f"ran {attempts.count} times with the files that are there; {waits}"
+    return None
+
+
+def _request(dataset: DynamicalDataset, launch: Launch, attempts: Attempts, tags: dict[str, str]) -> dg.RunRequest:
+    key, number, reason = partition_key(launch.label), attempts.count + 1, launch.reason
+    gives_up = launch.past_give_up and attempts.ended >= MAX_ATTEMPTS
+    if gives_up:
+        reason = f"{reason}; tried {attempts.ended} times, what cannot be used is missing"
     return dg.RunRequest(
         partition_key=key,
-        run_key=f"{key}@{launch.arrivals.fingerprint}#{attempts + 1}",
-        tags={FINGERPRINT_TAG: launch.arrivals.fingerprint, "reformatters/reason": launch.reason, **tags},
+        run_key=f"{key}@{launch.arrivals.fingerprint}#{number}",
+        tags={
+            FINGERPRINT_TAG: launch.arrivals.fingerprint,
+            ATTEMPT_TAG: str(number),
+            "reformatters/reason": reason,
+            **tags,
+        },
         run_config=_run_config(
-            dataset, publish=not tags, keep_published=bool(tags), accept_missing=launch.accept_missing
+            dataset, publish=not tags, keep_published=bool(tags), accept_missing=launch.accept_missing or gives_up
         ),
     )
 
@@ -153,10 +201,20 @@ def _unfinished(
     return [run for run in runs if key is None or run.asset_selection is None or key in run.asset_selection]
 
 
-def _attempts(instance: dg.DagsterInstance, partition: str, arrivals: Arrivals) -> int:
-    """Runs of a partition that were launched with the files that are there now."""
-    tags = {"dagster/partition": partition, FINGERPRINT_TAG: arrivals.fingerprint}
-    return instance.get_runs_count(dg.RunsFilter(tags=tags))
+def _attempts(instance: dg.DagsterInstance, dataset: DynamicalDataset, launch: Launch) -> Attempts:
+    tags = {
+        DATASET_TAG: dataset.dataset_id,
+        "dagster/partition": partition_key(launch.label),
+        FINGERPRINT_TAG: launch.arrivals.fingerprint,
+    }
+    records = instance.get_run_records(dg.RunsFilter(tags=tags), limit=RECORDS_READ)
+    if not records:
+        return Attempts(0, 0, None)
+    # A run says which attempt it is: counting alone would repeat a run key once somebody has deleted old runs.
+    numbers = [int(record.dagster_run.tags.get(ATTEMPT_TAG, "0")) for record in records]
+    ended = sum(record.dagster_run.status in ENDED for record in records)
+    last = Timestamp(records[0].create_timestamp.timestamp(), unit="s").as_unit("us")
+    return Attempts(max(len(records), *numbers), ended, last)
 
 
 def _observation(key: dg.AssetKey, arrivals: Arrivals) -> dg.AssetObservation:

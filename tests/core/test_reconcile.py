@@ -117,6 +117,51 @@ def test_one_that_never_came_is_given_up_once_later_ones_are_there(site: Site) -
     assert heals(site, now) == []
 
 
+def test_one_that_is_there_and_past_its_age_says_so_once_later_ones_are_there(site: Site) -> None:
+    """Whether it is given up is for those who know how often it was tried."""
+    site = site.having(give_up_age=Timedelta("10h"))
+    site.arrive(INIT)
+    for lead in LEADS:
+        site.file(lead).write_bytes(bytes(1000))
+    now = INIT + Timedelta("10h")
+    (launch,) = launches(site, now)
+    assert (launch.label, launch.past_give_up) == (INIT, False)
+    site.arrive(SECOND)
+    (launch,) = launches(site, now - Timedelta("1min"))
+    assert (launch.label, launch.past_give_up) == (INIT, False)
+    (launch,) = launches(site, now)
+    assert (launch.label, launch.past_give_up, launch.accept_missing) == (INIT, True, False)
+    assert launch.reason == "all files have arrived; it is past its give-up age, and later ones have arrived"
+    with pytest.raises(NothingSucceeded, match="nothing was published"):
+        run(site, launch, now, publish=True)
+    run(site, replace(launch, accept_missing=True), now, publish=True)
+    entry = site.ledger()
+    assert entry is not None
+    assert entry.known_missing
+    (launch,) = launches(site, now)
+    assert launch.label == SECOND
+
+
+def test_a_shard_whose_last_labels_never_came_does_not_hold_the_next_one_up(analysis: Site) -> None:
+    """It has nothing new since its last run, and is past its age."""
+    # Files of the test are younger than the time it plays at.
+    site = analysis.having(give_up_age=Timedelta("10h"), quiet=Timedelta("-3650D"))
+    for lead in (4, 5):
+        analysis.file(lead).unlink()
+    now = SECOND + Timedelta("5h")
+    (launch,) = launches(site, now)
+    run(site, launch, now, publish=True)
+    assert len(site.read().indexes["time"]) == 4
+    assert launches(site, now) == []
+    later = INIT + Timedelta("16h")
+    (launch,) = launches(site, later)
+    assert (launch.label, launch.past_give_up) == (INIT, True)
+    run(site, replace(launch, accept_missing=True), later, publish=True)
+    assert len(site.read().indexes["time"]) == 6
+    (launch,) = launches(site, later)
+    assert launch.label == SECOND
+
+
 def test_without_acceptance_nothing_is_never_published(site: Site) -> None:
     site.arrive(SECOND)
     plan = site.dataset.plan_partition(site.workspace, INIT, now=SECOND, publish=True)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from reformatters_dagster.core.config import AppendAxis
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.types import Timedelta, Timestamp
-from reformatters_dagster.orchestration.names import EXCLUSIVE_TAG, FINGERPRINT_TAG, MODE_TAG
+from reformatters_dagster.orchestration.names import DATASET_TAG, EXCLUSIVE_TAG, FINGERPRINT_TAG, MODE_TAG
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import LEADS, PRIMARY, TEMPERATURE, Sample, Site, assert_forecast_true, gfs_forecast, gfs_key
@@ -65,11 +66,30 @@ class Watched:
         ) as context:
             return sensor.evaluate_tick(context)
 
-    def record_run(self, request: dg.RunRequest, status: dg.DagsterRunStatus, kind: str = "update") -> dg.DagsterRun:
-        """A run as the daemon would have launched it, in the given state."""
-        job = self.deployment.job(kind)
+    def record_run(
+        self,
+        request: dg.RunRequest,
+        status: dg.DagsterRunStatus,
+        kind: str = "update",
+        *,
+        ago: Timedelta = Timedelta(0),  # noqa: B008 it is immutable
+    ) -> dg.DagsterRun:
+        """A run as the daemon would have launched it so long ago, in the given state."""
+        job = self.deployment.job({"upstream": "update", "heal": "backfill"}.get(kind, kind))
         tags = {**job.tags, **request.tags, "dagster/partition": str(request.partition_key)}
-        return self.deployment.instance.create_run_for_job(job, tags=tags, status=status)
+        run = dg.DagsterRun(job_name=job.name, tags=tags, status=status)
+        created = (utc_now() - ago).to_pydatetime().replace(tzinfo=UTC)
+        return self.deployment.instance.run_storage.add_historical_run(run, created)
+
+    def fail(self, kind: str, times: int, ago: Timedelta) -> list[dg.RunRequest]:
+        """What a sensor asks for while every run fails at once; the last one did so long ago."""
+        requests = [only(self.tick(kind))]
+        self.record_run(requests[0], dg.DagsterRunStatus.FAILURE, kind, ago=Timedelta("20D"))
+        while len(requests) < times:
+            requests.append(only(self.tick(kind)))
+            since = ago if len(requests) == times else Timedelta("20D")
+            self.record_run(requests[-1], dg.DagsterRunStatus.FAILURE, kind, ago=since)
+        return requests
 
 
 @pytest.fixture
@@ -176,17 +196,96 @@ def test_a_partition_that_another_run_writes_waits(watched: Watched) -> None:
     assert f"{partition_key(FIRST)} is being written" in skipped(watched.tick())
 
 
-def test_a_failed_update_is_tried_again_and_then_waits_for_a_file_that_changes(watched: Watched) -> None:
+def test_a_failed_update_is_tried_again_at_once_and_then_ever_less_often(watched: Watched) -> None:
     watched.announce(FIRST)
-    keys = []
-    for _ in range(3):
-        request = only(watched.tick())
-        keys.append(str(request.run_key))
-        watched.record_run(request, dg.DagsterRunStatus.FAILURE)
+    keys = [str(request.run_key) for request in watched.fail("upstream", 3, Timedelta("5min"))]
     assert [key[-2:] for key in keys] == ["#1", "#2", "#3"]
-    assert "ran 3 times with the files that are there" in skipped(watched.tick())
+    again = utc_now() + Timedelta("10min")
+    waits = skipped(watched.tick())
+    assert f"{partition_key(FIRST)} ran 3 times with the files that are there" in waits
+    assert any(f"it is tried again at {at:%Y-%m-%dT%H:%M}" in waits for at in (again, again - Timedelta("1min")))
     watched.announce(FIRST, leads=[9], content=b"again")
     assert str(only(watched.tick()).run_key).endswith("#1")
+
+
+@pytest.mark.parametrize("kind", ["upstream", "heal"])
+@pytest.mark.parametrize(
+    ("times", "cool_down"), [(3, "15min"), (4, "30min"), (5, "1h"), (7, "4h"), (8, "6h"), (24, "6h")]
+)
+def test_it_is_never_given_up_while_its_files_are_there(
+    watched: Watched, kind: str, times: int, cool_down: str
+) -> None:
+    watched.announce(FIRST)
+    if kind == "heal":
+        watched.publish(FIRST)
+    requests = watched.fail(kind, times, Timedelta(cool_down) + Timedelta("1min"))
+    last = only(watched.tick(kind))
+    assert [str(request.run_key).rpartition("#")[2] for request in [*requests, last]] == [
+        str(n + 1) for n in range(times + 1)
+    ]
+    watched.record_run(last, dg.DagsterRunStatus.FAILURE, kind, ago=Timedelta(cool_down) - Timedelta("1min"))
+    assert f"ran {times + 1} times" in skipped(watched.tick(kind))
+
+
+def test_runs_that_were_deleted_leave_no_run_key_to_be_used_twice(watched: Watched) -> None:
+    """Dagster launches nothing for a run key that it has a run of."""
+    watched.announce(FIRST)
+    old = watched.fail("upstream", 6, Timedelta("7h"))
+    for run in watched.deployment.instance.get_runs()[1:]:
+        watched.deployment.instance.delete_run(run.run_id)
+    assert str(only(watched.tick()).run_key).endswith("#7")
+    assert len({request.run_key for request in old}) == 6
+
+
+def test_runs_of_another_dataset_with_the_same_files_do_not_count(watched: Watched) -> None:
+    watched.announce(FIRST)
+    request = only(watched.tick())
+    theirs = request.with_replaced_attrs(tags={**request.tags, DATASET_TAG: "test-gfs-other"})
+    for _ in range(3):
+        watched.record_run(theirs, dg.DagsterRunStatus.FAILURE)
+    assert only(watched.tick()) == request
+
+
+def test_what_cannot_be_used_is_accepted_once_it_was_tried_often_enough(watched: Watched) -> None:
+    watched = watched.having(give_up_age=Timedelta("1h"))
+    watched.announce(FIRST, content=b"no GRIB")
+    assert settings_of(only(watched.tick()))["accept_missing"] is False
+    watched.announce(SECOND)
+    for _ in range(3):
+        watched.record_run(only(watched.tick()), dg.DagsterRunStatus.CANCELED, ago=Timedelta("20D"))
+    requests = watched.fail("upstream", 3, Timedelta("7h"))
+    assert [settings_of(request)["accept_missing"] for request in requests] == [False] * 3
+    last = only(watched.tick())
+    assert settings_of(last)["accept_missing"] is True
+    assert "past its give-up age" in last.tags["reformatters/reason"]
+    assert "tried 3 times" in last.tags["reformatters/reason"]
+    watched.deployment.run("update", FIRST, tags=dict(last.tags), **settings_of(last))
+    assert list(watched.site.read().indexes["init_time"]) == [FIRST]
+    entry = watched.site.ledger(FIRST)
+    assert entry is not None
+    assert entry.known_missing
+    assert only(watched.tick()).partition_key == partition_key(SECOND)
+
+
+def test_what_failed_for_another_reason_is_published_whole_and_not_known_to_be_missing(watched: Watched) -> None:
+    watched = watched.having(give_up_age=Timedelta("1h"))
+    write_sample_upstream(watched.site.upstream, [FIRST], LEADS, variables=[TEMPERATURE], step=SAMPLE_STEP)
+    watched.announce(SECOND)
+    watched.fail("upstream", 3, Timedelta("7h"))
+    last = only(watched.tick())
+    assert settings_of(last)["accept_missing"] is True
+    watched.deployment.run("update", FIRST, tags=dict(last.tags), **settings_of(last))
+    assert_forecast_true(watched.site.read(), FIRST, variables=[TEMPERATURE])
+    entry = watched.site.ledger(FIRST)
+    assert entry is not None
+    assert not entry.known_missing
+
+
+def test_late_ones_without_later_ones_are_tried_and_not_given_up(watched: Watched) -> None:
+    watched = watched.having(give_up_age=Timedelta("1h"))
+    watched.announce(FIRST)
+    watched.fail("upstream", 4, Timedelta("7h"))
+    assert settings_of(only(watched.tick()))["accept_missing"] is False
 
 
 def test_what_arrives_is_observed_once(watched: Watched) -> None:
