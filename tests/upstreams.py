@@ -71,6 +71,8 @@ class FaultServer:
     files: Mapping[str, bytes]
     requests: list[Request] = field(default_factory=list)
     url: str = ""
+    server: str = ""
+    """Which of several behind one name it is: ETags tell it."""
     _scripts: dict[str, deque[Answer]] = field(default_factory=lambda: defaultdict(deque))
     _lock: Lock = field(default_factory=Lock)
 
@@ -166,7 +168,11 @@ class _Handler(BaseHTTPRequestHandler):
         is_page = code not in (200, 206) or self.path.endswith(".html")
         kind = "text/html" if is_page else "application/octet-stream"
         headers = {"Location": location, "Content-Range": content_range, "Content-Type": kind}
-        headers |= {"Content-Length": str(len(body)), "Last-Modified": LAST_MODIFIED, "ETag": f'"{len(body)}"'}
+        headers |= {
+            "Content-Length": str(len(body)),
+            "Last-Modified": LAST_MODIFIED,
+            "ETag": f'"{len(body)}{self.server.upstream.server}"',
+        }
         for name, value in headers.items():
             if value is not None:
                 self.send_header(name, value)

@@ -4,22 +4,30 @@ In: a dataset's region job and a label. Out: how many of the files it wants are 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os.path import commonprefix
 from pathlib import PurePosixPath
 from typing import Any
 
-from reformatters_dagster.core.download import Archive, FileInfo, Upstream
-from reformatters_dagster.core.errors import SourceFileUnavailable
+from reformatters_dagster.core.download import Archive, FileInfo
+from reformatters_dagster.core.errors import SourceFileMissing, SourceFileUnavailable
 from reformatters_dagster.core.job_context import JobContext
 from reformatters_dagster.core.ledger import LedgerEntry
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.types import MOMENT, Timestamp
 
+log = logging.getLogger(__name__)
+
 LISTINGS_AT_ONCE = 8
 """Of one archive, by one look."""
+ASKED_FOR = 3
+"""Files that an archive which cannot list is asked for, by one look."""
+
+type Wanted = Mapping[str, Sequence[str]]
+"""Files by key, each with the keys of the objects that it is made of."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,10 @@ class Arrivals:
     """Changes when a file that was listed arrives, or is published again."""
     etags: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Version of each file that is wholly there: its index too, where it has one."""
+    elsewhere: str | None = None
+    """The archive that has them, where it is not the one that is listed as a rule."""
+    asked: int | None = None
+    """Of how many files `present` counts those that are there, where that archive cannot list."""
 
     @property
     def complete(self) -> bool:
@@ -68,33 +80,149 @@ def find_arrivals(
     SourceFileUnavailable
         When no archive that can be listed answers.
     """
-    template = context.template_config
-    # The shard before is all that a buffer may reach into; a longer archive would take longer to look at.
-    recent = template.started_at(max(label - template.shard_duration, template.append_dim.start))
-    template_ds = recent.get_template(max(label, min(label + template.shard_duration, context.now)) + MOMENT)
-    (job,) = region_job.get_jobs(context, template_ds, contains=[label])
+    job = _job(region_job, context, label)
     objects = job.upstream_objects()
     listed, settled = objects, dict[str, str]()
     if known is not None and settled_before is not None:
         listed = job.upstream_objects(since=min(settled_before, known.region[1] + MOMENT))
         settled = {key: known.etags[key] for key in objects if key not in listed and key in known.etags}
-    found = _list_wanted(context.upstream, {key for keys in listed.values() for key in keys}, label, context.now)
-    versions = {info.key: info.etag or "" for info in found}
-    whole = settled | {key: versions[key] for key, keys in listed.items() if all(one in versions for one in keys)}
-    newest = max((info.last_modified for info in found), default=None)
-    digest = hashlib.sha256(repr([(info.key, info.size, info.etag) for info in found]).encode()).hexdigest()[:12]
-    return Arrivals(label, len(objects), len(whole), newest, digest, whole)
-
-
-def _list_wanted(upstream: Upstream, wanted: set[str], label: Timestamp, now: Timestamp) -> list[FileInfo]:
-    """The wanted files that the first archive that can be listed has, in key order."""
-    archive = upstream.listed_for(label, now)
+    archive = context.upstream.listed_for(label, context.now)
     if archive is None:
         raise SourceFileUnavailable(
             f"files of {label:%Y-%m-%dT%H:%M} were to be listed; no archive that keeps them can list"
         )
+    found = _list_wanted(archive, listed)
+    whole = settled | _whole(listed, found)
+    fingerprint = _digest([(info.key, info.size, info.etag) for info in found])
+    return Arrivals(label, len(objects), len(whole), _newest(found), fingerprint, whole)
+
+
+def find_elsewhere(
+    region_job: type[RegionJob[Any]],
+    context: JobContext,
+    label: Timestamp,
+    *,
+    known: LedgerEntry | None = None,
+    since: Timestamp | None = None,
+    is_late: Callable[[], bool] = lambda: False,
+) -> Arrivals | None:
+    """What archives have of a partition that are not listed as a rule, for when the one that is has nothing or is out.
+
+    They are asked in their order: one that can list is listed, one that cannot is asked for a few of the files.
+
+    Parameters
+    ----------
+    region_job, context, label
+        As in `find_arrivals`.
+    known : LedgerEntry, optional
+        Files that it covers are not looked for.
+    since : Timestamp, optional
+        Only files of labels from here on are.
+    is_late : callable, optional
+        Once it says so, nothing more is asked.
+
+    Returns
+    -------
+    Arrivals or None
+        In the first archive that has any of the files; None where none has, or could be asked.
+    """
+    template, job = context.template_config, _job(region_job, context, label)
+    last = min(label + template.shard_duration - template.append_dim.frequency, context.now)
+    listed = context.upstream.listed_for(label, context.now)
+    for archive in context.upstream.archives_for(last, context.now):
+        if archive is listed:
+            continue
+        objects = job.upstream_objects(since, archive)
+        wanted = {key: objects[key] for key in sorted(objects) if known is None or key not in known.etags}
+        try:
+            arrivals = _look_in(archive, label, wanted, is_late)
+        except SourceFileUnavailable as error:
+            log.warning("archive=%s label=%s could not be asked: %s", archive.name, f"{label:%Y-%m-%dT%H:%M}", error)
+            continue
+        if arrivals.present:
+            return arrivals
+    return None
+
+
+def _job(region_job: type[RegionJob[Any]], context: JobContext, label: Timestamp) -> RegionJob[Any]:
+    """The region job of all variables of a shard, up to what can be there by now."""
+    template = context.template_config
+    # The shard before is all that a buffer may reach into; a longer archive would take longer to look at.
+    recent = template.started_at(max(label - template.shard_duration, template.append_dim.start))
+    template_ds = recent.get_template(max(label, min(label + template.shard_duration, context.now)) + MOMENT)
+    (job,) = region_job.get_jobs(context, template_ds, contains=[label])
+    return job
+
+
+def _look_in(archive: Archive, label: Timestamp, wanted: Wanted, is_late: Callable[[], bool]) -> Arrivals:
+    """What one archive has of the wanted files, or of a few of them, the same at every look."""
+    if archive.can_list:
+        _refuse_late(archive, is_late)
+        found = _list_wanted(archive, wanted)
+        asked, marks = wanted, [(info.key, info.size, info.etag) for info in found]
+    else:
+        asked = {key: wanted[key] for key in _spread(list(wanted), ASKED_FOR)}
+        found = list(_ask_for(archive, asked, is_late))
+        # Servers behind one name tell different ETags and times of a file, and attempts are counted by its fingerprint.
+        marks = [(info.key, info.size, None) for info in found]
+    whole = _whole(asked, found)
+    return Arrivals(
+        label,
+        len(wanted),
+        len(whole),
+        _newest(found),
+        _digest([archive.name, *marks]),
+        whole,
+        elsewhere=archive.name,
+        asked=None if archive.can_list else len(asked),
+    )
+
+
+def _ask_for(archive: Archive, asked: Wanted, is_late: Callable[[], bool]) -> Iterator[FileInfo]:
+    """What the archive says of each file that is wholly there, object by object."""
+    for keys in asked.values():
+        try:
+            found = []
+            for key in keys:
+                _refuse_late(archive, is_late)
+                found.append(archive.head(key))
+        except SourceFileMissing:
+            continue
+        yield from found
+
+
+def _refuse_late(archive: Archive, is_late: Callable[[], bool]) -> None:
+    if is_late():
+        raise SourceFileUnavailable(
+            f"{archive.url!r} is asked for nothing more: the time for it is over; the next look asks"
+        )
+
+
+def _spread(keys: Sequence[str], count: int) -> list[str]:
+    """So many of the keys, the first and the last among them, or all where there are fewer."""
+    if len(keys) <= count:
+        return list(keys)
+    return [keys[round(i * (len(keys) - 1) / (count - 1))] for i in range(count)]
+
+
+def _whole(wanted: Wanted, found: Sequence[FileInfo]) -> dict[str, str]:
+    """Version of each file of which every object was found."""
+    versions = {info.key: info.etag or "" for info in found}
+    return {key: versions[keys[0]] for key, keys in wanted.items() if all(one in versions for one in keys)}
+
+
+def _newest(found: Sequence[FileInfo]) -> Timestamp | None:
+    return max((info.last_modified for info in found), default=None)
+
+
+def _digest(marks: Sequence[object]) -> str:
+    return hashlib.sha256(repr(marks).encode()).hexdigest()[:12]
+
+
+def _list_wanted(archive: Archive, wanted: Wanted) -> list[FileInfo]:
+    """The wanted objects that an archive has, in key order within their folders."""
     folders: dict[str, list[str]] = {}
-    for key in sorted(wanted):
+    for key in sorted({key for keys in wanted.values() for key in keys}):
         folders.setdefault(str(PurePosixPath(key).parent), []).append(key)
     if not folders:
         return []

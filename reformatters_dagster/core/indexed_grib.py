@@ -78,7 +78,7 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
     def find_message(self, entries: Sequence[IndexEntry], coord: Coord, data_var: DataVar) -> IndexEntry:
         """The one entry that holds a variable; raises `IndexMismatch`."""
 
-    def object_keys(self, coord: Coord) -> tuple[str, ...]:
+    def object_keys(self, coord: Coord, archive: Archive | None = None) -> tuple[str, ...]:  # noqa: ARG002
         return coord.key(), self.index_key(coord)
 
     def fetch(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:

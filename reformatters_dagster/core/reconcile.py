@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from reformatters_dagster.core.arrivals import Arrivals
+from reformatters_dagster.core.arrivals import Arrivals, find_elsewhere
 from reformatters_dagster.core.coverage import partition_key, previous_entry
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import SourceFileUnavailable
@@ -68,7 +68,7 @@ def survey_unpublished(dataset: DynamicalDataset, workspace: Workspace, now: Tim
     The newest are listed first, so that what is observed of the upstream is fresh even when the budget ends early; the
     oldest is the one launched, since commits go in order. It is launched when its files are complete, or some are there and
     the soft deadline has passed, or when it is past the give-up age and a later one has begun to arrive. The launch says so
-    then: of one that has no files nothing is waited for any more, and one whose files cannot be used must not hold up the
+    then: of one that has no files, nothing is waited for any more, and one whose files cannot be used must not hold up the
     later ones for ever.
 
     Raises
@@ -81,16 +81,18 @@ def survey_unpublished(dataset: DynamicalDataset, workspace: Workspace, now: Tim
     if not labels:
         survey.waiting.append("everything that has begun is published")
         return survey
-    first = labels[0]
-    arrivals = _list(dataset, workspace, now, first, survey)
+    first, past_give_up = labels[0], _past_give_up(dataset, labels[0], now)
+    arrivals = _list(dataset, workspace, now, first, survey, budget)
     for label in reversed(labels[1:]):
         if budget.is_spent:
             survey.waiting.append(f"the listing budget ended before {partition_key(label)}")
             break
-        _list(dataset, workspace, now, label, survey)
+        # Of later ones it matters only whether any has begun to arrive, for the first to be given up.
+        matters = past_give_up and not any(one.present for one in survey.seen if one.label > first)
+        _list(dataset, workspace, now, label, survey, budget if matters else None)
     if arrivals is None:
         return survey
-    late = _past_give_up(dataset, first, now) and any(one.present for one in survey.seen if one.label > first)
+    late = past_give_up and any(one.present for one in survey.seen if one.label > first)
     if not late and (reason := _why_wait(dataset, workspace, arrivals, now)) is not None:
         survey.waiting.append(f"{partition_key(first)} {reason}")
     elif (launch := _launch(dataset, arrivals, now, late=late)) is not None:
@@ -104,7 +106,7 @@ def _launch(dataset: DynamicalDataset, arrivals: Arrivals, now: Timestamp, *, la
     """The launch of an unpublished partition; `late` where it is past the give-up age and a later one has begun to arrive."""
     label, also = arrivals.label, "; it is past its give-up age, and later ones have arrived" if late else ""
     if arrivals.complete:
-        return Launch(label, arrivals, f"all files have arrived{also}", past_give_up=late)
+        return Launch(label, arrivals, f"all files have arrived{_where(arrivals)}{also}", past_give_up=late)
     if arrivals.present and now - label >= dataset.soft_deadline:
         reason = f"the soft deadline has passed with {_count(arrivals)}{also}"
         return Launch(label, arrivals, reason, past_give_up=late)
@@ -181,16 +183,34 @@ def _recent_published(dataset: DynamicalDataset, workspace: Workspace, now: Time
 
 
 def _list(
-    dataset: DynamicalDataset, workspace: Workspace, now: Timestamp, label: Timestamp, survey: Survey
+    dataset: DynamicalDataset,
+    workspace: Workspace,
+    now: Timestamp,
+    label: Timestamp,
+    survey: Survey,
+    elsewhere: Budget | None = None,
 ) -> Arrivals | None:
+    """What has arrived of a partition, noted in the survey; None where that could not be found out.
+
+    With a budget the other archives are asked as well, once the soft deadline has passed and the first has nothing of it.
+    """
+    entry = previous_entry(workspace.stores.internal, label) if dataset.template_config.shard_length > 1 else None
+    arrivals: Arrivals | None = None
     try:
-        entry = previous_entry(workspace.stores.internal, label) if dataset.template_config.shard_length > 1 else None
         arrivals = dataset.arrivals(workspace, label, now, entry)
     except SourceFileUnavailable as error:
         log.warning("partition=%s could not be listed: %s", partition_key(label), error)
         survey.waiting.append(f"{partition_key(label)} could not be listed: {error}")
-        return None
-    survey.seen.append(arrivals)
+    nothing = arrivals is None or not arrivals.present
+    if elsewhere is not None and nothing and now - label >= dataset.soft_deadline:
+        since = None if entry is None else (now - dataset.give_up_age).floor("1D")
+        context = dataset.context(workspace, now)
+        found = find_elsewhere(
+            dataset.region_job, context, label, known=entry, since=since, is_late=lambda: elsewhere.is_spent
+        )
+        arrivals = found or arrivals
+    if arrivals is not None:
+        survey.seen.append(arrivals)
     return arrivals
 
 
@@ -254,4 +274,10 @@ def _give_up(
 
 
 def _count(arrivals: Arrivals) -> str:
-    return f"{arrivals.present} of {arrivals.expected} files"
+    of = f"{arrivals.expected} files" if arrivals.asked is None else f"{arrivals.asked} files asked for"
+    return f"{arrivals.present} of {of}{_where(arrivals)}"
+
+
+def _where(arrivals: Arrivals) -> str:
+    """Empty for the archive that is listed as a rule."""
+    return f" in {arrivals.elsewhere!r}" if arrivals.elsewhere else ""

@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from reformatters_dagster.core.config import DataVar, Deaccumulation
+from reformatters_dagster.core.download import Archive
 from reformatters_dagster.core.errors import ImplausibleRate
 from reformatters_dagster.core.job_context import JobContext, JobStats
 from reformatters_dagster.core.region import filter_regions, shard_regions
@@ -243,23 +244,27 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
         start = published[-1] if len(published) else None
         return cls.get_jobs(context, template_ds, start=start)
 
-    def upstream_objects(self, since: Timestamp | None = None) -> dict[str, tuple[str, ...]]:
+    def upstream_objects(
+        self, since: Timestamp | None = None, archive: Archive | None = None
+    ) -> dict[str, tuple[str, ...]]:
         """Every file the job is going to read, by key, with the keys of what is read beside it, such as its index.
 
         Parameters
         ----------
         since : Timestamp, optional
             Only files of labels from here on.
+        archive : Archive, optional
+            Whose names those keys are; default: those that every archive has.
         """
         region_ds = self._over(self._processing)
         if since is not None:
             region_ds = region_ds.sel({self.append_dim: slice(since, None)})
         groups = self.source_groups(self.data_vars)
         coords = {coord for group in groups for coord in self.generate_source_file_coords(region_ds, group)}
-        return {coord.key(): self.object_keys(coord) for coord in coords}
+        return {coord.key(): self.object_keys(coord, archive) for coord in coords}
 
-    def object_keys(self, coord: Coord) -> tuple[str, ...]:
-        """Keys of a file and of what is read beside it. Default: the file alone."""
+    def object_keys(self, coord: Coord, archive: Archive | None = None) -> tuple[str, ...]:  # noqa: ARG002
+        """Keys of a file and of what is read beside it, as an archive names them. Default: the file alone."""
         return (coord.key(),)
 
     @property

@@ -34,6 +34,9 @@ class WholeFileGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
         """Path of a file within one archive. Default: that of every archive."""
         return coord.key()
 
+    def object_keys(self, coord: Coord, archive: Archive | None = None) -> tuple[str, ...]:
+        return (coord.key() if archive is None else self.key_in(archive, coord),)
+
     def fetch(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
         (data_var,) = data_vars
         url = f"{archive.url}/{self.key_in(archive, coord)}"

@@ -1,6 +1,8 @@
 """What has arrived is what a listing shows of what is wanted, and its fingerprint tells when that changed."""
 
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reformatters_dagster.core.arrivals import Arrivals, _before, find_arrivals
+from reformatters_dagster.core.arrivals import Arrivals, _before, _spread, find_arrivals, find_elsewhere
 from reformatters_dagster.core.config import SourceArchive, lead_time
+from reformatters_dagster.core.download import Patience, Upstream
 from reformatters_dagster.core.errors import SourceFileUnavailable
 from reformatters_dagster.core.types import Timedelta, Timestamp
 from tests.datasets import (
@@ -26,6 +29,7 @@ from tests.datasets import (
     lay_out,
 )
 from tests.stores import S3Bucket
+from tests.upstreams import FaultServer, Status
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
 
@@ -138,6 +142,120 @@ def test_archives_that_keep_nothing_so_old_are_an_error(site: Site) -> None:
     assert arrived(nomads, now=INIT + Timedelta("12h")).present == 0
     with pytest.raises(SourceFileUnavailable, match="no archive that keeps them can list"):
         arrived(nomads, now=INIT + Timedelta("13h"))
+
+
+def elsewhere(site: Site, now: Timestamp = INIT + SOON, seconds: int = 1000) -> Arrivals | None:
+    """What the other archives have, asked within so many looks at the clock."""
+    clock = iter(range(1000))
+    context = site.dataset.context(site.workspace, now)
+    return find_elsewhere(site.dataset.region_job, context, INIT, is_late=lambda: next(clock) >= seconds)
+
+
+def test_another_archive_that_lists_is_listed(site: Site) -> None:
+    (site.upstream / NOMADS).mkdir(parents=True)
+    assert elsewhere(site) is None
+    site.arrive(INIT, leads=[1, 2], archive=NOMADS)
+    found = elsewhere(site)
+    assert found is not None
+    assert (found.present, found.expected, found.elsewhere, found.asked) == (2, 10, NOMADS, None)
+    assert set(found.etags) == {gfs_key(INIT, 1), gfs_key(INIT, 2)}
+    assert elsewhere(site) == found
+    site.arrive(INIT, leads=[1, 2])
+    assert arrived(site).present == 2
+    assert arrived(site).fingerprint != found.fingerprint
+    assert elsewhere(site, now=INIT + Timedelta("13h")) is None, "it keeps files for 12 hours"
+
+
+def test_there_is_no_other_archive(site: Site) -> None:
+    only_one = site.having(archives=site.dataset.archives[:1])
+    only_one.arrive(INIT)
+    assert elsewhere(only_one) is None
+
+
+@pytest.fixture
+def host() -> Iterator[FaultServer]:
+    with FaultServer({}) as server:
+        yield server
+
+
+@pytest.fixture
+def hosted(site: Site, host: FaultServer) -> Site:
+    """The second archive is a host that cannot list, and has every file."""
+    lay_out(site.sample.folder, site.folder, [gfs_key(INIT, lead) for lead in LEADS], archive="host")
+    files = (site.folder / "host").rglob("*.f0*")
+    host.files = {f"gfs/{path.relative_to(site.folder / 'host').as_posix()}": path.read_bytes() for path in files}
+    (site.upstream / PRIMARY).mkdir(parents=True)
+    here, _ = site.dataset.archives
+    there = SourceArchive(url=f"{host.url}/gfs", folder=NOMADS, answers={302: "throttled", 404: "missing"})
+    mixed = Upstream([here], mirror=str(site.upstream), patience=Patience(attempts=1))
+    mixed._archives += Upstream([there], patience=Patience(attempts=1))._archives
+    # `workspace` is cached, and opened from the settings otherwise.
+    found = replace(site)
+    found.__dict__["workspace"] = replace(site.workspace, upstream=mixed)
+    return found
+
+
+def test_another_archive_that_cannot_list_is_asked_for_a_few_files(hosted: Site, host: FaultServer) -> None:
+    found = elsewhere(hosted)
+    assert found is not None
+    assert (found.present, found.expected, found.elsewhere, found.asked) == (3, 10, NOMADS, 3)
+    assert not found.complete
+    assert set(found.etags) == {gfs_key(INIT, lead) for lead in (0, 4, 9)}
+    assert {request.method for request in host.requests} == {"HEAD"}
+    assert len(host.requests) == 6, "each file and its index"
+    assert elsewhere(hosted) == found
+
+
+def test_its_fingerprint_changes_with_the_files_alone(hosted: Site, host: FaultServer) -> None:
+    first = elsewhere(hosted)
+    host.server = "of-another-server"
+    again = elsewhere(hosted)
+    assert first is not None
+    assert again is not None
+    assert again.etags != first.etags
+    assert again.fingerprint == first.fingerprint
+    host.files = dict(host.files)
+    for end in ("", ".idx"):
+        del host.files[f"gfs/{gfs_key(INIT, 9)}{end}"]
+    second = elsewhere(hosted)
+    assert second is not None
+    assert (second.present, second.asked) == (2, 3)
+    assert second.fingerprint != first.fingerprint
+    del host.files[f"gfs/{gfs_key(INIT, 4)}.idx"]
+    third = elsewhere(hosted)
+    assert third is not None
+    assert third.present == 1
+    host.files = {}
+    host.requests.clear()
+    assert elsewhere(hosted) is None
+    assert len(host.requests) == 3, "a file that is not there needs no index"
+
+
+def test_one_that_does_not_answer_is_not_taken_for_one_that_has_less(
+    hosted: Site, host: FaultServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.script(f"gfs/{gfs_key(INIT, 4)}", Status(503))
+    assert elsewhere(hosted) is None
+    assert f"archive={NOMADS} label=2026-07-29T18:00 could not be asked" in caplog.text
+    assert elsewhere(hosted) is not None
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 5])
+def test_nothing_is_asked_once_the_time_is_over(
+    hosted: Site, host: FaultServer, seconds: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert elsewhere(hosted, seconds=seconds) is None
+    assert len(host.requests) == seconds
+    assert f"'{host.url}/gfs' is asked for nothing more: the time for it is over; the next look asks" in caplog.text
+
+
+@given(st.sets(st.integers(0, 500)))
+def test_a_few_of_many_are_spread_over_them(numbers: set[int]) -> None:
+    keys = [f"{number:03d}" for number in sorted(numbers)]
+    few = _spread(keys, 3)
+    assert few == sorted(set(few))
+    assert len(few) == min(3, len(keys))
+    assert {*keys[:1], *keys[-1:]} <= set(few)
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from reformatters_dagster.core.reconcile import (
 )
 from reformatters_dagster.core.types import Timedelta, Timestamp
 from reformatters_dagster.sample_upstream import write_sample_upstream
-from tests.datasets import INIT, LEADS, SECOND, SOON, STEP, THIRD, VARIABLES, Sample, Site, gfs_key
+from tests.datasets import INIT, LEADS, NOMADS, SECOND, SOON, STEP, THIRD, VARIABLES, Sample, Site, gfs_key
+from tests.upstreams import FaultServer
 
 pytest_plugins = ["tests.datasets"]
 
@@ -252,6 +253,81 @@ def test_past_its_age_a_hole_is_known_missing(site: Site) -> None:
     assert entry is not None
     assert entry.known_missing
     assert survey_incomplete(site.dataset, site.workspace, old, Budget(20)).given_up == []
+
+
+def test_files_that_only_another_archive_has_are_launched_at_the_soft_deadline(site: Site) -> None:
+    site.arrive(INIT, archive=NOMADS)
+    deadline = INIT + site.dataset.soft_deadline
+    assert launches(site, deadline - Timedelta("1min")) == []
+    (launch,) = launches(site, deadline)
+    assert launch.reason == f"all files have arrived in {NOMADS!r}"
+    assert launches(site, deadline + Timedelta("1min")) == [launch]
+    assert survey_unpublished(site.dataset, site.workspace, deadline, Budget(0)).launches == []
+    run(site, launch, deadline, publish=True)
+    assert list(site.read().indexes["init_time"]) == [INIT]
+    later = deadline + Timedelta("1h")
+    assert heals(site, later) == []
+    site.arrive(INIT)
+    assert heals(site, later) == [], "it has them already, from elsewhere"
+
+
+def test_other_archives_are_not_asked_while_the_first_serves(site: Site) -> None:
+    site.arrive(INIT, archive=NOMADS)
+    site.arrive(INIT, leads=[0])
+    (launch,) = launches(site, INIT + LATE)
+    assert launch.reason == "the soft deadline has passed with 1 of 10 files"
+
+
+def test_archives_that_cannot_list_are_asked_while_the_one_that_can_is_out(site: Site) -> None:
+    """Behind an HTTP mirror there is no listing at all."""
+    site.arrive(INIT, archive=NOMADS)
+    files = {
+        path.relative_to(site.upstream).as_posix(): path.read_bytes()
+        for path in site.upstream.rglob("*")
+        if path.is_file()
+    }
+    with FaultServer(files) as server:
+        remote = replace(site, settings={"upstream": server.url})
+        survey = survey_unpublished(remote.dataset, remote.workspace, INIT + SOON, Budget(20))
+        assert survey.launches == []
+        assert "2026-07-29T18:00 could not be listed: files of" in survey.waiting[0]
+        (launch,) = launches(remote, INIT + LATE)
+        assert launch.reason == f"the soft deadline has passed with 3 of 3 files asked for in {NOMADS!r}"
+        run(remote, launch, INIT + LATE, publish=True)
+        entry = remote.ledger()
+        assert entry is not None
+        assert is_whole(remote.dataset, entry)
+
+
+def test_later_ones_that_only_another_archive_has_are_later_ones(site: Site) -> None:
+    site = site.having(give_up_age=Timedelta("10h"), soft_deadline=Timedelta("3h"))
+    site.arrive(SECOND, archive=NOMADS)
+    (launch,) = launches(site, INIT + Timedelta("10h"))
+    assert (launch.label, launch.accept_missing) == (INIT, True)
+    assert launch.reason == "given up with 0 of 10 files; later ones have arrived"
+
+
+def test_a_shard_of_many_labels_is_looked_for_by_what_it_lacks(analysis: Site) -> None:
+    """Its archive has been out since its last run; the other has the next hours, for as long as it keeps them."""
+    site = analysis.having(quiet=Timedelta("-3650D"), soft_deadline=Timedelta("1h"))
+    now = INIT + Timedelta("2h")
+    (launch,) = launches(site, now)
+    run(site, launch, now, publish=True)
+    site.arrive(INIT, leads=range(7), archive=NOMADS)
+    files = {
+        path.relative_to(site.upstream).as_posix(): path.read_bytes()
+        for path in (site.upstream / NOMADS).rglob("*")
+        if path.is_file()
+    }
+    with FaultServer(files) as server:
+        remote = replace(site, settings={"upstream": server.url})
+        assert launches(remote, now) == []
+        later = INIT + Timedelta("5h")
+        (launch,) = launches(remote, later)
+        assert launch.reason == f"all files have arrived in {NOMADS!r}"
+        run(remote, launch, later, publish=True)
+        assert len(remote.read().indexes["time"]) == 6
+        assert launches(remote, later) == []
 
 
 def test_a_spent_budget_stops_the_listing_and_says_so(site: Site) -> None:

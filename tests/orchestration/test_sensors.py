@@ -18,7 +18,17 @@ from reformatters_dagster.core.types import Timedelta, Timestamp
 from reformatters_dagster.orchestration.names import DATASET_TAG, EXCLUSIVE_TAG, FINGERPRINT_TAG, MODE_TAG
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 from reformatters_dagster.sample_upstream import write_sample_upstream
-from tests.datasets import LEADS, PRIMARY, TEMPERATURE, Sample, Site, assert_forecast_true, gfs_forecast, gfs_key
+from tests.datasets import (
+    LEADS,
+    NOMADS,
+    PRIMARY,
+    TEMPERATURE,
+    Sample,
+    Site,
+    assert_forecast_true,
+    gfs_forecast,
+    gfs_key,
+)
 from tests.datasets import STEP as SAMPLE_STEP
 from tests.orchestration.deployments import Deployment
 
@@ -279,6 +289,17 @@ def test_what_failed_for_another_reason_is_published_whole_and_not_known_to_be_m
     entry = watched.site.ledger(FIRST)
     assert entry is not None
     assert not entry.known_missing
+
+
+def test_attempts_with_the_files_of_another_archive_are_counted(watched: Watched) -> None:
+    watched = watched.having(soft_deadline=Timedelta("1h"))
+    watched.announce(FIRST)
+    (watched.site.upstream / PRIMARY).rename(watched.site.upstream / "kept")
+    (watched.site.upstream / NOMADS).parent.mkdir(parents=True)
+    (watched.site.upstream / "kept").rename(watched.site.upstream / NOMADS)
+    requests = watched.fail("upstream", 3, Timedelta("5min"))
+    assert NOMADS in requests[0].tags["reformatters/reason"]
+    assert "ran 3 times with the files that are there" in skipped(watched.tick())
 
 
 def test_late_ones_without_later_ones_are_tried_and_not_given_up(watched: Watched) -> None:
