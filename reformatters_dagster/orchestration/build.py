@@ -15,12 +15,15 @@ from reformatters_dagster.orchestration.alerts import Alerts, build_alert_sensor
 from reformatters_dagster.orchestration.assets import PartitionConfig, build_asset, refusals_not_retried
 from reformatters_dagster.orchestration.checks import build_checks
 from reformatters_dagster.orchestration.names import (
+    BACKFILL_PRIORITY,
     DATASET_TAG,
     EXCLUSIVE_TAG,
     K8S_TAG,
     MODE_TAG,
+    PRIORITY_TAG,
     STEP_LAUNCHER,
     UPDATE,
+    UPDATE_PRIORITY,
     asset_key,
     k8s_config,
 )
@@ -34,7 +37,6 @@ from reformatters_dagster.orchestration.resources import (
 )
 from reformatters_dagster.orchestration.sensors import build_heal_sensor, build_upstream_sensor
 
-UPDATE_PRIORITY, BACKFILL_PRIORITY = "10", "-10"
 STEP_PODS_AT_ONCE = 4
 """Of one run, where groups of variables have pods of their own."""
 
@@ -169,7 +171,7 @@ def _tags(
     tags = {
         DATASET_TAG: dataset.dataset_id,
         MODE_TAG: mode,
-        "dagster/priority": priority,
+        PRIORITY_TAG: priority,
         K8S_TAG: STEP_LAUNCHER if launches_steps and _has_step_pods(dataset) else k8s_config(dataset),
     }
     return tags | {EXCLUSIVE_TAG: dataset.dataset_id} if exclusive else tags

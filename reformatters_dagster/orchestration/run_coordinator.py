@@ -1,6 +1,6 @@
-"""Pod resources for runs that Dagster launches without the tags of a job.
+"""Pod resources, and a place in the queue, for runs that Dagster launches without the tags of a job.
 
-In: a run on its way into the queue. Out: the same run, asking for what the datasets it selects need.
+In: a run on its way into the queue. Out: the same run, asking for what its datasets need, behind those that matter more.
 
 Whatever is launched from an asset's page, partition backfills included, runs in a job of Dagster's own that knows nothing of
 ours. `dagster.yaml` names `DatasetRunCoordinator`; webserver and daemon then import this module, which is why it needs
@@ -14,19 +14,30 @@ from typing import Any
 import dagster as dg
 from dagster._core.run_coordinator import SubmitRunContext
 
-from reformatters_dagster.orchestration.names import K8S_METADATA, K8S_TAG
+from reformatters_dagster.orchestration.names import (
+    BACKFILL_PRIORITY,
+    BACKFILL_TAG,
+    K8S_METADATA,
+    K8S_TAG,
+    PRIORITY_TAG,
+)
 
 type PodConfig = dict[str, Any]
 """As `names.k8s_config` makes it."""
 
 
 class DatasetRunCoordinator(dg.QueuedRunCoordinator):
-    """Dagster's run queue, in which every run of a dataset has the dataset's pod resources. A run's own tag wins."""
+    """Dagster's run queue, in which every run of a dataset has the dataset's pod resources, and every run of a backfill the
+    priority of the `__backfill` job. A run's own tags win."""
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
-        run = context.dagster_run
+        run, tags = context.dagster_run, dict[str, str]()
         if K8S_TAG not in run.tags and (needs := list(_needs(context))):
-            self._instance.add_run_tags(run.run_id, {K8S_TAG: json.dumps(largest_need(needs))})
+            tags[K8S_TAG] = json.dumps(largest_need(needs))
+        if BACKFILL_TAG in run.tags and PRIORITY_TAG not in run.tags:
+            tags[PRIORITY_TAG] = BACKFILL_PRIORITY
+        if tags:
+            self._instance.add_run_tags(run.run_id, tags)
         return super().submit_run(context)
 
 

@@ -22,7 +22,9 @@ from reformatters_dagster.orchestration.names import (
     DATASET_TAG,
     EXCLUSIVE_TAG,
     FINGERPRINT_TAG,
+    HEAL_PRIORITY,
     MODE_TAG,
+    PRIORITY_TAG,
     asset_key,
 )
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
@@ -112,7 +114,7 @@ def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJo
     def heal(context: dg.SensorEvaluationContext, reformatters: Reformatters) -> dg.SensorResult | dg.SkipReason:
         workspace = reformatters.workspace(dataset, LISTING_PATIENCE)
         survey = survey_incomplete(dataset, workspace, utc_now(), Budget(LISTING_BUDGET))
-        return _answer(context, dataset, survey, most=MAX_HEALS, tags={MODE_TAG: "heal", "dagster/priority": "0"})
+        return _answer(context, dataset, survey, most=MAX_HEALS, tags={MODE_TAG: "heal", PRIORITY_TAG: HEAL_PRIORITY})
 
     return heal
 

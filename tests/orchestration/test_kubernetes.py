@@ -31,7 +31,7 @@ from dagster._grpc.types import ExecuteStepArgs
 from dagster_graphql.schema import create_schema
 
 from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.orchestration.names import K8S_TAG
+from reformatters_dagster.orchestration.names import BACKFILL_TAG, HEAL_PRIORITY, K8S_TAG, PRIORITY_TAG
 from reformatters_dagster.orchestration.run_coordinator import largest_need
 from tests.datasets import INIT, TEMPERATURE
 from tests.orchestration.chart import container_context, deployments, instance_config, write_kubeconfig
@@ -207,6 +207,27 @@ def test_runs_of_an_asset_s_page_get_the_largest_need_of_its_assets(
     run = production.launch("__ASSET_JOB", select=select, tags={"dagster/backfill": "abcdefgh"})
     assert run.tags["dagster/backfill"] == "abcdefgh"
     assert_asks_for(production.pod_of(run), needs)
+
+
+def test_a_backfill_waits_for_updates_and_heals_whatever_page_it_was_launched_from(production: Production) -> None:
+    in_backfill = {BACKFILL_TAG: "abcdefgh"}
+    of_the_asset = production.launch("__ASSET_JOB", select=["gfs_forecast"], tags=in_backfill)
+    of_the_job = production.launch("test_gfs_forecast__backfill", tags=in_backfill)
+    assert priority(of_the_asset) == priority(of_the_job) == -10
+    assert K8S_TAG in of_the_asset.tags
+    heal = production.launch("test_gfs_forecast__backfill", tags={PRIORITY_TAG: HEAL_PRIORITY})
+    update = production.launch("test_gfs_forecast__update", tags=in_backfill)
+    assert priority(update) > priority(heal) > priority(of_the_asset)
+
+
+def test_who_names_a_priority_gets_it_and_one_partition_by_hand_is_no_backfill(production: Production) -> None:
+    own = production.launch("__ASSET_JOB", select=["gfs_forecast"], tags={BACKFILL_TAG: "abc", PRIORITY_TAG: "3"})
+    assert own.tags[PRIORITY_TAG] == "3"
+    assert PRIORITY_TAG not in production.launch("__ASSET_JOB", select=["gfs_forecast"]).tags
+
+
+def priority(run: dg.DagsterRun) -> int:
+    return int(run.tags[PRIORITY_TAG])
 
 
 def test_checks_asked_from_the_asset_s_page_get_it_too(production: Production) -> None:
