@@ -1,6 +1,8 @@
 """What is handed to operators as an example: `docs/dagster.yaml`, the chart values in `helm/`, and what they name."""
 
+import logging
 import re
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from dagster._core.errors import DagsterInvalidConfigError
 from dagster._core.instance.ref import InstanceRef
+from dagster._daemon.auto_run_reexecution.auto_run_reexecution import filter_runs_to_should_retry
+from dagster._daemon.monitoring.run_monitoring import check_run_timeout
 from dagster_k8s import K8sRunLauncher
 from dagster_postgres.utils import pg_url_from_config
 
@@ -29,6 +33,8 @@ CHART_KEYS = {
     "dagsterWebserver.workspace": "enabled servers externalConfigmap",
     "dagsterDaemon": "enabled image resources runCoordinator runMonitoring runRetries sensors schedules env envSecrets",
     "dagsterDaemon.runCoordinator": "enabled type config",
+    "dagsterDaemon.runMonitoring": "enabled startTimeoutSeconds cancelTimeoutSeconds maxRuntimeSeconds "
+    "maxResumeRunAttempts pollIntervalSeconds freeSlotsAfterRunEndSeconds",
     "dagsterDaemon.runRetries": "enabled maxRetries retryOnAssetOrOpFailure",
     "dagsterDaemon.sensors": "useThreads numWorkers numSubmitWorkers",
     "runLauncher": "type config",
@@ -73,6 +79,7 @@ def test_the_example_instance_queues_watches_and_forgets(tmp_path: Path) -> None
         assert limits["dagster/backfill"] < queue.max_concurrent_runs
         assert instance.run_monitoring_enabled
         assert instance.run_monitoring_max_resume_run_attempts == 0
+        assert instance.run_monitoring_max_runtime_seconds == 12 * 3600
         assert (instance.run_retries_enabled, instance.run_retries_max_retries) == (True, 2)
         assert instance.run_retries_retry_on_asset_or_op_failure is False
         assert instance.get_settings("sensors")["use_threads"] is True
@@ -104,6 +111,40 @@ def test_the_example_instance_says_which_variable_it_lacks(tmp_path: Path, monke
         dg.DagsterInstance.from_config(str(tmp_path))
 
 
+def test_a_run_that_hangs_is_ended_and_begun_again(tmp_path: Path) -> None:
+    """A dataset's updates run one at a time: nothing else would end it but a person."""
+    with dg.DagsterInstance.from_config(write_instance(tmp_path, with_sqlite(tmp_path))) as instance:
+        limit = instance.run_monitoring_max_runtime_seconds
+        hung, busy = (begun(instance, seconds) for seconds in (limit + 60, limit - 600))
+        ended, running = (after_a_look(instance, run) for run in (hung, busy))
+        assert (ended.status, running.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED)
+        assert list(filter_runs_to_should_retry([ended, running], instance)) == [ended]
+
+
+@dg.job
+def hang() -> None:
+    """Never executed."""
+
+
+def begun(instance: dg.DagsterInstance, seconds: float) -> dg.DagsterRun:
+    """A run that began so many seconds ago, and that no process runs."""
+    run = instance.create_run_for_job(hang, status=dg.DagsterRunStatus.STARTING)
+    started = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name)
+    instance.report_dagster_event(started, run.run_id, timestamp=time.time() - seconds)
+    return run
+
+
+def after_a_look(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:
+    """The run, once the daemon has looked whether it takes too long."""
+    record = instance.get_run_record_by_id(run.run_id)
+    assert record is not None
+    limit = float(instance.run_monitoring_max_runtime_seconds)
+    check_run_timeout(instance, record, logging.getLogger("test"), limit)
+    seen = instance.get_run_by_id(run.run_id)
+    assert seen is not None
+    return seen
+
+
 # Kubernetes
 
 
@@ -114,6 +155,7 @@ def test_the_chart_s_instance_launches_jobs_and_agrees_with_the_other(tmp_path: 
     with dg.DagsterInstance.from_config(folder) as instance:
         assert isinstance(instance.run_launcher, K8sRunLauncher)
         assert isinstance(instance.run_coordinator, DatasetRunCoordinator)
+        assert instance.run_monitoring_max_runtime_seconds == 12 * 3600
     for section in ("run_retries", "sensors", "python_logs", "retention", "telemetry"):
         assert config[section] == other[section], section
     assert config["run_coordinator"]["class"] == other["run_coordinator"]["class"]
