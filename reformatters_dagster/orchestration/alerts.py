@@ -1,4 +1,4 @@
-"""Failed runs, failed ERROR checks and silent sensors, told to people.
+"""Failed runs, failed ERROR checks, silent sensors and validations that are off, told to people.
 
 In: what the instance recorded. Out: a message to a webhook, an event and check-ins to Sentry, where they are configured.
 
@@ -31,7 +31,7 @@ RUNNING = dg.DefaultSensorStatus.RUNNING
 IMPLICIT_JOB = "__ASSET_JOB"
 """Dagster's name for runs that are launched from an asset's page."""
 
-type Kind = Literal["run failed", "check failed", "sensor is silent"]
+type Kind = Literal["run failed", "check failed", "sensor is silent", "schedule is off"]
 type Health = Literal["in_progress", "ok", "error"]
 
 
@@ -40,7 +40,7 @@ class Alert(Frozen):
 
     kind: Kind
     subject: str
-    """Job, check or sensor, with its partition where it has one."""
+    """Job, check, sensor or schedule, with its partition where it has one."""
     message: str
     facts: Mapping[str, str] = Field(default_factory=dict)
 
@@ -163,21 +163,30 @@ def build_alert_sensors(
         """Tells Sentry's monitors of updates and validations that begin."""
         check_in(context.dagster_run, "in_progress")
 
-    names = {dataset.job_name(kind) for dataset in datasets for kind in ("upstream", "heal")}
-    return [failures, checks, _watch(provider, names, alerts), *([starts] if alerts.sentry else [])]
+    watch = _watch(provider, datasets, alerts)
+    return [failures, checks, watch, *([starts] if alerts.sentry else [])]
 
 
-def _watch(provider: str, names: set[str], alerts: Alerts) -> dg.SensorDefinition:
+def _watch(provider: str, datasets: Sequence[DynamicalDataset], alerts: Alerts) -> dg.SensorDefinition:
+    sensors_of = {
+        dataset.job_name("validate_schedule"): [dataset.job_name(kind) for kind in ("upstream", "heal")]
+        for dataset in datasets
+    }
+    names = {name for sensors in sensors_of.values() for name in sensors}
+
     @dg.sensor(name=f"{provider}__alert_sensors", minimum_interval_seconds=300, default_status=RUNNING)
     def sensors(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        """Tells of sensors of this code location that stopped ticking, or whose ticks all fail."""
+        """Tells of sensors of this code location that stopped ticking or always fail, and of validations that are off."""
         silent = {alert.subject: alert for alert in silent_sensors(context.instance, names, utc_now())}
-        told = set(json.loads(context.cursor or "[]"))
-        for subject in sorted(silent.keys() - told):
-            alerts.tell(silent[subject])
+        off = {alert.subject: alert for alert in schedules_off(context.instance, sensors_of)}
+        trouble, told = silent | off, set(json.loads(context.cursor or "[]"))
+        for subject in sorted(trouble.keys() - told):
+            alerts.tell(trouble[subject])
         return dg.SensorResult(
-            skip_reason=dg.SkipReason(f"{len(silent)} of {len(names)} sensors are silent"),
-            cursor=json.dumps(sorted(silent)),
+            skip_reason=dg.SkipReason(
+                f"{len(silent)} of {len(names)} sensors are silent, {len(off)} schedules are off"
+            ),
+            cursor=json.dumps(sorted(trouble)),
         )
 
     return sensors
@@ -257,3 +266,18 @@ def silent_sensors(instance: dg.DagsterInstance, names: set[str], now: Timestamp
             error = lately[0].error
             words = " ".join(error.message.split())[:LONGEST] if error is not None else "no error was recorded"
             yield Alert(kind="sensor is silent", subject=state.instigator_name, message=f"every tick fails: {words}")
+
+
+def schedules_off(instance: dg.DagsterInstance, sensors_of: Mapping[str, Sequence[str]]) -> Iterator[Alert]:
+    """An alert for every schedule that is off while a sensor of its dataset is on.
+
+    Parameters
+    ----------
+    sensors_of : mapping
+        Names of the sensors that go with a schedule, by its name.
+    """
+    running = {state.instigator_name for state in instance.all_instigator_state() if state.is_running}
+    for schedule, sensors in sensors_of.items():
+        if schedule not in running and (on := [name for name in sensors if name in running]):
+            message = f"{on[0]} runs, and nobody validates what is published: switch the schedule on"
+            yield Alert(kind="schedule is off", subject=schedule, message=message)

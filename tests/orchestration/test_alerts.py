@@ -17,6 +17,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInst
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
+    ScheduleInstigatorData,
     SensorInstigatorData,
     TickData,
     TickStatus,
@@ -201,17 +202,24 @@ def test_a_validation_checks_in_by_its_schedule(deployment: Deployment) -> None:
     assert check_in["monitor_config"]["schedule"] == {"type": "crontab", "value": "30 */6 * * *"}
 
 
+def switch(instance: dg.DagsterInstance, kind: InstigatorType, name: str, *, on: bool) -> InstigatorState:
+    """A sensor or schedule that a person has switched."""
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("test"), "__repository__")
+    is_sensor = kind is InstigatorType.SENSOR
+    data = SensorInstigatorData(min_interval=60) if is_sensor else ScheduleInstigatorData("30 */6 * * *")
+    status = InstigatorStatus.RUNNING if on else InstigatorStatus.STOPPED
+    state = InstigatorState(RemoteInstigatorOrigin(repository, name), kind, status, data)
+    known = instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
+    (instance.update_instigator_state if known else instance.add_instigator_state)(state)
+    return state
+
+
 def tick(instance: dg.DagsterInstance, name: str, time: pd.Timestamp, *, error: bool = False) -> None:
     """A running sensor with one tick at a time."""
-    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("test"), "__repository__")
-    origin = RemoteInstigatorOrigin(repository, name)
-    running = InstigatorState(
-        origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData(min_interval=60)
-    )
-    instance.add_instigator_state(running)
+    running = switch(instance, InstigatorType.SENSOR, name, on=True)
     instance.create_tick(
         TickData(
-            instigator_origin_id=origin.get_id(),
+            instigator_origin_id=running.instigator_origin_id,
             instigator_name=name,
             instigator_type=InstigatorType.SENSOR,
             status=TickStatus.FAILURE if error else TickStatus.SKIPPED,
@@ -255,5 +263,37 @@ def test_a_silent_sensor_is_told_once_until_it_ticks(
     for _ in range(2):
         result = watch(dg.build_sensor_context(instance=kept, cursor=cursor))
         cursor = result.cursor
-    assert json.loads(cursor or "") == [name]
+    off = "test_gfs_forecast__validate_schedule"
+    assert json.loads(cursor or "") == [name, off]
+    assert [body["subject"] for body in webhook.bodies] == [name, off]
+
+
+def test_a_validation_that_is_off_while_sensors_run_is_told_once(
+    deployment: Deployment, kept: dg.DagsterInstance, webhook: Webhook
+) -> None:
+    name = "test_gfs_forecast__validate_schedule"
+    watch = sensors(deployment, Alerts(webhook.url, sentry=False))["test__alert_sensors"]
+
+    def told_after(cursor: str | None) -> str | None:
+        webhook.bodies.clear()
+        answer: str | None = watch(dg.build_sensor_context(instance=kept, cursor=cursor)).cursor
+        return answer
+
+    cursor = told_after(None)
+    assert webhook.bodies == [], "nothing is switched on yet"
+    switch(kept, InstigatorType.SENSOR, "test_gfs_forecast__heal", on=True)
+    cursor = told_after(cursor)
+    (body,) = webhook.bodies
+    assert (body["kind"], body["subject"]) == ("schedule is off", name)
+    assert (
+        body["message"]
+        == "test_gfs_forecast__heal runs, and nobody validates what is published: switch the schedule on"
+    )
+    cursor = told_after(cursor)
+    assert webhook.bodies == []
+    switch(kept, InstigatorType.SCHEDULE, name, on=True)
+    cursor = told_after(cursor)
+    assert json.loads(cursor or "") == []
+    switch(kept, InstigatorType.SCHEDULE, name, on=False)
+    told_after(cursor)
     assert [body["subject"] for body in webhook.bodies] == [name]
