@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os.path import commonprefix
 from pathlib import PurePosixPath
+from threading import Event
 from typing import Any
 
 from reformatters_dagster.core.download import Archive, FileInfo
@@ -226,10 +227,20 @@ def _list_wanted(archive: Archive, wanted: Wanted) -> list[FileInfo]:
         folders.setdefault(str(PurePosixPath(key).parent), []).append(key)
     if not folders:
         return []
+    is_out = Event()
+
+    def list_one(folder: tuple[str, list[str]]) -> list[FileInfo]:
+        if is_out.is_set():  # the first failure is raised below
+            return []
+        try:
+            return list(_list_folder(archive, *folder))
+        except SourceFileUnavailable:
+            is_out.set()
+            raise
+
     # A source with a folder per variable takes a listing for each; one after the other, a sensor's time would run out.
     with ThreadPoolExecutor(min(LISTINGS_AT_ONCE, len(folders)), "list") as pool:
-        listed = pool.map(lambda item: list(_list_folder(archive, *item)), folders.items())
-        return [info for found in listed for info in found]
+        return [info for found in pool.map(list_one, folders.items()) for info in found]
 
 
 def _list_folder(archive: Archive, folder: str, keys: list[str]) -> Iterator[FileInfo]:

@@ -4,10 +4,13 @@ import bz2
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reformatters_dagster.core import arrivals
+from reformatters_dagster.core.errors import SourceFileUnavailable
 from reformatters_dagster.core.reconcile import Budget, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.source_file import FileResult
 from reformatters_dagster.core.types import Timedelta
@@ -24,6 +27,7 @@ from tests.icon_eu import (
     icon_eu,
     icon_eu_site,
 )
+from tests.upstreams import FaultServer
 
 LEADS = range(5)
 VARIABLES = (TEMPERATURE, RAIN)
@@ -156,9 +160,26 @@ def test_what_came_over_the_network_is_counted(site: Site) -> None:
 def test_an_update_needs_no_copy_while_the_server_has_the_run(site: Site, sample: Path) -> None:
     shutil.rmtree(site.upstream / COPY)
     serve(site, sample, *LEADS)
-    assert survey_unpublished(site.dataset, site.workspace, INIT + Timedelta("6h"), Budget(20)).launches == []
-    site.update(INIT + Timedelta("6h"))
+    deadline = INIT + site.dataset.soft_deadline
+    early = survey_unpublished(site.dataset, site.workspace, deadline - Timedelta("1min"), Budget(20))
+    assert early.launches == []
+    (launch,) = survey_unpublished(site.dataset, site.workspace, deadline, Budget(20)).launches
+    assert launch.reason == f"all files have arrived in {SERVER!r}"
+    site.update(deadline)
     assert_icon_eu_true(site.read())
+
+
+def test_an_archive_that_is_out_is_not_asked_for_every_folder(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one for each variable, and a sensor has to ask another archive within the same tick."""
+    monkeypatch.setattr(arrivals, "LISTINGS_AT_ONCE", 1)
+    closed = tuple(archive.model_copy(update={"answers": {404: "refused"}}) for archive in site.dataset.archives)
+    with FaultServer({}) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+        out = replace(site.having(archives=closed), settings={"upstream": "s3://mirror"})
+        with pytest.raises(SourceFileUnavailable, match="was refused"):
+            out.dataset.arrivals(out.workspace, INIT, INIT + SOON)
+        assert len(server.requests) == 1
 
 
 def test_a_file_that_is_copied_after_it_was_used_is_not_read_again(site: Site, sample: Path) -> None:
