@@ -292,7 +292,9 @@ def test_what_failed_for_another_reason_is_published_whole_and_not_known_to_be_m
 
 
 def test_attempts_with_the_files_of_another_archive_are_counted(watched: Watched) -> None:
-    watched = watched.having(soft_deadline=Timedelta("1h"))
+    first, other = watched.site.dataset.archives
+    keeps_all = other.model_copy(update={"newest": None})
+    watched = watched.having(soft_deadline=Timedelta("1h"), archives=(first, keeps_all))
     watched.announce(FIRST)
     (watched.site.upstream / PRIMARY).rename(watched.site.upstream / "kept")
     (watched.site.upstream / NOMADS).parent.mkdir(parents=True)
