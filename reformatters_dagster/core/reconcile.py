@@ -17,8 +17,9 @@ from reformatters_dagster.core.arrivals import Arrivals, find_elsewhere
 from reformatters_dagster.core.coverage import partition_key, previous_entry
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import SourceFileUnavailable
+from reformatters_dagster.core.guards import arrays_of
 from reformatters_dagster.core.ledger import LedgerEntry, read_ledger, write_ledger
-from reformatters_dagster.core.published import published_labels
+from reformatters_dagster.core.published import published_labels, read_root
 from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.types import Timestamp
 
@@ -37,6 +38,8 @@ class Launch:
     past_give_up: bool = False
     """It is past the give-up age, a later one has begun to arrive, and files of it are there: to be given up as well, once
     it has been tried often enough with the same files."""
+    variables: tuple[str, ...] = ()
+    """Only these are to be made; empty means all."""
 
 
 @dataclass
@@ -120,10 +123,11 @@ def survey_incomplete(dataset: DynamicalDataset, workspace: Workspace, now: Time
     """Look at the published partitions of the heal window, newest first, for holes that the upstream can fill by now.
 
     A partition is worth a run when it lacks files and the upstream lists something else than at its last run, when archives
-    refused a file at its last run that they list, or when a file it was made from has been published again. One that is past
-    the give-up age is marked as known missing in the ledger.
+    refused a file at its last run that they list, or when a file it was made from has been published again; and its variables
+    that no run has written yet are worth one by themselves. One that is past the give-up age is marked as known missing in the
+    ledger.
     """
-    survey = Survey()
+    survey, stored = Survey(), _stored_variables(dataset, workspace)
     for label in _recent_published(dataset, workspace, now):
         if budget.is_spent:
             survey.waiting.append(f"the listing budget ended before {partition_key(label)}")
@@ -136,9 +140,33 @@ def survey_incomplete(dataset: DynamicalDataset, workspace: Workspace, now: Time
             survey.waiting.append(f"{partition_key(label)} ran {now - entry.written_at} ago and cools down")
             continue
         arrivals = _list(dataset, workspace, now, label, survey)
-        if arrivals is not None and (reason := _why_heal(dataset, entry, arrivals, now)) is not None:
+        if arrivals is None:
+            continue
+        if (reason := _why_heal(dataset, entry, arrivals, now)) is not None:
             survey.launches.append(Launch(label, arrivals, reason))
+        elif unwritten := _unwritten(dataset, entry, arrivals, stored, now):
+            reason = f"{len(unwritten)} variables were never written, and {_count(arrivals)} are there"
+            survey.launches.append(Launch(label, arrivals, reason, variables=unwritten))
     return survey
+
+
+def _stored_variables(dataset: DynamicalDataset, workspace: Workspace) -> frozenset[str]:
+    """Variables of the template that the store has arrays for: one that was added has none until it is published."""
+    root = read_root(workspace.stores.primary)
+    return frozenset(dataset.template_config.variables) & (arrays_of(root).keys() if root is not None else set())
+
+
+def _unwritten(
+    dataset: DynamicalDataset,
+    entry: LedgerEntry | None,
+    arrivals: Arrivals,
+    stored: frozenset[str],
+    now: Timestamp,
+) -> tuple[str, ...]:
+    """Variables that no run of a partition has been about, where its files are there."""
+    if entry is None or not (arrivals.complete or (arrivals.present and now - arrivals.label >= dataset.soft_deadline)):
+        return ()
+    return tuple(sorted(stored - entry.variables.keys()))
 
 
 def unpublished_labels(dataset: DynamicalDataset, workspace: Workspace, now: Timestamp) -> list[Timestamp]:

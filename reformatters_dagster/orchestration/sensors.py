@@ -186,12 +186,16 @@ def _request(dataset: DynamicalDataset, launch: Launch, attempts: Attempts, tags
             **tags,
         },
         run_config=_run_config(
-            dataset, publish=not tags, keep_published=bool(tags), accept_missing=launch.accept_missing or gives_up
+            dataset,
+            publish=not tags,
+            keep_published=bool(tags),
+            accept_missing=launch.accept_missing or gives_up,
+            variables=list(launch.variables),
         ),
     )
 
 
-def _run_config(dataset: DynamicalDataset, **config: bool) -> dict[str, Any]:
+def _run_config(dataset: DynamicalDataset, **config: bool | list[str]) -> dict[str, Any]:
     return {"ops": {asset_key(dataset).to_python_identifier(): {"config": config}}}
 
 

@@ -24,7 +24,23 @@ from reformatters_dagster.core.reconcile import (
 )
 from reformatters_dagster.core.types import Timedelta, Timestamp
 from reformatters_dagster.sample_upstream import write_sample_upstream
-from tests.datasets import INIT, LEADS, NOMADS, SECOND, SOON, STEP, THIRD, VARIABLES, Sample, Site, gfs_key
+from tests.datasets import (
+    IN_ORDER,
+    INIT,
+    LEADS,
+    NOMADS,
+    SECOND,
+    SOON,
+    STEP,
+    TEMPERATURE,
+    THIRD,
+    VARIABLES,
+    Sample,
+    Site,
+    assert_forecast_true,
+    gfs_forecast,
+    gfs_key,
+)
 from tests.upstreams import FaultServer
 
 pytest_plugins = ["tests.datasets"]
@@ -50,6 +66,7 @@ def run(site: Site, launch: Launch, now: Timestamp, *, publish: bool) -> None:
         now=now,
         publish=publish,
         accept_missing=launch.accept_missing,
+        variables=launch.variables or None,
         upstream=launch.arrivals.fingerprint,
     )
     context = dataset.context(workspace, now)
@@ -240,6 +257,28 @@ def test_a_file_that_cannot_be_used_is_not_tried_for_ever(site: Site) -> None:
     assert entry is not None
     assert not is_whole(site.dataset, entry)
     assert heals(site, now + Timedelta("1h")) == []
+
+
+def test_variables_that_nobody_wrote_are_healed_by_themselves(site: Site) -> None:
+    site.arrive(INIT)
+    site.backfill(variables=(TEMPERATURE,))
+    now = INIT + LATE
+    (launch,) = heals(site, now)
+    others = tuple(name for name in IN_ORDER if name != TEMPERATURE)
+    assert (
+        launch.reason == f"{len(others)} variables were never written, and {len(LEADS)} of {len(LEADS)} files are there"
+    )
+    assert launch.variables == others
+    run(site, launch, now, publish=False)
+    assert_forecast_true(site.read(), INIT)
+    assert heals(site, now + site.dataset.heal_cool_down) == []
+
+
+def test_a_variable_without_an_array_is_not_healed(site: Site) -> None:
+    """One that was added to the code has none before it is published: nobody could read what a heal writes."""
+    site.arrive(INIT)
+    replace(site, dataset=gfs_forecast(site.folder / "fewer", variables=VARIABLES[1:])).update()
+    assert heals(site, INIT + LATE) == []
 
 
 def test_past_its_age_a_hole_is_known_missing(site: Site) -> None:

@@ -23,6 +23,7 @@ from tests.datasets import (
     NOMADS,
     PRIMARY,
     TEMPERATURE,
+    WIND,
     Sample,
     Site,
     assert_forecast_true,
@@ -360,6 +361,19 @@ def test_arrival_to_publication_to_a_hole_that_heals(watched: Watched) -> None:
     watched.deployment.run("backfill", FIRST, tags=dict(heal.tags), **settings_of(heal))
     assert_forecast_true(watched.site.read(), FIRST, variables=[TEMPERATURE])
     assert skipped(watched.tick("heal"))
+
+
+def test_a_heal_of_variables_that_nobody_wrote_is_of_them_alone(watched: Watched, tmp_path: Path) -> None:
+    axis = AppendAxis(name="init_time", start=FIRST, frequency="6h")
+    both = gfs_forecast(tmp_path / "both", append_dim=axis, variables=[TEMPERATURE, WIND])
+    watched = Watched(replace(watched.deployment, site=replace(watched.site, dataset=both)))
+    watched = watched.having(heal_cool_down=Timedelta(0))
+    write_sample_upstream(watched.site.upstream, [FIRST], LEADS, variables=[TEMPERATURE, WIND], step=SAMPLE_STEP)
+    watched.site.backfill(FIRST, variables=(TEMPERATURE,))
+    heal = settings_of(only(watched.tick("heal")))
+    assert (heal["variables"], heal["publish"], heal["keep_published"]) == ([WIND], False, True)
+    watched.deployment.run("backfill", FIRST, **heal)
+    assert_forecast_true(watched.site.read(), FIRST)
 
 
 def settings_of(request: dg.RunRequest) -> dict[str, Any]:
