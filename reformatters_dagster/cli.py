@@ -229,7 +229,8 @@ def validate(
     for copy in stores.replicas:
         try:
             checks[copy.url] = dataset.validate(copy, time)
-        except ReformatError as error:
+        except Exception as error:
+            log.debug("replica %s could not be validated", copy.url, exc_info=True)
             unread = CheckResult(name="readable", passed=False, message=f"{type(error).__name__}: {error}")
             checks[copy.url] = [unread]
     if stores.replicas:

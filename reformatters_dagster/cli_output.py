@@ -175,14 +175,18 @@ def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) 
 
 
 def print_status(document: "JSON") -> None:
-    """The extent, the variables that are still being filled, and a line for those of a partition that fare alike."""
+    """The extent, what replicas lack, the variables that are still being filled, and a line for those that fare alike."""
     first, last = document["extent"]
     shown, count = len(document["partitions"]), document["partition_count"]
     which = "" if shown == count else f", of which the newest {shown} are shown"
     typer.echo(f"{document['dataset_id']} at {document['store']}")
     typer.echo(f"{document['append_dim']} {first} to {last}, partitions: {count}{which}")
+    behind: dict[tuple[str, str], list[str]] = {}
     for one in document["degraded"]:
-        typer.echo(f"replica {one['replica']} lacks partition {one['partition']}: {one['reason']}")
+        behind.setdefault((one["replica"], one["reason"]), []).append(one["partition"])
+    for (replica, why), partitions in behind.items():
+        several = f"{len(partitions)} partitions, {partitions[0]} to {partitions[-1]}"
+        typer.echo(f"replica {replica} lacks {several if partitions[1:] else f'partition {partitions[0]}'}: {why}")
     lagging: dict[tuple[int, int], list[str]] = {}
     for name, found in document["coverage"].items():
         if found["written"] < max(other["written"] for other in document["coverage"].values()):

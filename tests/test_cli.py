@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 import dataset_defs
 from dataset_defs.noaa.gfs.forecast import DATASET
 from reformatters_dagster.cli import app
-from reformatters_dagster.cli_output import print_overviews, print_plan, progress_bars
+from reformatters_dagster.cli_output import print_overviews, print_plan, print_status, progress_bars
 from reformatters_dagster.core.job_context import ignore_progress
 from reformatters_dagster.core.validation import CheckCurrentData
 from tests.upstreams import FaultServer, Slow
@@ -355,7 +355,7 @@ def test_list_names_the_last_complete_partition(copied: Deployment) -> None:
 def test_list_tells_of_a_store_that_cannot_be_read(copied: Deployment) -> None:
     (copied.store / "zarr.json").write_text("not JSON")
     row = listed(copied, exit_code=1)
-    assert row["error"].startswith("JSONDecodeError: ")
+    assert row["error"].startswith("CorruptRoot: ")
     shutil.rmtree(copied.folder / "stores")
     (copied.folder / "stores").touch()
     row = listed(copied, exit_code=1)
@@ -425,6 +425,33 @@ def test_validate_asks_replicas_too(
     assert "passed   current_data   no init_time is due yet" in text
     text = published.reformat("validate", ID, "--now", "2026-08-29T20").stdout
     assert "FAILED (ERROR)   current_data   init_time" in text
+
+
+@pytest.mark.parametrize("root", ["{}", '{"attributes"', '{"consolidated_metadata": {"metadata": {}}}'])
+def test_validate_of_a_damaged_replica_keeps_what_the_primary_says(
+    published: Deployment, copied: Deployment, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    monkeypatch.setattr(dataset_defs, "DATASETS", (replace(DATASET, validators=(CheckCurrentData(max_delay="8h"),)),))
+    (copied.store / "zarr.json").write_text(root)
+    arguments = ("validate", ID, "--now", "2026-07-29T20", "--json", "--replica", str(copied.folder / "stores"))
+    primary, replica = answer(published.reformat(*arguments), exit_code=1)["stores"]
+    current, match = primary["checks"]
+    assert (current["name"], current["passed"]) == ("current_data", True)
+    assert (match["name"], match["passed"]) == ("replicas_match_primary", False)
+    assert str(copied.store) in match["message"]
+    (readable,) = replica["checks"]
+    assert (readable["name"], readable["passed"]) == ("readable", False)
+    assert readable["message"]
+
+
+def test_status_tells_partitions_that_a_replica_lacks_together(capsys: pytest.CaptureFixture[str]) -> None:
+    marks = [("one", "2026-07-29T18:00", "copied to"), ("one", "2026-07-30T00:00", "copied to"), ("one", LABEL, "down")]
+    degraded = [dict(zip(("replica", "partition", "reason"), mark, strict=True)) for mark in marks]
+    document = {"dataset_id": ID, "store": "s", "append_dim": "init_time", "extent": [LABEL, LABEL]}
+    print_status(document | {"partitions": [], "partition_count": 0, "degraded": degraded, "coverage": {}})
+    told = capsys.readouterr().out
+    assert "replica one lacks 2 partitions, 2026-07-29T18:00 to 2026-07-30T00:00: copied to\n" in told
+    assert f"replica one lacks partition {LABEL}: down\n" in told
 
 
 def test_validate_of_no_store_is_refused(empty: Deployment) -> None:

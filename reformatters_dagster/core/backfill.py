@@ -14,7 +14,7 @@ from reformatters_dagster.core.job_context import OnProgress, ignore_progress
 from reformatters_dagster.core.ledger import FOLDER as LEDGER
 from reformatters_dagster.core.partition_run import RunReport
 from reformatters_dagster.core.progress import FOLDER as PROGRESS
-from reformatters_dagster.core.publication import check_store, refuse_unpublished
+from reformatters_dagster.core.publication import refuse_unpublished
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.region import filter_regions, refuse_off_grid, shard_regions
 from reformatters_dagster.core.settings import Workspace
@@ -67,7 +67,7 @@ def plan_backfill(
         end_given=request.end is not None,
         filters_given=request.has_filters,
     )
-    check_store(template, workspace)
+    dataset.check_stores(workspace)
     if not request.overwrite_metadata:
         refuse_unpublished(template, workspace, request.variables)
     end = request.end or now + MOMENT

@@ -32,7 +32,13 @@ from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_leas
 from reformatters_dagster.core.ledger import LedgerEntry, LedgerView
 from reformatters_dagster.core.partition_run import CommitReport, GroupOutcome, PartitionPlan, RunReport
 from reformatters_dagster.core.progress import UpdateProgressTracker
-from reformatters_dagster.core.publication import check_store, create_store, initialise_store, refuse_unpublished
+from reformatters_dagster.core.publication import (
+    check_store,
+    create_store,
+    initialise_store,
+    refuse_lagging_replicas,
+    refuse_unpublished,
+)
 from reformatters_dagster.core.published import open_published, published_labels
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.replicas import mend_replicas, tolerant
@@ -204,8 +210,8 @@ class DynamicalDataset:
         selected = template.select(variables or None)
         groups = tuple(tuple(v.name for v in group) for group in self.region_job.source_groups(selected))
         if not publish and not workspace.stores.primary.exists("zarr.json"):
-            create_store(template, workspace, now + MOMENT)
-        check_store(template, workspace)
+            create_store(template, self._for_metadata(workspace), now + MOMENT)
+        self.check_stores(workspace)
         if publish and self.replicas == "best_effort":
             mend_replicas(workspace.stores, root_run or uuid4().hex, self.lease_terms)
         published = published_labels(workspace.stores.primary, template.append_dim.name)
@@ -234,6 +240,26 @@ class DynamicalDataset:
             continues=continues,
             redo=self._published_again(workspace, label, now) if continues else (),
         )
+
+    def check_stores(self, workspace: Workspace) -> None:
+        """Refuse a store that the template does not describe, and a required replica that lacks what the primary has.
+
+        Raises
+        ------
+        TemplateDrift, StoreMissing, StoreTooShort
+            See `check_store` and `refuse_lagging_replicas`.
+        """
+        check_store(self.template_config, workspace)
+        if self.replicas == "required":
+            refuse_lagging_replicas(self.template_config, workspace)
+
+    def _for_metadata(self, workspace: Workspace) -> Workspace:
+        """The places to write metadata to, all of which have what the primary has."""
+        if self.replicas == "required":
+            refuse_lagging_replicas(self.template_config, workspace)
+        if self.replicas == "required" or not workspace.stores.replicas:
+            return workspace
+        return replace(workspace, stores=tolerant(workspace.stores))
 
     def _published_again(self, workspace: Workspace, label: Timestamp, now: Timestamp) -> tuple[str, ...]:
         """Keys of files of a partition that the upstream lists in another version than the ledger."""
@@ -467,7 +493,7 @@ class DynamicalDataset:
 
     def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:
         """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers."""
-        return initialise_store(self.template_config, workspace, end or now + MOMENT)
+        return initialise_store(self.template_config, self._for_metadata(workspace), end or now + MOMENT)
 
     def validate(
         self,

@@ -49,6 +49,10 @@ class TemplateDrift(Refused, ValueError):
     """Template, code and store do not describe the same structure."""
 
 
+class CorruptRoot(TemplateDrift):
+    """The root of a store is no metadata that readers can open."""
+
+
 class StoreExists(Refused, FileExistsError):
     """A store stands where one was to be created."""
 

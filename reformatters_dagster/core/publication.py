@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.errors import ObjectMoved, StoreExists, TimeNotOnGrid
+from reformatters_dagster.core.errors import ObjectMoved, StoreExists, StoreMissing, StoreTooShort, TimeNotOnGrid
 from reformatters_dagster.core.guards import (
+    arrays_of,
+    length_along,
     refuse_other_labels,
     refuse_other_start,
     refuse_structure_drift,
@@ -65,6 +67,41 @@ def check_store(template: TemplateConfig, workspace: Workspace) -> None:
     published = open_published(workspace.stores.primary)
     for dim in template.all_dims:
         refuse_other_labels(dim.name, list(dim.index()), list(published.indexes[dim.name]))
+
+
+def refuse_lagging_replicas(template: TemplateConfig, workspace: Workspace) -> None:
+    """Refuse to write to a replica that lacks history the primary has: readers of it would find that to be NaN.
+
+    This is for replicas that are required; see `replicas.mend_replicas` for others.
+
+    Raises
+    ------
+    StoreMissing, StoreTooShort
+        When a replica has no store while the primary has one, or has fewer labels or variables.
+    TemplateDrift
+        When a replica is of another structure, or nobody can read its root.
+    """
+    stores, dim = workspace.stores, template.append_dim.name
+    root = read_root(stores.primary)
+    if root is None:
+        return
+    ours, template_root = arrays_of(root), json.loads((template.path / ROOT).read_text())
+    for replica in stores.replicas:
+        if (theirs := read_root(replica)) is not None:
+            # Of the template: a commit that ended halfway leaves a replica ahead of its primary.
+            refuse_structure_drift(template_root, theirs, dim)
+        arrays = {} if theirs is None else arrays_of(theirs)
+        lengths = [length_along(one[dim], dim) or 0 if dim in one else 0 for one in (arrays, ours)]
+        if theirs is not None and ours.keys() <= arrays.keys() and lengths[0] >= lengths[1]:
+            continue
+        found = f"the store there has {len(arrays)} arrays and {lengths[0]} labels of {dim}"
+        raise (StoreMissing if theirs is None else StoreTooShort)(
+            f"{template.dataset_id} was to be written to its replica {replica.url} too; "
+            f"{'no store stands there' if theirs is None else found}, while {stores.primary.url} has {len(ours)} arrays and "
+            f"{lengths[1]} labels: let the dataset say replicas='best_effort', so that its updates copy what is lacking; or "
+            "copy the primary there while nothing writes to it, the root zarr.json last; or take the replica out of "
+            "REFORMATTERS_REPLICAS. 'Replicas' in docs/operations.md says how"
+        )
 
 
 def refuse_unpublished(template: TemplateConfig, workspace: Workspace, variables: Names | None) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.errors import StoreMissing
+from reformatters_dagster.core.errors import CorruptRoot, StoreMissing
+from reformatters_dagster.core.guards import arrays_of
 from reformatters_dagster.core.storage import Store
 from reformatters_dagster.core.types import JSON
 
@@ -23,9 +24,21 @@ def read_root(store: Store) -> JSON | None:
     ------
     StoreUnavailable, StoreAccessDenied
         When that could not be found out.
+    CorruptRoot
+        When an object is there and is no such document.
     """
     found = store.get_or_none(ROOT)
-    return None if found is None else json.loads(found[0])
+    if found is None:
+        return None
+    try:
+        root: JSON = json.loads(found[0])
+        arrays_of(root)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CorruptRoot(
+            f"{store.url}/{ROOT} was to be read as the root of a store; it is none: "
+            f"{' '.join(str(error).split())[:300]}; put back what stood there, as its primary or a replica has it"
+        ) from error
+    return root
 
 
 def open_published(store: Store) -> xr.Dataset:
@@ -33,10 +46,10 @@ def open_published(store: Store) -> xr.Dataset:
 
     Raises
     ------
-    StoreMissing
-        When no store stands there.
+    StoreMissing, CorruptRoot
+        When no store stands there, or nobody can read its root.
     """
-    if not store.exists(ROOT):
+    if read_root(store) is None:
         raise StoreMissing(f"store {store.url} was to be opened; there is none: 'reformat backfill' creates it")
     published: xr.Dataset = xr.open_zarr(store.reader(), chunks=None, decode_timedelta=True, consolidated=True)
     return published

@@ -1,33 +1,39 @@
 """Replicas that may lag: what they lack is marked, mended from the primary, and told by a check.
 
-In: the stores of a dataset. Out: marks `degraded/<replica>/<partition>.json` in its internal location, one for each partition
-that was written without a replica; copies of those partitions; a `CheckResult`.
+In: the stores of a dataset. Out: in its internal location, marks `degraded/<replica>/<partition>.json`, one for each partition
+that was written without a replica, and `filling/<replica>.json`, how far a replica that is being mended has come; copies of
+what it lacks; a `CheckResult`.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
 from reformatters_dagster.core.config import Frozen
-from reformatters_dagster.core.errors import ReformatError, StoreUnavailable
-from reformatters_dagster.core.guards import append_dim_of, arrays_of
+from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.errors import CorruptRoot, ReformatError, StoreMissing, StoreUnavailable
+from reformatters_dagster.core.guards import append_dim_of, arrays_of, length_along, refuse_structure_drift
 from reformatters_dagster.core.lease import LeaseTerms, hold_lease
+from reformatters_dagster.core.published import published_labels, read_root
 from reformatters_dagster.core.storage import ROOT, Store, StoreSet
 from reformatters_dagster.core.types import JSON, Timestamp
 from reformatters_dagster.core.validation import CheckResult
 
 log = logging.getLogger(__name__)
 
-FOLDER = "degraded"
+FOLDER, FILLING = "degraded", "filling"
 CHECK_NAME = "replicas_match_primary"
 SAMPLED_OBJECTS = 3
+MENDING_SECONDS = 600.0
+"""How long one run copies before it goes on with its own work; a long history takes several."""
 
 
 class Degraded(Frozen):
-    """One partition that was written without one replica."""
+    """One partition that one replica lacks."""
 
     replica: str
     partition: str
@@ -36,16 +42,26 @@ class Degraded(Frozen):
     reason: str
 
 
-def tolerant(stores: StoreSet, partition: str, shard: int) -> StoreSet:
+class Filling(Frozen):
+    """How far a replica is that is being mended; until its metadata is there too, nothing else is written to it."""
+
+    replica: str
+    copied: int
+    """Shards along the append dimension that it has, counted from the first."""
+
+
+def tolerant(stores: StoreSet, partition: str | None = None, shard: int = 0) -> StoreSet:
     """The same stores, going on without a replica that fails, and without those that lack something already.
 
-    Every partition written so is marked, until `mend_replicas` has copied it.
+    Every partition written so is marked, until `mend_replicas` has copied it. Without a partition it is metadata that is
+    written, and nothing is marked: a replica's own metadata tells that it lags.
     """
 
     def mark(replica: Store, error: Exception) -> None:
-        log.warning("partition=%s goes on without replica %s: %s", partition, replica.url, error)
-        lacking = Degraded(replica=replica.url, partition=partition, shard=shard, reason=str(error))
-        stores.internal.put(f"{_folder(replica)}/{partition}.json", lacking.model_dump_json().encode())
+        log.warning("%s goes on without replica %s: %s", partition or "metadata", replica.url, error)
+        if partition is not None:
+            lacking = Degraded(replica=replica.url, partition=partition, shard=shard, reason=str(error))
+            stores.internal.put(_mark_key(replica, partition), lacking.model_dump_json().encode())
 
     leaving = replace(stores, tolerate=mark, _left_out=set())
     lagging = {one.replica: one for one in degraded(stores)}
@@ -57,60 +73,136 @@ def tolerant(stores: StoreSet, partition: str, shard: int) -> StoreSet:
 
 
 def degraded(stores: StoreSet) -> list[Degraded]:
-    """Every partition that some replica lacks, by replica and partition."""
-    found = (stores.internal.get_or_none(key) for key, _ in sorted(stores.internal.list(FOLDER)))
-    return [Degraded.model_validate_json(one[0]) for one in found if one is not None]
+    """Every partition that some replica is known to lack, by replica and partition.
+
+    Those that were written without it, and those not yet copied to one that `mend_replicas` has found without history: at
+    least the newest, while its metadata is not there.
+    """
+    every = (*_not_copied(stores), *_marks(stores.internal))
+    lacking = {(one.replica, one.partition): one for one in every}
+    return [one for _, one in sorted(lacking.items(), key=lambda item: item[0])]
+
+
+def _not_copied(stores: StoreSet) -> Iterator[Degraded]:
+    fillings = [stores.internal.get_or_none(key) for key, _ in stores.internal.list(FILLING)]
+    partitions = _partitions(stores.primary) if fillings else []
+    for found in fillings:
+        if found is not None and partitions:
+            filling = Filling.model_validate_json(found[0])
+            for shard in range(min(filling.copied, len(partitions) - 1), len(partitions)):
+                reason = "the primary is being copied to it, oldest partition first"
+                yield Degraded(replica=filling.replica, partition=partitions[shard], shard=shard, reason=reason)
 
 
 def mend_replicas(stores: StoreSet, run_id: str, terms: LeaseTerms) -> None:
-    """Copy from the primary what replicas lack: chunks of the marked partitions, then all metadata, the root last.
+    """Copy from the primary what replicas lack: partition by partition, then all metadata, the root last.
 
-    A replica that is still down, or a partition another run is writing, keeps its marks for the next time.
+    A replica lacks the partitions that are marked, and those its own metadata does not reach: all of them where no store
+    stands. Readers of it see what they saw before until everything is there. What is copied is noted, so that a run goes on
+    where the last one ended: by an error, by its death, or after `MENDING_SECONDS`, before which it copies one partition at
+    least. A replica that is down, or a partition another run is writing, waits for the next time.
     """
-    lacking = degraded(stores)
+    until = terms.clock() + MENDING_SECONDS
     for replica in stores.replicas:
-        marks = [one for one in lacking if one.replica == replica.url]
         try:
-            for one in marks:
-                with hold_lease(stores.internal, one.partition, run_id, terms=terms):
-                    _copy(stores.primary, replica, _chunks_of(stores.primary, one.shard))
-            if marks:
-                _copy(stores.primary, replica, _metadata_of(stores.primary))
+            _mend(stores, replica, run_id, terms, until)
         except ReformatError as error:
             log.warning("replica %s could not be mended yet: %s", replica.url, error)
-            continue
-        for one in marks:
-            stores.internal.delete(f"{_folder(replica)}/{one.partition}.json")
-            log.info("replica=%s partition=%s mended", replica.url, one.partition)
+
+
+def _mend(stores: StoreSet, replica: Store, run_id: str, terms: LeaseTerms, until: float) -> None:
+    primary, internal = stores.primary, stores.internal
+    found = primary.get_or_none(ROOT)
+    if found is None:
+        return
+    root: JSON = json.loads(found[0])
+    partitions = _partitions(primary)
+    marked = {one.shard: one.partition for one in _marks(internal) if one.replica == replica.url}
+    filling = internal.get_or_none(_filling_key(replica))
+    copied = _copied(primary, replica, root, filling and Filling.model_validate_json(filling[0]))
+    if copied >= len(partitions) and not marked and filling is None:
+        return
+    _note(internal, replica, copied)
+    work = dict(enumerate(partitions[copied:], copied)) | marked
+    for number, (shard, partition) in enumerate(work.items()):
+        if number and terms.clock() >= until:
+            log.info("replica=%s partitions=%d are left to copy", replica.url, len(work) - number)
+            return
+        with hold_lease(internal, partition, run_id, terms=terms):
+            _copy(primary, replica, _chunks_of(primary, root, shard))
+            internal.delete(_mark_key(replica, partition))
+        if shard == copied < len(partitions):
+            copied += 1
+            _note(internal, replica, copied)
+        log.info("replica=%s partition=%s copied", replica.url, partition)
+    _copy(primary, replica, _metadata_of(primary, root))
+    # As it was when this began: the primary may have grown meanwhile, by shards that the replica lacks.
+    replica.put(ROOT, found[0])
+    internal.delete(_filling_key(replica))
+    log.info("replica=%s mended", replica.url)
+
+
+def _copied(primary: Store, replica: Store, root: JSON, filling: Filling | None) -> int:
+    """Shards a replica has, counted from the first: those its metadata reaches the end of, or that were copied since."""
+    dim = append_dim_of(root)
+    length, reached = _length(root, dim), 0
+    try:
+        theirs = read_root(replica)
+        if theirs is not None and not refuse_structure_drift(root, theirs, dim):  # it lacks no variable
+            reached = _length(theirs, dim)
+    except CorruptRoot as error:
+        log.warning("replica %s is filled anew: %s", replica.url, error)
+    shard = _shard_length(root)
+    covered = math.ceil(length / shard) if reached >= length else reached // shard
+    if filling is None or filling.copied <= covered:
+        return covered
+    wanted, there = (set(_chunks_of(store, root, filling.copied - 1)) for store in (primary, replica))
+    # Somebody who wipes a replica leaves the note of what was copied to it.
+    return filling.copied if wanted <= there else covered
 
 
 def check_replicas(stores: StoreSet, now: Timestamp) -> CheckResult:
-    """Every replica has the primary's metadata, and of its newest shards the same objects.
+    """Every replica has the primary's metadata and coordinates, and of its newest shards the same objects.
 
-    Roots are compared as a whole, objects by size, and a few, other ones at other times, by their bytes.
+    All but shards is compared by its bytes; shards by size, and a few, other ones at other times, by their bytes.
     """
     if not stores.replicas:
         return CheckResult(name=CHECK_NAME, passed=True, message="there are no replicas")
-    wrong = [text for replica in stores.replicas if (text := _difference(stores.primary, replica, now)) is not None]
+    wrong = [text for replica in stores.replicas if (text := _looked_at(stores.primary, replica, now)) is not None]
     message = "; ".join(wrong) or f"{len(stores.replicas)} replicas hold what the primary holds"
     if wrong:
-        message += ": the next update mends what is marked as degraded; backfill the partition to write all copies anew"
+        message += (
+            ": updates of a dataset with replicas='best_effort' copy what is marked as degraded, and to a replica without a "
+            "readable root or behind its primary what it lacks; else backfill the partition to write all copies anew, or "
+            "copy the objects from the primary, the root zarr.json last"
+        )
     return CheckResult(name=CHECK_NAME, passed=not wrong, message=message, metadata={"replicas_differing": len(wrong)})
 
 
-def _difference(primary: Store, replica: Store, now: Timestamp) -> str | None:
+def _looked_at(primary: Store, replica: Store, now: Timestamp) -> str | None:
+    """What is different about a replica; one that breaks the comparison does not keep other checks from answering."""
     try:
-        ours, theirs = (json.loads(store.get(ROOT)[0]) for store in (primary, replica))
-    except (StoreUnavailable, FileNotFoundError) as error:
+        return _difference(primary, replica, now)
+    except (StoreUnavailable, StoreMissing, CorruptRoot) as error:
         return f"{replica.url} cannot be read ({error})"
+    except Exception as error:
+        log.exception("replica %s could not be compared", replica.url)
+        return f"{replica.url} could not be compared ({type(error).__name__}: {error})"
+
+
+def _difference(primary: Store, replica: Store, now: Timestamp) -> str | None:
+    ours, theirs = (read_root(store) for store in (primary, replica))
+    if ours is None or theirs is None:
+        raise StoreMissing("no store stands there" if theirs is None else f"no store stands at {primary.url}")
     if ours != theirs:
         dim = append_dim_of(ours)
         lengths = [_length(root, dim) for root in (theirs, ours)]
         return f"{replica.url} has other metadata: {lengths[0]} labels of {dim}, the primary {lengths[1]}"
-    wanted = dict(_newest_objects(primary, ours))
-    found = dict(_newest_objects(replica, ours))
-    if wanted != found:
-        names = sorted(key for key in wanted | found if wanted.get(key) != found.get(key))
+    plain, copied = (_plain_objects(store, ours) for store in (primary, replica))
+    if names := _differing(plain, copied):
+        return f"{replica.url} differs in {len(names)} objects of coordinates and metadata, such as {names[0]}"
+    wanted, found = (dict(_newest_objects(store, ours)) for store in (primary, replica))
+    if names := _differing(wanted, found):
         return f"{replica.url} differs in {len(names)} objects of the newest shard, such as {names[0]}"
     for key in islice(sorted(wanted, key=lambda key: hashlib.sha256(f"{now}{key}".encode()).digest()), SAMPLED_OBJECTS):
         if primary.get(key)[0] != replica.get(key)[0]:
@@ -118,32 +210,57 @@ def _difference(primary: Store, replica: Store, now: Timestamp) -> str | None:
     return None
 
 
-def _length(root: JSON, dim: str) -> int:
-    return int(arrays_of(root)[dim]["shape"][0])
+def _differing(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
+    return sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+
+
+def _plain_objects(store: Store, root: JSON) -> dict[str, bytes]:
+    """Every object but the root and shards: coordinates, which are few and small, and the documents of arrays."""
+    keys = [f"{name}/{ROOT}" for name in sorted(arrays_of(root))]
+    keys += [key for name in _arrays(root, sharded=False) for key, _ in store.list(f"{name}/c")]
+    found = {key: store.get_or_none(key) for key in keys}
+    return {key: one[0] for key, one in found.items() if one is not None}
 
 
 def _newest_objects(store: Store, root: JSON) -> Iterator[tuple[str, int]]:
     """Key and size of every object of the last shard of each data variable."""
-    for name, array in arrays_of(root).items():
-        if array["codecs"][0]["name"] == "sharding_indexed":
-            last = (array["shape"][0] - 1) // array["chunk_grid"]["configuration"]["chunk_shape"][0]
-            yield from store.list(f"{name}/c/{last}")
+    for name, array in _arrays(root, sharded=True).items():
+        last = (array["shape"][0] - 1) // array["chunk_grid"]["configuration"]["chunk_shape"][0]
+        yield from store.list(f"{name}/c/{last}")
 
 
-def _chunks_of(store: Store, shard: int) -> list[str]:
-    found = store.get_or_none(ROOT)
-    arrays = arrays_of(json.loads(found[0])) if found is not None else {}
-    data = [name for name, array in arrays.items() if array["codecs"][0]["name"] == "sharding_indexed"]
-    return [key for name in data for key, _ in store.list(f"{name}/c/{shard}")]
+def _arrays(root: JSON, *, sharded: bool) -> dict[str, JSON]:
+    """Data variables, or all other arrays."""
+    found = arrays_of(root)
+    return {name: one for name, one in found.items() if (one["codecs"][0]["name"] == "sharding_indexed") is sharded}
 
 
-def _metadata_of(store: Store) -> list[str]:
-    """Coordinate chunks, array documents, and the root last."""
-    root = json.loads(store.get(ROOT)[0])
-    arrays = arrays_of(root)
-    coordinates = [name for name, array in arrays.items() if array["codecs"][0]["name"] != "sharding_indexed"]
-    chunks = [key for name in coordinates for key, _ in store.list(f"{name}/c")]
-    return [*chunks, *(f"{name}/{ROOT}" for name in sorted(arrays)), ROOT]
+def _length(root: JSON, dim: str) -> int:
+    return length_along(arrays_of(root).get(dim, {"shape": []}), dim) or 0
+
+
+def _shard_length(root: JSON) -> int:
+    """Labels of the append dimension in a shard."""
+    first = next(iter(_arrays(root, sharded=True).values()))
+    return int(first["chunk_grid"]["configuration"]["chunk_shape"][0])
+
+
+def _partitions(primary: Store) -> list[str]:
+    """Keys of the partitions that readers see, in the order of their shards."""
+    root = read_root(primary)
+    if root is None:
+        return []
+    return [partition_key(label) for label in published_labels(primary, append_dim_of(root))[:: _shard_length(root)]]
+
+
+def _chunks_of(store: Store, root: JSON, shard: int) -> list[str]:
+    return [key for name in _arrays(root, sharded=True) for key, _ in store.list(f"{name}/c/{shard}")]
+
+
+def _metadata_of(store: Store, root: JSON) -> list[str]:
+    """Coordinate chunks, then the documents of all arrays."""
+    chunks = [key for name in _arrays(root, sharded=False) for key, _ in store.list(f"{name}/c")]
+    return [*chunks, *(f"{name}/{ROOT}" for name in sorted(arrays_of(root)))]
 
 
 def _copy(source: Store, target: Store, keys: list[str]) -> None:
@@ -151,5 +268,23 @@ def _copy(source: Store, target: Store, keys: list[str]) -> None:
         target.put(key, source.get(key)[0])
 
 
-def _folder(replica: Store) -> str:
-    return f"{FOLDER}/{hashlib.sha256(replica.url.encode()).hexdigest()[:12]}"
+def _marks(internal: Store) -> list[Degraded]:
+    found = (internal.get_or_none(key) for key, _ in internal.list(FOLDER))
+    return [Degraded.model_validate_json(one[0]) for one in found if one is not None]
+
+
+def _note(internal: Store, replica: Store, copied: int) -> None:
+    filling = Filling(replica=replica.url, copied=copied)
+    internal.put(_filling_key(replica), filling.model_dump_json().encode())
+
+
+def _mark_key(replica: Store, partition: str) -> str:
+    return f"{FOLDER}/{_digest(replica)}/{partition}.json"
+
+
+def _filling_key(replica: Store) -> str:
+    return f"{FILLING}/{_digest(replica)}.json"
+
+
+def _digest(replica: Store) -> str:
+    return hashlib.sha256(replica.url.encode()).hexdigest()[:12]

@@ -1,13 +1,19 @@
-"""A replica that is down: it stops an update, or is marked, shown and mended, as the dataset wants it."""
+"""A replica that is down, or lacks history: it stops an update, or is marked, shown and mended, as the dataset wants it."""
 
+import itertools
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import xarray as xr
 
-from reformatters_dagster.core.errors import StoreUnavailable
-from reformatters_dagster.core.replicas import check_replicas, degraded
+from reformatters_dagster.core.backfill import BackfillRequest, plan_backfill
+from reformatters_dagster.core.errors import StoreMissing, StoreTooShort, StoreUnavailable, TemplateDrift
+from reformatters_dagster.core.lease import LeaseTerms, hold_lease
+from reformatters_dagster.core.replicas import MENDING_SECONDS, check_replicas, degraded
 from reformatters_dagster.core.status import status
 from tests.datasets import (
     INIT,
@@ -15,12 +21,14 @@ from tests.datasets import (
     SOON,
     TEMPERATURE,
     THIRD,
+    WIND,
     Sample,
     Site,
     gfs_forecast,
     objects_of,
     open_as_reader,
 )
+from tests.stores import Journal, Stopped
 
 pytest_plugins = ["tests.datasets"]
 
@@ -55,10 +63,12 @@ def replicated(tmp_path: Path, gfs_sample: Sample, line: Line) -> Site:
     return made
 
 
+STORE = "test-gfs-forecast/v0.1.0.zarr"
+
+
 def copies(site: Site) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Objects of the primary and of the replica."""
-    store = Path("test-gfs-forecast/v0.1.0.zarr")
-    return objects_of(site.folder / "primary" / store), objects_of(site.folder / "copy" / store)
+    return objects_of(site.folder / "primary" / STORE), objects_of(site.folder / "copy" / STORE)
 
 
 def test_a_required_replica_that_is_down_stops_the_update(replicated: Site, line: Line) -> None:
@@ -119,7 +129,351 @@ def test_other_bytes_and_lost_objects_are_found(replicated: Site) -> None:
     shards[0].unlink()
     assert "differs in 1 objects of the newest shard" in check_replicas(replicated.stores, INIT).message
     (replicated.folder / "copy/test-gfs-forecast/v0.1.0.zarr/zarr.json").unlink()
-    assert "cannot be read" in check_replicas(replicated.stores, INIT).message
+    assert "cannot be read (no store stands there)" in check_replicas(replicated.stores, INIT).message
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "init_time/c/0",
+        "latitude/c/0",
+        "valid_time/c/0/0",
+        "ingested_forecast_length/c/0",
+        "latitude/zarr.json",
+        f"{TEMPERATURE}/zarr.json",
+    ],
+)
+@pytest.mark.parametrize("damage", ["lost", "other"])
+def test_every_object_but_shards_is_compared(replicated: Site, key: str, damage: str) -> None:
+    """Those of coordinates are few and small, and what readers find data by."""
+    path = replicated.folder / "copy" / STORE / key
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "other":
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    found = check_replicas(replicated.stores, INIT)
+    assert not found.passed
+    assert f"/copy/{STORE} differs in 1 objects of coordinates and metadata, such as {key}" in found.message
+    assert "copy the objects from the primary, the root zarr.json last" in found.message
+    path.write_bytes(data)
+    assert check_replicas(replicated.stores, INIT).passed
+
+
+DAMAGED_ROOTS = pytest.mark.parametrize(
+    "root",
+    [b"{}", b'{"attributes"', b"[]", b'{"consolidated_metadata": {}}', b'{"consolidated_metadata": {"metadata": 1}}'],
+)
+
+
+@DAMAGED_ROOTS
+def test_a_damaged_root_is_told(replicated: Site, root: bytes) -> None:
+    (replicated.folder / "copy" / STORE / "zarr.json").write_bytes(root)
+    found = check_replicas(replicated.stores, INIT)
+    assert not found.passed
+    assert f"/copy/{STORE} cannot be read (" in found.message
+    assert "zarr.json was to be read as the root of a store; it is none" in found.message
+
+
+def test_whatever_breaks_the_comparison_is_told(replicated: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(type(replicated.stores.replicas[0]), "list", broken)
+    found = check_replicas(replicated.stores, INIT)
+    assert not found.passed
+    assert "could not be compared (RuntimeError: out of order)" in found.message
+
+
+@DAMAGED_ROOTS
+def test_a_damaged_root_is_mended(replicated: Site, root: bytes) -> None:
+    (replicated.folder / "copy" / STORE / "zarr.json").write_bytes(root)
+    replicated.update(SECOND + SOON)
+    primary, replica = copies(replicated)
+    assert primary == replica
+
+
+@pytest.fixture
+def history(replicated: Site) -> Site:
+    """Two init times are published, a third is there; the replica is new."""
+    replicated.update(SECOND + SOON)
+    replicated.arrive(THIRD)
+    shutil.rmtree(replicated.folder / "copy")
+    return replicated
+
+
+PARTITIONS = ["2026-07-29T18:00", "2026-07-30T00:00", "2026-07-30T06:00"]
+
+
+def lacking(site: Site) -> list[str]:
+    return [one.partition for one in degraded(site.stores)]
+
+
+def assert_readable_or_absent(site: Site) -> xr.Dataset | None:
+    """What readers of the replica see: no store, or one that is the primary's so far as it reaches."""
+    url = site.stores.replicas[0].url
+    if not (Path(url) / "zarr.json").exists():
+        return None
+    seen = open_as_reader(url)
+    whole = site.read().isel(init_time=slice(0, seen.sizes["init_time"]))
+    xr.testing.assert_identical(seen.drop_attrs(), whole.drop_attrs())
+    assert not seen[TEMPERATURE].isnull().any()
+    return seen
+
+
+def test_an_empty_replica_gets_the_whole_history(history: Site, line: Line) -> None:
+    """Its readers see no store, or all of it, before every put."""
+    seen: list[int | None] = []
+
+    def look(url: str, key: str) -> None:
+        line(url, key)
+        if "/copy/" in url and (found := assert_readable_or_absent(history)) is not None:
+            seen.append(found.sizes["init_time"])
+
+    replace(history, before_put=look).update(SECOND + SOON)
+    assert set(seen) == {2}
+    assert_readable_or_absent(history)
+    primary, replica = copies(history)
+    assert primary == replica
+    assert degraded(history.stores) == []
+    assert history.stores.internal.list("filling") == []
+    assert check_replicas(history.stores, THIRD).passed
+
+
+@pytest.mark.parametrize("puts", [0, 1, 3, 5, 8, 12])
+def test_filling_a_replica_that_fails_goes_on_later(history: Site, line: Line, puts: int) -> None:
+    """Until it is filled, every partition it lacks is shown, and nothing else is written to it."""
+    line.puts_left = puts
+    history.update(THIRD + SOON)
+    assert history.read().sizes["init_time"] == 3
+    assert assert_readable_or_absent(history) is None
+    assert lacking(history) == PARTITIONS[min(puts // 2, 1) :]
+    told = status(history.dataset, history.stores).degraded
+    assert [one.partition for one in told] == lacking(history)
+    assert "the primary is being copied to it, oldest partition first" in told[0].reason
+    assert not check_replicas(history.stores, THIRD).passed
+    line.puts_left = 10**9
+    history.update(THIRD + SOON)
+    primary, replica = copies(history)
+    assert primary == replica
+    assert degraded(history.stores) == []
+
+
+def test_filling_that_is_killed_goes_on_where_it_ended(history: Site) -> None:
+    """At every put to the replica; shards that were copied are not copied again, but for the last."""
+    copied: list[str] = []
+    for puts in itertools.count(1):
+        before = len(copied)
+
+        def die(url: str, key: str, left: list[int] = [puts]) -> None:  # noqa: B006
+            if "/copy/" in url:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Stopped(key)
+                copied.append(key)
+
+        try:
+            replace(history, before_put=die).update(SECOND + SOON)
+        except Stopped:
+            assert len(copied) == before + puts
+            assert_readable_or_absent(history)
+            continue
+        break
+    primary, replica = copies(history)
+    assert primary == replica
+    assert copied.count(f"{TEMPERATURE}/c/0/0/0/0") <= 2
+    assert puts > 3
+
+
+def test_one_update_copies_for_so_long(history: Site) -> None:
+    """The first partition of what is lacking, and no other one after the time is up."""
+    ticks = itertools.count(step=MENDING_SECONDS)
+    hasty = history.having(lease_terms=LeaseTerms(clock=lambda: next(ticks)))
+    hasty.update(SECOND + SOON)
+    assert lacking(history) == PARTITIONS[1:2]
+    assert assert_readable_or_absent(history) is None
+    hasty.update(SECOND + SOON)
+    assert lacking(history) == []
+    primary, replica = copies(history)
+    assert primary == replica
+
+
+def test_what_is_rewritten_while_a_replica_is_filled_is_copied_again(history: Site, line: Line) -> None:
+    line.puts_left = 2
+    history.update(SECOND + SOON)
+    assert lacking(history) == PARTITIONS[1:2]
+    history.remove(3)
+    history.backfill(SECOND + SOON, contains=(INIT,), overwrite_chunks=True, force=True)
+    assert lacking(history) == PARTITIONS[:2]
+    line.puts_left = 10**9
+    history.update(SECOND + SOON)
+    primary, replica = copies(history)
+    assert primary == replica
+
+
+def test_a_replica_that_is_wiped_while_it_is_filled_begins_anew(history: Site, line: Line) -> None:
+    line.puts_left = 2
+    history.update(SECOND + SOON)
+    shutil.rmtree(history.folder / "copy")
+    line.puts_left = 10**9
+    history.update(SECOND + SOON)
+    primary, replica = copies(history)
+    assert primary == replica
+
+
+def test_a_partition_another_run_writes_is_copied_later(history: Site) -> None:
+    beats = itertools.count()
+    terms = LeaseTerms(sleep=lambda _: _beat(history, next(beats)))
+    with hold_lease(history.stores.internal, PARTITIONS[0], "other", terms=terms):
+        history.having(lease_terms=terms).update(SECOND + SOON)
+        assert assert_readable_or_absent(history) is None
+        assert lacking(history) == PARTITIONS[:2]
+    history.update(SECOND + SOON)
+    assert lacking(history) == []
+
+
+def _beat(site: Site, number: int) -> None:
+    """What the holder of a lease does now and then."""
+    document = f'{{"holder": "other", "attempt": "", "beats": {number + 100}}}'
+    site.stores.internal.put(f"lease/{PARTITIONS[0]}.json", document.encode())
+
+
+def test_a_replica_that_was_left_out_for_a_while_gets_what_it_lacks(replicated: Site) -> None:
+    """Its own metadata says from where on."""
+    replicated.arrive(THIRD)
+    replace(replicated, settings={}).update(THIRD + SOON)
+    journal = Journal()
+    replace(replicated, before_put=journal).update(THIRD + SOON)
+    primary, replica = copies(replicated)
+    assert primary == replica
+    copied = [key for url, key in journal.puts if "/copy/" in url]
+    assert f"{TEMPERATURE}/c/1/0/0/0" in copied
+    assert f"{TEMPERATURE}/c/0/0/0/0" not in copied
+
+
+def test_metadata_is_extended_without_a_replica_that_lags(history: Site, line: Line) -> None:
+    line.puts_left = 0
+    assert history.dataset.initialise(history.workspace, THIRD + SOON, THIRD + SOON) == 3
+    line.puts_left = 10**9
+    assert history.dataset.initialise(history.workspace, THIRD + SOON, THIRD + SOON) == 3
+    assert assert_readable_or_absent(history) is None
+    history.backfill(THIRD + SOON, contains=(THIRD,), overwrite_chunks=True)
+    history.update(THIRD + SOON)
+    primary, replica = copies(history)
+    assert primary == replica
+
+
+def test_a_store_is_created_without_a_replica_that_is_down(replicated: Site, line: Line) -> None:
+    for folder in ("primary", "copy"):
+        shutil.rmtree(replicated.folder / folder)
+    line.puts_left = 0
+    replicated.backfill(SECOND + SOON)
+    assert replicated.read().sizes["init_time"] == 2
+    line.puts_left = 10**9
+    replicated.update(SECOND + SOON)
+    primary, replica = copies(replicated)
+    assert primary == replica
+
+
+def no_put(url: str, key: str) -> None:
+    raise AssertionError(f"{url}/{key} was put")
+
+
+def test_a_required_replica_without_a_store_is_refused_at_once(history: Site) -> None:
+    required = replace(history.having(replicas="required"), before_put=no_put)
+    asked: list[Callable[[], object]] = [
+        lambda: required.update(THIRD + SOON),
+        lambda: required.backfill(SECOND + SOON, overwrite_chunks=True),
+        lambda: plan_backfill(
+            required.dataset, required.workspace, BackfillRequest(overwrite_chunks=True), SECOND + SOON
+        ),
+        lambda: required.dataset.initialise(required.workspace, THIRD + SOON, THIRD + SOON),
+    ]
+    for ask in asked:
+        with pytest.raises(StoreMissing) as refused:
+            ask()
+        message = str(refused.value)
+        assert f"test-gfs-forecast was to be written to its replica {history.folder}/copy/{STORE} too" in message
+        assert f"no store stands there, while {history.folder}/primary/{STORE} has 9 arrays and 2 labels" in message
+        assert "replicas='best_effort'" in message
+        assert "the root zarr.json last" in message
+        assert "docs/operations.md" in message
+
+
+def test_a_required_replica_that_lags_is_refused(replicated: Site) -> None:
+    replace(replicated, settings={}).update(SECOND + SOON)
+    required = replace(replicated.having(replicas="required"), before_put=no_put)
+    told = r"the store there has 9 arrays and 1 labels of init_time, while .* has 9 arrays and 2 labels"
+    with pytest.raises(StoreTooShort, match=told):
+        required.update(SECOND + SOON)
+    root = replicated.folder / "copy" / STORE / "zarr.json"
+    root.write_text('{"consolidated_metadata": {"metadata": {}}}')
+    with pytest.raises(StoreTooShort, match="the store there has 0 arrays and 0 labels of init_time"):
+        required.update(SECOND + SOON)
+
+
+@pytest.fixture
+def wider(replicated: Site) -> Site:
+    """The same with a variable more in the template."""
+    template = gfs_forecast(replicated.folder / "wider", variables=[TEMPERATURE, WIND]).template_config
+    return replicated.having(template_config=template)
+
+
+ADDING = {"overwrite_chunks": True, "overwrite_metadata": True, "variables": (WIND,)}
+
+
+def test_a_replica_that_lacks_a_variable_gets_its_history(wider: Site) -> None:
+    replace(wider, settings={}).backfill(INIT + SOON, **ADDING)
+    with pytest.raises(StoreTooShort, match="the store there has 9 arrays and 1 labels"):
+        wider.having(replicas="required").update(SECOND + SOON)
+    wider.arrive(THIRD)
+    wider.update(SECOND + SOON)
+    primary, replica = copies(wider)
+    assert primary == replica
+
+
+def test_a_commit_that_ended_between_two_roots_may_be_repeated(wider: Site) -> None:
+    """The replica has a variable by then that the primary lacks."""
+
+    def die(url: str, key: str) -> None:
+        if "/primary/" in url and key == "zarr.json":
+            raise Stopped(key)
+
+    required = wider.having(replicas="required")
+    with pytest.raises(Stopped):
+        replace(required, before_put=die).backfill(INIT + SOON, **ADDING)
+    required.backfill(INIT + SOON, **ADDING)
+    primary, replica = copies(wider)
+    assert primary == replica
+
+
+@DAMAGED_ROOTS
+def test_a_required_replica_with_a_damaged_root_is_refused(replicated: Site, root: bytes) -> None:
+    (replicated.folder / "copy" / STORE / "zarr.json").write_bytes(root)
+    required = replace(replicated.having(replicas="required"), before_put=no_put)
+    with pytest.raises(TemplateDrift, match=r"copy/.*zarr.json was to be read as the root of a store; it is none"):
+        required.update(SECOND + SOON)
+
+
+def test_best_effort_fills_a_replica_that_may_then_be_required(history: Site) -> None:
+    """The first way of docs/operations.md."""
+    history.update(SECOND + SOON)
+    history.having(replicas="required").update(THIRD + SOON)
+    assert lacking(history) == []
+    assert assert_readable_or_absent(history) is not None
+    primary, replica = copies(history)
+    assert primary == replica
+
+
+def test_a_replica_may_be_copied_by_another_tool(history: Site) -> None:
+    """The second way: all but the root, then the root."""
+    source, target = (history.folder / base / STORE for base in ("primary", "copy"))
+    shutil.copytree(source, target, ignore=lambda folder, _: ["zarr.json"] if Path(folder) == source else [])
+    assert assert_readable_or_absent(history) is None
+    shutil.copyfile(source / "zarr.json", target / "zarr.json")
+    history.having(replicas="required").update(THIRD + SOON)
+    primary, replica = copies(history)
+    assert primary == replica
+    assert check_replicas(history.stores, THIRD).passed
 
 
 def test_without_replicas_there_is_nothing_to_compare(site: Site) -> None:

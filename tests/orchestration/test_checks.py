@@ -1,6 +1,7 @@
 """Validators as asset checks: what they find is recorded beside the asset, and backfills do not ask them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -68,6 +69,24 @@ def test_one_check_can_be_asked_alone(checked: Deployment) -> None:
     subset = job.get_subset(asset_check_selection={key}, asset_selection=set())
     result = subset.execute_in_process(instance=checked.instance, run_config=QUIET)
     assert evaluations(result).keys() == {"late"}
+
+
+@pytest.mark.parametrize("root", ["{}", '{"attributes"', '{"consolidated_metadata": {"metadata": {}}}'])
+def test_a_damaged_replica_is_a_failed_check_and_hides_no_other(
+    deployment: Deployment, tmp_path: Path, root: str
+) -> None:
+    site = replace(deployment.site.having(validators=(NEVER_LATE,)), settings={"replicas": (str(tmp_path / "copy"),)})
+    checked = replace(deployment, site=site)
+    checked.run("initialise", end=str(SECOND))
+    assert all(one.passed for one in evaluations(checked.run("validate")).values())
+    (tmp_path / "copy/test-gfs-forecast/v0.1.0.zarr/zarr.json").write_text(root)
+    result = checked.run("validate")
+    assert result.success
+    assert {name: check.passed for name, check in evaluations(result).items()} == {
+        "never_late": True,
+        "replicas_match_primary": False,
+    }
+    assert f"{tmp_path}/copy/test-gfs-forecast" in (evaluations(result)["replicas_match_primary"].description or "")
 
 
 def test_a_partition_of_a_backfill_skips_them(checked: Deployment) -> None:
