@@ -6,10 +6,8 @@ import dagster as dg
 
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.replicas import CHECK_NAME, check_replicas
-from reformatters_dagster.orchestration.names import asset_key
+from reformatters_dagster.orchestration.names import BACKFILL_TAG, K8S_TAG, asset_key, k8s_config
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
-
-BACKFILL_TAG = "dagster/backfill"
 
 
 def build_checks(dataset: DynamicalDataset, *, has_replicas: bool = False) -> dg.AssetChecksDefinition:
@@ -27,7 +25,9 @@ def build_checks(dataset: DynamicalDataset, *, has_replicas: bool = False) -> dg
             dg.AssetCheckSpec(CHECK_NAME, asset=key, description=(check_replicas.__doc__ or "").partition("\n")[0])
         )
 
-    @dg.multi_asset_check(name=dataset.job_name("validators"), specs=specs, can_subset=True)
+    @dg.multi_asset_check(
+        name=dataset.job_name("validators"), specs=specs, can_subset=True, op_tags={K8S_TAG: k8s_config(dataset)}
+    )
     def validators(context: dg.AssetCheckExecutionContext, reformatters: Reformatters) -> Iterator[dg.AssetCheckResult]:
         if BACKFILL_TAG in context.run.tags:
             context.log.info("a backfill does not change what validators look at")

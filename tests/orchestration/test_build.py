@@ -216,8 +216,7 @@ def test_every_op_asks_for_what_its_dataset_needs(forecast_dataset: DynamicalDat
     for kind in ("update", "backfill", "initialise"):
         job = definitions.resolve_job_def(dataset.job_name(kind))
         for op in (op for op in job.all_node_defs if isinstance(op, dg.OpDefinition)):
-            if not op.name.endswith("__validators"):
-                assert requests_of(op.tags) == wanted, op.name
+            assert requests_of(op.tags) == wanted, op.name
 
 
 def requests_of(tags: Any) -> dict[str, str]:
