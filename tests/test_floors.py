@@ -42,7 +42,7 @@ FLOORS = (
     ("core.region_job", "core.publication"),
     ("core.grib_job",),
     ("core.coverage", "core.indexed_grib", "core.whole_file_grib", "core.arrivals"),
-    ("core.replicas", "core.commit"),
+    ("core.replicas", "core.commit", "core.partition_guards"),
     ("core.dataset",),
     ("core.status",),
     (

@@ -12,6 +12,7 @@ from reformatters_dagster.core.errors import NothingSucceeded
 from reformatters_dagster.core.guards import check_overwrite
 from reformatters_dagster.core.job_context import OnProgress, ignore_progress
 from reformatters_dagster.core.ledger import FOLDER as LEDGER
+from reformatters_dagster.core.partition_guards import refuse_other_times
 from reformatters_dagster.core.partition_run import RunReport
 from reformatters_dagster.core.progress import FOLDER as PROGRESS
 from reformatters_dagster.core.publication import refuse_unpublished
@@ -87,7 +88,7 @@ def plan_backfill(
     )
     partitions = [labels[region.start] for region in regions]
     if partitions:
-        dataset.refuse_other_labels(partitions[-1], now)
+        refuse_other_times(template, partitions[-1], now)
     return end, partitions
 
 

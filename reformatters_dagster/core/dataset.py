@@ -13,23 +13,25 @@ from uuid import uuid4
 
 from reformatters_dagster.core.arrivals import Arrivals, find_arrivals
 from reformatters_dagster.core.commit import commit_outcomes
-from reformatters_dagster.core.config import DataVar, Frozen, SourceArchive
+from reformatters_dagster.core.config import Frozen, SourceArchive
 from reformatters_dagster.core.coverage import partition_key, previous_entry
 from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.errors import (
     NothingSucceeded,
-    PlanOutdated,
-    PublishGap,
-    Refused,
     Retraction,
     SourceFileUnavailable,
-    StoreExists,
-    StoreTooShort,
-    TimeNotOnGrid,
 )
 from reformatters_dagster.core.job_context import FOUR_DAYS, JobContext, JobStats, OnProgress, ignore_progress
 from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
 from reformatters_dagster.core.ledger import LedgerEntry, LedgerView
+from reformatters_dagster.core.partition_guards import (
+    refuse_gap,
+    refuse_other_times,
+    refuse_outdated,
+    refuse_overwrite,
+    refuse_part,
+    refuse_too_short,
+)
 from reformatters_dagster.core.partition_run import CommitReport, GroupOutcome, PartitionPlan, RunReport
 from reformatters_dagster.core.progress import UpdateProgressTracker
 from reformatters_dagster.core.publication import (
@@ -147,26 +149,6 @@ class DynamicalDataset:
             on_progress=on_progress,
         )
 
-    def refuse_other_labels(self, label: Timestamp, now: Timestamp) -> None:
-        """Raise `TimeNotOnGrid` unless a shard starts at a label, and has begun."""
-        start, length = self.template_config.append_dim.start, self.template_config.shard_duration
-        if label < start:
-            raise TimeNotOnGrid(
-                f"partition {label:%Y-%m-%dT%H:%M} of {self.dataset_id} was asked for; its archive starts at "
-                f"{start:%Y-%m-%dT%H:%M}"
-            )
-        if (label - start) % length:
-            held_by = start + (label - start) // length * length
-            raise TimeNotOnGrid(
-                f"partition {label:%Y-%m-%dT%H:%M} of {self.dataset_id} was asked for; partitions start every {length} "
-                f"from {start:%Y-%m-%dT%H:%M}: this time lies in partition {held_by:%Y-%m-%dT%H:%M}"
-            )
-        if label > now:
-            raise TimeNotOnGrid(
-                f"partition {label:%Y-%m-%dT%H:%M} of {self.dataset_id} was asked for; it is {now:%Y-%m-%dT%H:%M} now and "
-                "nothing of it can exist yet"
-            )
-
     def plan_partition(
         self,
         workspace: Workspace,
@@ -206,7 +188,7 @@ class DynamicalDataset:
             A child of it says what is wrong: label, variable, drift, a store too short, a gap.
         """
         template = self.template_config
-        self.refuse_other_labels(label, now)
+        refuse_other_times(template, label, now)
         selected = template.select(variables or None)
         groups = tuple(tuple(v.name for v in group) for group in self.region_job.source_groups(selected))
         if not publish and not workspace.stores.primary.exists("zarr.json"):
@@ -217,14 +199,15 @@ class DynamicalDataset:
         published = published_labels(workspace.stores.primary, template.append_dim.name)
         published_end = published[-1] + template.append_dim.frequency if len(published) else template.append_dim.start
         if publish:
-            self._refuse_gap(label, published_end)
+            refuse_gap(template, label, published_end)
             end = max(published_end, min(label + template.shard_duration, now + MOMENT))
             if end > published_end:
-                self._refuse_part(label, selected)
+                refuse_part(template, label, selected)
         else:
             refuse_unpublished(template, workspace, variables or None)
-            self._refuse_too_short(label, published_end)
-            self._refuse_overwrite(workspace, label, overwrite_chunks)
+            refuse_too_short(template, label, published_end, self.job_name)
+            if not overwrite_chunks:
+                refuse_overwrite(template, label, workspace.stores.internal)
             end = published_end
         continues = (publish or keep_published) and not force and template.shard_length > 1
         return PartitionPlan(
@@ -282,36 +265,6 @@ class DynamicalDataset:
         settled_before = (now - self.give_up_age).floor("1D")
         return find_arrivals(self.region_job, context, label, known=entry, settled_before=settled_before)
 
-    def _refuse_part(self, label: Timestamp, selected: Sequence[DataVar]) -> None:
-        if left := sorted(set(self.template_config.variables) - {data_var.name for data_var in selected}):
-            raise Refused(
-                f"update of {self.dataset_id} partition {label:%Y-%m-%dT%H:%M} was asked for without {', '.join(left)}; "
-                "readers would see its labels, of which nobody has written these: update all variables, or backfill some "
-                "without publish"
-            )
-
-    def _refuse_gap(self, label: Timestamp, published_end: Timestamp) -> None:
-        if label > published_end:
-            raise PublishGap(
-                f"update of {self.dataset_id} partition {label:%Y-%m-%dT%H:%M} was asked for; the store ends before "
-                f"{published_end:%Y-%m-%dT%H:%M}, and publishing would leave a hole: update that partition first"
-            )
-
-    def _refuse_too_short(self, label: Timestamp, published_end: Timestamp) -> None:
-        if label >= published_end:
-            raise StoreTooShort(
-                f"backfill of {self.dataset_id} partition {label:%Y-%m-%dT%H:%M} was asked for; the store's metadata ends "
-                f"before {published_end:%Y-%m-%dT%H:%M}: extend it with job {self.job_name('initialise')!r}, or run "
-                f"{self.job_name('update')!r}"
-            )
-
-    def _refuse_overwrite(self, workspace: Workspace, label: Timestamp, overwrite_chunks: bool) -> None:
-        if not overwrite_chunks and previous_entry(workspace.stores.internal, label) is not None:
-            raise StoreExists(
-                f"backfill of {self.dataset_id} partition {label:%Y-%m-%dT%H:%M} was asked for without overwrite_chunks; "
-                "the ledger says it was written before: set overwrite_chunks to write it again"
-            )
-
     def job_name(self, kind: str) -> str:
         """Name of one of the dataset's Dagster jobs."""
         return f"{self.provider}_{self.name}__{kind}"
@@ -341,23 +294,13 @@ class DynamicalDataset:
         context = replace(context, stores=self._writable(context.stores, plan))
         terms, holder = self.lease_terms, plan.root_run or context.run_id
         with hold_lease(internal, partition, holder, attempt=context.run_id, keep=True, terms=terms) as check_lease:
-            self._refuse_outdated(context.stores.primary, plan)
+            refuse_outdated(self.template_config, plan, context.stores.primary)
             standing = previous_entry(internal, plan.label)  # nobody else moves it now
             published = self._published_shard(standing, plan) if plan.continues else None
             job = self.job(replace(context, published=published), plan, variables)
             results = job.process()
             check_lease()
         return GroupOutcome(results, job.stats, "" if standing is None else standing.run_id)
-
-    def _refuse_outdated(self, primary: Store, plan: PartitionPlan) -> None:
-        published = published_labels(primary, self.template_config.append_dim.name)
-        shard_end = plan.label + self.template_config.shard_duration
-        if plan.end < shard_end and len(published) and published[-1] >= plan.end:
-            raise PlanOutdated(
-                f"{self.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M} was to be written up to before "
-                f"{plan.end:%Y-%m-%dT%H:%M}; {published[-1]:%Y-%m-%dT%H:%M} has been published since: nothing was written; "
-                "run the whole partition again"
-            )
 
     def _writable(self, stores: StoreSet, plan: PartitionPlan) -> StoreSet:
         """The stores to write a partition to; see `replicas`."""
