@@ -107,5 +107,6 @@ DATASET = DynamicalDataset(
     archives=ARCHIVES,
     validators=(CheckCurrentData(max_delay="4h"), *STANDARD_CHECKS),
     soft_deadline=Timedelta("2h"),
+    give_up_age=Timedelta("1D"),
     validate_cron="45 * * * *",
 )

@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 from reformatters_dagster.core.coverage import account_for, ingested_lengths, previous_entry
-from reformatters_dagster.core.errors import NothingSucceeded, OutcomeMissing, OutcomeOvertaken
+from reformatters_dagster.core.errors import NothingSucceeded, OutcomeMissing, OutcomeOvertaken, SourceFileUnavailable
 from reformatters_dagster.core.job_context import JobStats
 from reformatters_dagster.core.ledger import LedgerEntry, write_ledger
 from reformatters_dagster.core.partition_run import CommitReport, GroupOutcome, PartitionPlan
@@ -52,7 +52,8 @@ def commit_outcomes(
     subject = f"{template.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M}"
     _refuse_missing_outcome(subject, plan, results)
     _refuse_overtaken(subject, plan.root_run or run_id, outcomes, standing)
-    if not plan.accept_missing and not _is_worth_a_commit([file for files in results.values() for file in files]):
+    files = [file for own in results.values() for file in own]
+    if not _is_worth_a_commit(files) and not (plan.accept_missing and (plan.force or not _is_an_outage(files))):
         raise NothingSucceeded(_explain_failure(subject, results))
     # A partition before the last one fills what is published already; only the last can grow the extent.
     grows = plan.publish and job.region.stop >= len(job.template_ds.indexes[job.append_dim])
@@ -118,6 +119,11 @@ def _is_worth_a_commit(files: Sequence[FileResult]) -> bool:
     if any(file.was_read for file in files):
         return True
     return any(file.succeeded for file in files) and all(file.succeeded or file.is_absent for file in files)
+
+
+def _is_an_outage(files: Sequence[FileResult]) -> bool:
+    """Whether archives refused a file: what is merely refused is not given up, unless somebody insists."""
+    return any((file.reason or "").startswith(SourceFileUnavailable.__name__) for file in files)
 
 
 def _explain_failure(subject: str, results: Results) -> str:

@@ -3,7 +3,6 @@
 In: what `dataset_defs` writes. Out: values every later stage reads and none changes.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Literal, Self
@@ -69,23 +68,6 @@ class Deaccumulation(Frozen):
     expected_invalid_fraction: float = 0.0
 
 
-_OF_NO_VALUE: dict[str, Literal[True] | dict[str, Literal[True]]] = {
-    "name": True,
-    "long_name": True,
-    "short_name": True,
-    "units": True,
-    "step_type": True,
-    "standard_name": True,
-    "comment": True,
-    "flag_values": True,
-    "flag_meanings": True,
-    "valid_range": True,
-    "field": {"alternatives": True, "alternative_parameters": True, "alternative_surfaces": True},
-    "deaccumulation": {"expected_clamp_fraction": True, "expected_invalid_fraction": True},
-}
-"""What of a data variable no value comes from: attributes of its array, other names of its field, bounds for a warning."""
-
-
 class DataVar(Frozen):
     """One data variable: what readers see of it, and how it is made from its message."""
 
@@ -117,11 +99,6 @@ class DataVar(Frozen):
 
     hour_0: bool | None = None
     """Whether the analysis step holds this variable, where that does not follow from its statistic."""
-
-    @property
-    def recipe(self) -> str:
-        """Digest of how values are made: shards of the same recipe can be continued, whatever else of the variable changed."""
-        return hashlib.sha256(self.model_dump_json(exclude=_OF_NO_VALUE).encode()).hexdigest()[:16]
 
     @property
     def has_hour_0(self) -> bool:

@@ -6,7 +6,7 @@ In: what became of every file. Out: coverage by variable, merged with what earli
 import hashlib
 import importlib.metadata
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from reformatters_dagster.core.object_store import Store
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.source_file import FileResult, Results
 from reformatters_dagster.core.template import TemplateConfig
-from reformatters_dagster.core.types import AppendDim, Label, Lengths, Timestamp
+from reformatters_dagster.core.types import Label, Lengths, Timestamp
 
 log = logging.getLogger(__name__)
 
@@ -71,17 +71,13 @@ def account_for(
     own = all_labels[job.region]
     known = previous.variables if previous else {}
     unwritten = {name for name, files in results.items() if name in known and not any(f.succeeded for f in files)}
-    recipes = {data_var.name: data_var.recipe for data_var in template.data_vars}
     written = {name: files for name, files in results.items() if name not in unwritten and name not in stats.kept}
     entry = LedgerEntry(
         partition=partition_key(own[0]),
         dataset_id=template.dataset_id,
         version=template.dataset_version,
         region=(own[0], own[-1]),
-        variables={
-            name: _coverage(files, job.append_dim, recipes[name], stats.implausible.get(name, ""))
-            for name, files in written.items()
-        },
+        variables={name: _coverage(files, job, stats.implausible.get(name)) for name, files in written.items()},
         etags=_versions(job, [file for files in written.values() for file in files]),
         extent=(all_labels[0], all_labels[labels - 1]),
         template_hash=template_hash(template),
@@ -89,7 +85,19 @@ def account_for(
         run_id=run_id,
         written_at=now,
     )
-    return merge(previous, entry)
+    return merge(previous, entry.model_copy(update={"variables": _doubts_kept(entry.variables, known, written)}))
+
+
+def _doubts_kept(
+    variables: Mapping[str, VariableCoverage], known: Mapping[str, VariableCoverage], written: Results
+) -> dict[str, VariableCoverage]:
+    """Coverage in which a shard that was continued stays implausible: most of its rates are those of earlier runs."""
+    return {
+        name: one.model_copy(update={"implausible": one.implausible or known[name].implausible})
+        if name in known and any(file.succeeded and not file.was_read for file in written[name])
+        else one
+        for name, one in variables.items()
+    }
 
 
 def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str]:
@@ -104,13 +112,13 @@ def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str
     }
 
 
-def _coverage(files: Sequence[FileResult], append_dim: AppendDim, recipe: str, implausible: str) -> VariableCoverage:
+def _coverage(files: Sequence[FileResult], job: RegionJob[Any], implausible: str | None) -> VariableCoverage:
     missing = tuple(
         MissingFile(
             file=file.coord.key(),
             labels=" ".join(f"{dim}={label}" for dim, label in file.coord.out_loc().items()),
             reason=file.reason or str(file.status),
-            label=file.coord.out_loc()[append_dim],
+            label=file.coord.out_loc()[job.append_dim],
         )
         for file in files
         if not file.succeeded
@@ -120,8 +128,8 @@ def _coverage(files: Sequence[FileResult], append_dim: AppendDim, recipe: str, i
         succeeded=len(files) - len(missing),
         missing=missing,
         complete_through=_complete_through(files),
-        recipe=recipe,
-        implausible=implausible,
+        through=pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])[job.region][-1],
+        implausible=implausible or "",
     )
 
 

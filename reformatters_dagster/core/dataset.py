@@ -291,9 +291,12 @@ class DynamicalDataset:
         if plan.root_run:
             coord = self.region_job.source_file_coord
             context = replace(context, tracker=UpdateProgressTracker(internal, partition, plan.root_run, coord))
-        context = replace(context, stores=self._writable(context.stores, plan))
         terms, holder = self.lease_terms, plan.root_run or context.run_id
-        with hold_lease(internal, partition, holder, attempt=context.run_id, keep=True, terms=terms) as check_lease:
+        beside = self.pods == "group" and set(variables) != set(plan.variables)
+        with hold_lease(
+            internal, partition, holder, attempt=context.run_id, keep=True, keep_on_error=beside, terms=terms
+        ) as check_lease:
+            context = replace(context, stores=self._writable(context.stores, plan))
             refuse_outdated(self.template_config, plan, context.stores.primary)
             standing = previous_entry(internal, plan.label)  # nobody else moves it now
             published = self._published_shard(standing, plan) if plan.continues else None
@@ -313,7 +316,9 @@ class DynamicalDataset:
         """What the ledger tells of the shard; None where that is of another version."""
         if entry is None or entry.version != self.template_config.dataset_version:
             return None
-        return PublishedShard(entry, frozenset(plan.redo))
+        # Somebody who backfills wants holes filled whatever their age; updates come by again and again.
+        since = plan.now - self.give_up_age if plan.publish else None
+        return PublishedShard(entry, frozenset(plan.redo), since)
 
     def read_outcome(self, dumped: JSON) -> GroupOutcome:
         """The inverse of `GroupOutcome.to_json`."""
@@ -396,7 +401,7 @@ class DynamicalDataset:
         """One operational update: the last published shard again, then every one since, each committed before the next.
 
         It stops at the first partition beyond the published extent of which nothing is there yet, or that could not be
-        published to its end.
+        published to its end; what lacks its end past the give-up age is published as known missing.
 
         Parameters
         ----------
@@ -429,9 +434,14 @@ class DynamicalDataset:
                     raise
                 report.failures[label] = str(error)
                 break
+            if axis.start + commit.labels * axis.frequency < label + length and label != report.partitions[-1]:
+                if now - (label + length - axis.frequency) < self.give_up_age:
+                    report.commits.append(commit)
+                    break
+                # Later labels wait for ones that nobody makes any more.
+                plan = plan.model_copy(update={"accept_missing": True})
+                commit = self.run_partition(workspace, plan, run_id=run_id, on_progress=on_progress)
             report.commits.append(commit)
-            if axis.start + commit.labels * axis.frequency < label + length:
-                break
         return report
 
     def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:

@@ -49,6 +49,7 @@ class JobStats:
     implausible: dict[str, str] = field(default_factory=dict)
     """Deaccumulated variables that had more of either than expected, with the figures."""
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+    _told: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def to_json(self) -> JSON:
         """The figures alone."""
@@ -77,6 +78,13 @@ class JobStats:
             invalid=self.invalid | other.invalid,
             implausible=self.implausible | other.implausible,
         )
+
+    def is_first(self, trouble: str) -> bool:
+        """Whether a kind of trouble is met for the first time in this job."""
+        with self._lock:
+            is_new = trouble not in self._told
+            self._told.add(trouble)
+            return is_new
 
     def count_rates(self, variable: str, clamped: float, invalid: float) -> None:
         """Remember the shares of negative rates in a piece of a variable."""

@@ -94,6 +94,7 @@ def hold_lease(
     *,
     attempt: str = "",
     keep: bool = False,
+    keep_on_error: bool = False,
     terms: LeaseTerms = DEFAULT_TERMS,
 ) -> Iterator[Callable[[], None]]:
     """Hold a partition's lease while the block runs.
@@ -111,6 +112,8 @@ def hold_lease(
         Which of the runs with this root. Steps of one attempt share the lease; an earlier attempt loses it to a later one.
     keep : bool
         Leave the lease in place when the block ends well, for a later step of the same run.
+    keep_on_error : bool
+        Leave it when the block raises as well, for steps of the same run that are at work beside this one; it expires.
 
     Yields
     ------
@@ -138,6 +141,9 @@ def hold_lease(
     try:
         yield check
         kept = keep
+    except BaseException:
+        kept = keep_on_error
+        raise
     finally:
         stop.set()
         heart.join(PATIENCE)

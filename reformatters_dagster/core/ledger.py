@@ -46,8 +46,8 @@ class VariableCoverage(Frozen):
     missing: tuple[MissingFile, ...] = ()
     complete_through: dict[str, float] = Field(default_factory=dict)
     """Forecasts: per init time the longest lead time, in seconds, up to which every file was used."""
-    recipe: str = ""
-    """`DataVar.recipe` that the values were made by; empty where it is not known."""
+    through: Time | None = None
+    """Last label of the append dimension that the variable's last run was about."""
     implausible: str = ""
     """Why the rates of the last run cannot be right; empty where nothing speaks against them."""
 

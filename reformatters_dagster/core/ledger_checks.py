@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
-from reformatters_dagster.core.ledger import LedgerEntry, LedgerView
+from reformatters_dagster.core.ledger import LedgerEntry, LedgerView, MissingFile
 from reformatters_dagster.core.types import Timedelta, Timestamp
 from reformatters_dagster.core.validation import (
     CheckExpectedShards,
@@ -22,7 +22,7 @@ from reformatters_dagster.core.validation import (
 
 BEYOND_GIVE_UP = Timedelta("3D")
 """How much longer than it is waited for a missing file is told of."""
-ONE_DAY = Timedelta("1D")
+ONE_DAY, NO_TIME = Timedelta("1D"), Timedelta(0)
 
 
 class LedgerCheck(Validator):
@@ -43,8 +43,8 @@ class CheckCompleteness(LedgerCheck):
     name: str = "complete_partitions"
 
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
-        holes = [hole for hole in map(_hole, _recent(opened, now)) if hole is not None]
-        given_up = [hole for hole in holes if hole.waited_for_until <= now]
+        holes = [hole for recent in _recent(opened, now) if (hole := _hole(recent, now)) is not None]
+        given_up = [hole for hole in holes if hole.given_up]
         metadata: dict[str, float | int | str] = {
             "partitions_incomplete": len(holes),
             "partitions_given_up": len(given_up),
@@ -53,10 +53,9 @@ class CheckCompleteness(LedgerCheck):
         if not holes:
             message = "recent partitions were made from every file that is due"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
-        today = any(now - hole.waited_for_until < ONE_DAY for hole in given_up)
-        severity: Severity = "ERROR" if today else "WARN"
+        severity: Severity = "ERROR" if any(hole.given_up_lately for hole in holes) else "WARN"
         message = (
-            f"{len(holes)} recent partitions are incomplete, {len(given_up)} of them are no longer waited for: "
+            f"{len(holes)} recent partitions are incomplete, something of {len(given_up)} is no longer waited for: "
             f"{listed([hole.text for hole in reversed(holes)], '; ')}; "
             f"`reformat status {opened.dataset_id} --json` names every missing file"
         )
@@ -85,14 +84,12 @@ class _Recent(NamedTuple):
     """A partition of which some labels are recent."""
 
     start: Timestamp
-    last: Timestamp
-    """Label, of those that are published."""
     entry: LedgerEntry | None
     unwritten: frozenset[str]
     """Variables of the template that no run has written."""
     due: tuple[Timestamp, Timestamp]
     """Labels whose files are recent, and due."""
-    waited_for_until: Timestamp
+    give_up_age: Timedelta
 
 
 class _Hole(NamedTuple):
@@ -100,7 +97,10 @@ class _Hole(NamedTuple):
 
     files: int
     text: str
-    waited_for_until: Timestamp
+    given_up: bool
+    """Whether some of it is no longer waited for."""
+    given_up_lately: bool
+    """Whether some of it was until a day ago."""
 
 
 def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
@@ -115,23 +115,35 @@ def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
             continue
         entry = view.entry_of(start)
         unwritten = names - set(entry.variables if entry is not None else ())
-        yield _Recent(start, last, entry, unwritten, due, last + view.give_up_age)
+        yield _Recent(start, entry, unwritten, due, view.give_up_age)
 
 
-def _hole(recent: _Recent) -> _Hole | None:
-    where = text_of(recent.start)
+def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
+    lost: dict[str, MissingFile] = {}
+    for coverage in recent.entry.variables.values() if recent.entry is not None else ():
+        lost |= {
+            one.file: one for one in coverage.missing if recent.due[0] <= (one.label or recent.start) <= recent.due[1]
+        }
+    findings = []
     if recent.entry is None:
-        return _Hole(0, f"{where} was never written", recent.waited_for_until)
-    reasons: dict[str, str] = {}
-    for coverage in recent.entry.variables.values():
-        for lost in coverage.missing:
-            if recent.due[0] <= (lost.label or recent.start) <= recent.due[1]:
-                reasons.setdefault(lost.file, lost.reason)
-    findings = [f"{len(recent.unwritten)} variables were never written"] if recent.unwritten else []
-    if reasons:
-        reason, _ = Counter(reasons.values()).most_common(1)[0]
-        findings.append(f"lacks {len(reasons)} files ({reason.partition(':')[0]})")
-    return _Hole(len(reasons), f"{where} {' and '.join(findings)}", recent.waited_for_until) if findings else None
+        findings.append("was never written")
+    elif recent.unwritten:
+        findings.append(f"{len(recent.unwritten)} variables were never written")
+    if lost:
+        reason, _ = Counter(one.reason.partition(":")[0] for one in lost.values()).most_common(1)[0]
+        findings.append(f"lacks {len(lost)} files ({reason})")
+    if not findings:
+        return None
+    labels = [one.label or recent.start for one in lost.values()]
+    if recent.unwritten:
+        labels.append(recent.start)
+    overdue = [now - label - recent.give_up_age for label in labels]
+    return _Hole(
+        len(lost),
+        f"{text_of(recent.start)} {' and '.join(findings)}",
+        any(one >= NO_TIME for one in overdue),
+        any(NO_TIME <= one < ONE_DAY for one in overdue),
+    )
 
 
 STANDARD_CHECKS: tuple[Validator, ...] = (

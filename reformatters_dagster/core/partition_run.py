@@ -27,7 +27,8 @@ class PartitionPlan(Frozen):
     """When the plan was made: a retry in another pod does the same work."""
     force: bool = False
     accept_missing: bool = False
-    """Publish the partition even if nothing of it succeeds: it is given up, and known to be missing."""
+    """Publish the partition even if nothing of it is there: it is given up, and known to be missing. What archives merely
+    refuse is not, unless `force` is set too."""
     upstream: str = ""
     """Fingerprint of what the upstream listed when the run was launched."""
     root_run: str = ""

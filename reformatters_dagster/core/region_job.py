@@ -24,6 +24,7 @@ from reformatters_dagster.core.pools import Pools, job_pools
 from reformatters_dagster.core.region import shard_index
 from reformatters_dagster.core.region_hooks import RegionHooks
 from reformatters_dagster.core.reuse import (
+    Changed,
     Judgement,
     PublishedShard,
     Stretch,
@@ -97,11 +98,11 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
     def _plans(self, group: tuple[DataVar, ...]) -> "Iterator[tuple[tuple[DataVar, ...], _Plan[Coord]]]":
         """What of the region is to be computed for a group: all of it, but for variables whose shards can be continued."""
         known = self.context.published
-        changed: dict[DataVar, set[int]] = {}
+        changed: dict[DataVar, Changed] = {}
         if known is not None and not self.context.force:
             changed = dict(self._changed(known, group))
         processing, length = self._processing, self._own.stop - self._own.start
-        positions = set[int]().union(*changed.values())
+        positions = frozenset[int]().union(*(one.to_read for one in changed.values()))
         steps = max((self.reach(data_var) for data_var in changed), default=0)
         stretches = cut_stretches(positions, self._own, processing, steps)
         wanted = sum(one.read.stop - one.read.start for one in stretches)
@@ -114,15 +115,15 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         if continued:
             names = ",".join(data_var.name for data_var in continued)
             log.info("region=%s variables=%s labels=%d of %d are kept", self.label, names, length - wanted, length)
-            yield continued, _Plan(stretches, self._coords(continued), positions)
+            lacking = {data_var.name: one for data_var, one in changed.items()}
+            yield continued, _Plan(stretches, self._coords(continued), lacking)
 
-    def _changed(self, known: PublishedShard, group: Sequence[DataVar]) -> Iterator[tuple[DataVar, set[int]]]:
-        """Those variables of a group whose published shards can be continued, with the positions the shards lack."""
-        labels = self.template_ds.indexes[self.append_dim]
-        last_known = int(labels.searchsorted(known.entry.region[1], side="right")) - 1
+    def _changed(self, known: PublishedShard, group: Sequence[DataVar]) -> Iterator[tuple[DataVar, Changed]]:
+        """Those variables of a group whose published shards can be continued, with what the shards lack."""
+        labels = pd.DatetimeIndex(self.template_ds.indexes[self.append_dim])[: self._own.stop]
         coords = self._coords(group)
         for data_var in group:
-            found = changed_positions(known, data_var, coords, last_known)
+            found = changed_positions(known, data_var.name, coords, labels)
             if found is not None and self._is_published(data_var):
                 yield data_var, found
 
@@ -203,7 +204,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                 return self.download_file(coord, group, folder)
             except Exception as error:
                 log.debug("file=%s %s", coord.key(), error)
-                return _reason_of(error, coord)
+                return self._reason_of(error, coord)
             finally:
                 self.context.on_progress(f"download {names}", next(done), len(coords))
 
@@ -268,7 +269,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         assert self.context.published is not None
         etags = self.context.published.entry.etags
         placed = zip(self._positions([result.coord for result in read]), read, strict=True)
-        return judge(plan.coords, plan.changed, list(placed), etags.get, self.reach(data_var))
+        return judge(plan.coords, plan.changed[data_var.name], list(placed), etags.get, self.reach(data_var))
 
     def _read_into(
         self, part: "_Part[Coord]", data_var: DataVar, coord: Coord, downloaded: Downloaded | str
@@ -284,8 +285,17 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
             part.buffer.fill(part.positions[coord], lambda out: self.read_into(coord, data_var, downloaded, out))
         except Exception as error:
             log.debug("file=%s variable=%s %s", coord.key(), data_var.name, error)
-            return result.advance(SourceFileStatus.READ_FAILED, _reason_of(error, coord))
+            return result.advance(SourceFileStatus.READ_FAILED, self._reason_of(error, coord))
         return result.advance(SourceFileStatus.SUCCEEDED)
+
+    def _reason_of(self, error: Exception, coord: Coord) -> str:
+        """Why a file failed, which fails no other; raises what is no fault of the file."""
+        if not isinstance(error, ReformatError):
+            if isinstance(error, OSError | MemoryError):
+                raise error
+            if self.stats.is_first(type(error).__name__):
+                log.error("file=%s an error nobody expected, as if the file were bad", coord.key(), exc_info=error)
+        return f"{type(error).__name__}: {error}"
 
     def _worth_publishing(self, data_var: DataVar, results: Sequence[FileResult]) -> bool:
         succeeded = sum(result.succeeded for result in results)
@@ -391,8 +401,8 @@ class _Plan[Coord: SourceFileCoord]:
     stretches: Sequence[Stretch]
     coords: Mapping[Coord, int]
     """Every file of the region, with its position."""
-    changed: Collection[int] | None
-    """Positions that the published shards lack; None when they are made anew altogether."""
+    changed: Mapping[str, Changed] | None
+    """By variable, what the published shards lack; None when they are made anew altogether."""
 
 
 @dataclass(frozen=True)
@@ -411,15 +421,6 @@ class _Part[Coord: SourceFileCoord]:
         *dims, rows, columns = self.region_ds[variable].dims
         part = self.region_ds.isel({rows: window[0], columns: window[1]})
         return part.assign(has_file=(dims, self.buffer.placed.copy()))
-
-
-def _reason_of(error: Exception, coord: SourceFileCoord) -> str:
-    """Why a file failed, which fails no other; raises what is no fault of the file."""
-    if not isinstance(error, ReformatError):
-        if isinstance(error, OSError | MemoryError):
-            raise error
-        log.error("file=%s an error nobody expected, as if the file were bad", coord.key(), exc_info=error)
-    return f"{type(error).__name__}: {error}"
 
 
 def _positions_of[Coord: SourceFileCoord](

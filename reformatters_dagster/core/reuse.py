@@ -10,9 +10,11 @@ steps beside it.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from reformatters_dagster.core.config import DataVar
+import pandas as pd
+
 from reformatters_dagster.core.ledger import LedgerEntry
 from reformatters_dagster.core.source_file import FileResult, SourceFileCoord, SourceFileStatus
+from reformatters_dagster.core.types import Timestamp
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,24 @@ class PublishedShard:
     entry: LedgerEntry
     redo: frozenset[str] = frozenset()
     """Keys of source files that have been published again since."""
+    retry_since: Timestamp | None = None
+    """Files of earlier labels that are missing are no longer tried; None tries all."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Positions of a region whose value for one variable is not in the published shard, or no longer right."""
+
+    lacking: frozenset[int]
+    """Those the shard holds no value of."""
+    again: frozenset[int]
+    """Those it holds a value of whose file has been published again."""
+    settled: Mapping[int, str]
+    """Of the lacking ones, those that are not tried again, and why they are lacking."""
+
+    @property
+    def to_read(self) -> frozenset[int]:
+        return (self.lacking - self.settled.keys()) | self.again
 
 
 @dataclass(frozen=True)
@@ -34,34 +54,46 @@ class Stretch:
 
 
 def changed_positions[Coord: SourceFileCoord](
-    known: PublishedShard, data_var: DataVar, coords: Mapping[Coord, int], last_known: int
-) -> set[int] | None:
-    """Positions of a region whose value for one variable is not in the published shard, or no longer right.
+    known: PublishedShard, variable: str, coords: Mapping[Coord, int], labels: pd.DatetimeIndex
+) -> Changed | None:
+    """What of a region is to be read for one variable, since the published shard does not have it.
 
     Parameters
     ----------
     coords : mapping of coord to position
         Every file of the region.
-    last_known : int
-        Position of the last label of the ledger's entry.
+    labels : DatetimeIndex
+        Of the append dimension, up to the region's last.
 
     Returns
     -------
-    set of int, or None
-        None when the ledger does not tell: never written, made by another recipe, or over another extent than the entry's.
+    Changed or None
+        None when the ledger does not tell: never written, or written over another extent than it says.
     """
-    coverage = known.entry.variables.get(data_var.name)
-    if coverage is None or coverage.recipe != data_var.recipe:
+    coverage = known.entry.variables.get(variable)
+    if coverage is None:
         return None
-    missing = {lost.file for lost in coverage.missing}
-    keys = {coord: coord.key() for coord in coords} if missing or known.redo else {}
-    of_buffer = missing - {*keys.values()}
+    through = coverage.through or known.entry.region[1]
+    last_known = int(labels.searchsorted(through, side="right")) - 1
+    # A shard may hold more than a backfill is about: labels that readers do not see yet.
+    lost = {one.file: one for one in coverage.missing if one.label is None or one.label <= labels[-1]}
+    keys = {coord: coord.key() for coord in coords} if lost or known.redo else {}
+    of_buffer = lost.keys() - keys.values()
     before = sum(position <= last_known for position in coords.values())
-    if coverage.expected != before + len(of_buffer):
+    if through <= labels[-1] and coverage.expected != before + len(of_buffer):
         return None
-    redo = missing | known.redo
-    changed = {position for coord, position in coords.items() if position > last_known or keys.get(coord) in redo}
-    return changed | ({min(coords.values()), max(coords.values())} if of_buffer else set())
+    missing = {position: lost[keys[coord]] for coord, position in coords.items() if keys.get(coord) in lost}
+    lacking = {position for position in coords.values() if position > last_known} | missing.keys()
+    again = {position for coord, position in coords.items() if keys.get(coord) in known.redo} - lacking
+    if of_buffer:
+        again |= {min(coords.values()), max(coords.values())} - lacking
+    since = known.retry_since
+    settled = {
+        position: one.reason
+        for position, one in missing.items()
+        if since is not None and one.label is not None and one.label < since
+    }
+    return Changed(frozenset(lacking), frozenset(again), settled)
 
 
 def cut_stretches(changed: Collection[int], region: slice, processing: slice, steps: int) -> list[Stretch]:
@@ -98,7 +130,7 @@ class Judgement:
 
 def judge[Coord: SourceFileCoord](
     coords: Mapping[Coord, int],
-    changed: Collection[int],
+    changed: Changed,
     read: Sequence[tuple[int, FileResult]],
     etag: Callable[[str], str | None],
     steps: int,
@@ -106,14 +138,15 @@ def judge[Coord: SourceFileCoord](
     """Join what was read with what the ledger knows of the rest.
 
     A file that was used before and cannot be read any more takes nothing from what is published: positions near it keep their
-    values. One that is new there is not counted as succeeded, since its value lacks that neighbour.
+    values, and so does one whose file was published again. One that is new there is not counted as succeeded, since its value
+    lacks that neighbour.
 
     Parameters
     ----------
     coords : mapping of coord to position
         Every file of the region.
-    changed : collection of int
-        As `changed_positions` gives it.
+    changed : Changed
+        Of the variable.
     read : sequence of (int, FileResult)
         Files that were read, with their positions; those of the buffer lie outside the region.
     etag : callable
@@ -121,19 +154,30 @@ def judge[Coord: SourceFileCoord](
     steps : int
         The variable's `reach`.
     """
-    anew = set(changed)
-    lost = {position: result for position, result in read if not result.succeeded and position not in anew}
+    lost = {position: result for position, result in read if not result.succeeded and position not in changed.lacking}
     found = {result.coord: result for _, result in read}
     results: list[FileResult] = []
     withheld: set[int] = set()
     for coord, position in coords.items():
         near = next((lost[at] for at in range(position - steps, position + steps + 1) if at in lost), None)
-        if position not in anew:
+        result = found.get(coord)
+        if position in changed.lacking:
+            results.append(_of_lacking(coord, result, near, changed.settled.get(position)))
+        elif position in changed.again and result is not None and near is None:
+            results.append(result)
+        else:
             results.append(FileResult(coord=coord, etag=etag(coord.key())).advance(SourceFileStatus.SUCCEEDED))
             withheld |= {position} if near is not None else set()
-        elif near is not None and found[coord].succeeded:
-            reason = f"its neighbour {near.coord.key()} was used before and failed now: {near.reason}"
-            results.append(found[coord].model_copy(update={"status": SourceFileStatus.READ_FAILED, "reason": reason}))
-        else:
-            results.append(found[coord])
     return Judgement(results, frozenset(withheld))
+
+
+def _of_lacking(
+    coord: SourceFileCoord, result: FileResult | None, near: FileResult | None, settled: str | None
+) -> FileResult:
+    """What became of a file whose value the published shard does not hold."""
+    if result is None:
+        return FileResult(coord=coord).advance(SourceFileStatus.DOWNLOAD_FAILED, settled)
+    if near is None or not result.succeeded:
+        return result
+    reason = f"its neighbour {near.coord.key()} was used before and failed now: {near.reason}"
+    return result.model_copy(update={"status": SourceFileStatus.READ_FAILED, "reason": reason})

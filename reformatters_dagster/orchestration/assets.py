@@ -20,6 +20,7 @@ from reformatters_dagster.orchestration.names import (
     K8S_METADATA,
     K8S_TAG,
     MODE_TAG,
+    SMALL_POD,
     UPDATE,
     asset_key,
     k8s_config,
@@ -47,7 +48,7 @@ class PartitionConfig(dg.Config):
     force: bool = False
     """Replace shards even by ones made from fewer source files."""
     accept_missing: bool = False
-    """With publish: publish the partition even if nothing of it can be had, as known missing."""
+    """With publish: publish the partition as known missing if nothing of it is there; with force, too, if archives refuse it."""
 
 
 @contextmanager
@@ -91,7 +92,7 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
     """The dataset as one partitioned graph asset: plan, one region job per variable group, commit."""
     tags = {K8S_TAG: k8s_config(dataset)}
 
-    @dg.op(name=dataset.job_name("plan"), out=dg.DynamicOut(dict), tags=tags)
+    @dg.op(name=dataset.job_name("plan"), out=dg.DynamicOut(dict), tags={K8S_TAG: SMALL_POD})
     def plan(
         context: dg.OpExecutionContext, config: PartitionConfig, reformatters: Reformatters
     ) -> Iterator[dg.DynamicOutput[JSON]]:

@@ -21,7 +21,7 @@ from reformatters_dagster.orchestration.names import (
     K8S_TAG,
     MODE_TAG,
     PRIORITY_TAG,
-    STEP_LAUNCHER,
+    SMALL_POD,
     UPDATE,
     UPDATE_PRIORITY,
     asset_key,
@@ -172,6 +172,6 @@ def _tags(
         DATASET_TAG: dataset.dataset_id,
         MODE_TAG: mode,
         PRIORITY_TAG: priority,
-        K8S_TAG: STEP_LAUNCHER if launches_steps and _has_step_pods(dataset) else k8s_config(dataset),
+        K8S_TAG: SMALL_POD if launches_steps and _has_step_pods(dataset) else k8s_config(dataset),
     }
     return tags | {EXCLUSIVE_TAG: dataset.dataset_id} if exclusive else tags

@@ -26,10 +26,12 @@ K8S_METADATA = "reformatters/k8s"
 """Metadata of an asset: what its runs need, for those that are launched without a job's tags."""
 
 
-STEP_LAUNCHER = {
+NOT_EVICTED = {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}}
+SMALL_POD = {
     "container_config": {"resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}},
+    "pod_template_spec_metadata": NOT_EVICTED,
 }
-"""What the pod of a run asks of Kubernetes whose steps have pods of their own."""
+"""What is asked of Kubernetes for pods that move no data: those of runs whose steps have their own, and of their plans."""
 
 
 def asset_key(dataset: "DynamicalDataset") -> dg.AssetKey:
@@ -42,5 +44,5 @@ def k8s_config(dataset: "DynamicalDataset") -> dict[str, Any]:
     quantities = {"cpu": needs.cpu, "memory": needs.memory, "ephemeral-storage": needs.ephemeral_storage}
     return {
         "container_config": {"resources": {"requests": quantities, "limits": {"memory": needs.memory}}},
-        "pod_template_spec_metadata": {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}},
+        "pod_template_spec_metadata": NOT_EVICTED,
     }

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import zarr
 
+from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from reformatters_dagster.core.backfill import BackfillRequest, plan_backfill
 from reformatters_dagster.core.config import AppendAxis
 from reformatters_dagster.core.coverage import template_hash
@@ -32,9 +33,12 @@ from reformatters_dagster.core.errors import (
     UnknownVariable,
     UpstreamMissing,
 )
+from reformatters_dagster.core.job_context import JobStats
+from reformatters_dagster.core.partition_run import GroupOutcome
 from reformatters_dagster.core.publication import merge_ingested_lengths
 from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Settings
+from reformatters_dagster.core.source_file import FileResult, SourceFileStatus
 from reformatters_dagster.core.types import Timedelta, Timestamp
 from tests.datasets import (
     EARLIER,
@@ -452,6 +456,54 @@ def test_an_analysis_stops_where_a_shard_has_no_end_yet(analysis: Site) -> None:
     analysis.arrive(INIT, leads=[4, 5])
     analysis.update(SECOND + 2 * HOUR)
     assert analysis.read().sizes["time"] == 9
+
+
+def test_an_end_that_nobody_makes_any_more_is_passed_after_the_give_up_age(analysis: Site) -> None:
+    for lead in (4, 5):
+        analysis.file(lead).unlink()
+    patient = analysis.having(give_up_age=Timedelta("3h"))
+    report = patient.update(SECOND + 1 * HOUR)  # the last hour that lacks a file is 2 h old
+    assert [commit.labels for commit in report.commits] == [4]
+    report = patient.update(SECOND + 2 * HOUR)
+    assert [commit.labels for commit in report.commits] == [6, 9]
+    assert report.commits[0].entry.known_missing
+    ds = patient.read()
+    assert list(ds.indexes["time"]) == list(pd.date_range(INIT, SECOND + 2 * HOUR, freq="h"))
+    assert ds[TEMPERATURE].isel(time=[4, 5]).isnull().all()
+    assert ds[TEMPERATURE].isel(time=[3, 6, 7, 8]).notnull().all()
+
+
+@pytest.mark.parametrize(
+    ("reason", "force", "given_up"),
+    [
+        ("SourceFileMissing: not published yet", False, True),
+        ("CorruptMessage: it does not end with 7777", False, True),
+        ("SourceFileUnavailable: throttled in 6 attempts", False, False),
+        ("SourceFileUnavailable: throttled in 6 attempts", True, True),
+    ],
+)
+def test_what_archives_merely_refuse_is_not_given_up_unless_forced(
+    published: Site, reason: str, *, force: bool, given_up: bool
+) -> None:
+    dataset, workspace, before = published.dataset, published.workspace, published.objects()
+    plan = dataset.plan_partition(
+        workspace, SECOND, now=SECOND + SOON, publish=True, accept_missing=True, force=force, root_run="run"
+    )
+    files = [
+        FileResult(coord=GfsSourceFileCoord(init_time=SECOND, lead_time=lead * HOUR)).advance(
+            SourceFileStatus.DOWNLOAD_FAILED, reason
+        )
+        for lead in LEADS
+    ]
+    outcome = GroupOutcome(dict.fromkeys(VARIABLES, files), JobStats(), "update")
+    if given_up:
+        entry = dataset.commit_partition(workspace, plan, [outcome], run_id="run", now=SECOND + SOON).entry
+        assert entry.known_missing
+        assert published.read().sizes["init_time"] == 2
+    else:
+        with pytest.raises(NothingSucceeded, match="throttled in 6 attempts"):
+            dataset.commit_partition(workspace, plan, [outcome], run_id="run", now=SECOND + SOON)
+        assert published.objects() == before
 
 
 @pytest.mark.parametrize("publish", [False, True])

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,17 @@ def test_a_later_attempt_of_the_same_run_takes_over_at_once_and_the_earlier_one_
         with pytest.raises(LeaseHeld, match="another writer took it"):
             still_held()
     assert b'"second"' in store.get(KEY)[0]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_step_that_fails_leaves_the_lease_to_steps_beside_it(store: Store, *, beside: bool) -> None:
+    steps: dict[str, Any] = {"holder": "run", "attempt": "first", "keep": True, "terms": QUICK}
+    with hold_lease(store, PARTITION, **steps) as still_held:
+        with pytest.raises(ZeroDivisionError), hold_lease(store, PARTITION, **steps, keep_on_error=beside):
+            raise ZeroDivisionError
+        assert (store.get_or_none(KEY) is not None) is beside
+        if beside:
+            still_held()
 
 
 def test_of_many_that_ask_at_once_one_gets_it(store: Store) -> None:

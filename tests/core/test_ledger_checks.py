@@ -48,7 +48,7 @@ def test_a_hole_behind_the_newest_labels_is_found(site: Site) -> None:
     result = completeness(site, THIRD + 7 * HOUR)
     assert (result.passed, result.severity) == (False, "WARN")
     assert result.message == (
-        "1 recent partitions are incomplete, 0 of them are no longer waited for: 2026-07-29T18:00 lacks 2 files "
+        "1 recent partitions are incomplete, something of 0 is no longer waited for: 2026-07-29T18:00 lacks 2 files "
         "(SourceFileMissing); `reformat status test-gfs-forecast --json` names every missing file"
     )
     assert result.metadata == {"partitions_incomplete": 1, "partitions_given_up": 0, "files_missing": 2}
@@ -90,6 +90,18 @@ def test_of_a_shard_in_progress_only_hours_that_are_due_count(analysis: Site) ->
     assert completeness(analysis, INIT + HOUR + deadline).passed
     result = completeness(analysis, INIT + 2 * HOUR + deadline)
     assert result.metadata["files_missing"] == 1
+
+
+def test_of_a_shard_in_progress_each_hour_is_given_up_by_itself(analysis: Site) -> None:
+    """Its last label is always ahead."""
+    patient = analysis.having(give_up_age=Timedelta("8h"), soft_deadline=Timedelta("1h"))
+    patient.file(2).unlink()
+    patient.update(INIT + 4 * HOUR)
+    found = [
+        (one.severity, one.metadata["partitions_given_up"])
+        for one in (completeness(patient, INIT + Timedelta(age)) for age in ("9h", "10h", "33h", "34h"))
+    ]
+    assert found == [("WARN", 0), ("ERROR", 1), ("ERROR", 1), ("WARN", 1)]
 
 
 def test_a_store_without_a_ledger_is_not_asked(site: Site) -> None:

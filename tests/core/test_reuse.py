@@ -14,7 +14,7 @@ import zarr
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
+from reformatters_dagster.core.config import Deaccumulation
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import CorruptShard, NothingSucceeded
 from reformatters_dagster.core.partition_run import RunReport
@@ -35,6 +35,7 @@ from tests.datasets import (
     VARIABLES,
     Sample,
     Site,
+    assert_true,
     gfs_analysis,
     gfs_key,
 )
@@ -140,9 +141,9 @@ def test_a_file_published_again_is_read_again(site: Site, at_once: Site) -> None
     site.update(INIT + 16 * HOUR)
     for one in (site, at_once):
         newer, older = one.file(3), one.file(3, SECOND)
-        index = newer.with_name(f"{newer.name}.idx")
-        newer.write_bytes(one.file(3).read_bytes() + older.read_bytes())
-        assert index.exists()
+        index, size = newer.with_name(f"{newer.name}.idx"), newer.stat().st_size
+        newer.write_bytes(newer.read_bytes() + older.read_bytes())
+        index.write_text(f"{index.read_text()}99:{size}:d=2026072918:ABSV:500 mb:3 hour fcst:\n")
     report = site.update(LAST)
     assert read_labels(report, TEMPERATURE) == [INIT + 3 * HOUR, LAST]
     at_once.update(LAST)
@@ -189,17 +190,16 @@ def test_a_shard_that_was_never_ledgered_is_made_anew(site: Site, at_once: Site)
     assert chunks(site) == chunks(at_once)
 
 
-def test_a_variable_of_another_recipe_is_made_anew_and_no_other(site: Site, at_once: Site) -> None:
-    site.update(LAST)
-    other, theirs = (
-        replace(one, dataset=changed(one.dataset, [RAIN], keep_mantissa_bits=9)) for one in (site, at_once)
-    )
+def test_a_variable_that_is_made_otherwise_is_continued(site: Site) -> None:
+    """What is there stays as it was made until somebody backfills it; the archive may not keep its files any more."""
+    site.update(INIT + 12 * HOUR)
+    before = site.read()[RAIN]
+    other = replace(site, dataset=changed(site.dataset, [RAIN], keep_mantissa_bits=3))
     report = other.update(LAST)
-    assert read_labels(report, RAIN) == [*pd.date_range(INIT, LAST, freq="h")]
-    assert read_labels(report, TEMPERATURE) == []
-    theirs.update(LAST)
-    assert chunks(other) == chunks(theirs)
-    assert downloaded(other.update(LAST)) == 0
+    assert len(read_labels(report, RAIN)) == 5
+    after = other.read()[RAIN]
+    assert after.isel(time=slice(0, 12)).equals(before.isel(time=slice(0, 12)))
+    assert not (after.isel(time=slice(14, None)).to_numpy().view(np.uint32) & 0x000FFFFF).any()
 
 
 def test_other_words_for_a_variable_remake_nothing(site: Site) -> None:
@@ -213,35 +213,69 @@ def test_other_words_for_a_variable_remake_nothing(site: Site) -> None:
     assert chunks(renamed) == before
 
 
-@pytest.mark.parametrize(
-    ("fields", "is_same"),
-    [
-        ({"comment": "Said otherwise.", "long_name": "Rain", "flag_values": (1,), "valid_range": (0.0, 1.0)}, True),
-        ({"units": "mm s-1", "standard_name": "rainfall_rate", "short_name": "rain"}, True),
-        ({"keep_mantissa_bits": 8}, False),
-        ({"scale_factor": 2.0}, False),
-        ({"add_offset": 1.0}, False),
-        ({"source_fill_value": -9999.0}, False),
-        ({"interpolate": True}, False),
-        ({"window_reset": pd.Timedelta("3h")}, False),
-        ({"deaccumulation": None}, False),
-    ],
-)
-def test_a_recipe_is_what_values_are_made_by(fields: dict[str, Any], *, is_same: bool) -> None:
-    rain = next(row for row in GFS_DATA_VARS if row.name == RAIN)
-    assert (rain.model_copy(update=fields).recipe == rain.recipe) is is_same
+def test_a_hole_of_one_variable_puts_no_value_of_another_at_risk(site: Site) -> None:
+    drop(site, "APCP", 4)
+    site.update(INIT + 12 * HOUR)
+    before = site.read()[TEMPERATURE]
+    site.file(4).unlink()  # it aged out; the hole of rain is tried again all the same
+    report = site.update(LAST)
+    assert site.read()[TEMPERATURE].isel(time=slice(0, 13)).equals(before)
+    (commit,) = report.commits
+    assert commit.entry.variables[TEMPERATURE].missing == ()
+    assert [lost.file for lost in commit.entry.variables[RAIN].missing] == [gfs_key(INIT, 4)]
 
 
-def test_another_name_of_a_field_or_a_wider_tolerance_is_the_same_recipe() -> None:
-    rain = next(row for row in GFS_DATA_VARS if row.name == RAIN)
-    assert rain.deaccumulation is not None
-    field = rain.field.model_copy(update={"alternatives": ("RAIN",)})
-    rule = rain.deaccumulation.model_copy(update={"expected_clamp_fraction": 0.5})
-    assert rain.model_copy(update={"field": field, "deaccumulation": rule}).recipe == rain.recipe
-    moved = rain.field.model_copy(update={"parameter": (0, 1, 7)})
-    faster = rain.deaccumulation.model_copy(update={"reset": pd.Timedelta("3h")})
-    assert rain.model_copy(update={"field": moved}).recipe != rain.recipe
-    assert rain.model_copy(update={"deaccumulation": faster}).recipe != rain.recipe
+def test_a_file_published_again_and_spoilt_keeps_what_it_gave_before(site: Site) -> None:
+    site.update(INIT + 12 * HOUR)
+    before, entry = site.read(), site.ledger()
+    site.file(4).write_bytes(b"down for maintenance")
+    report = site.update(LAST)
+    assert site.read().isel(time=slice(0, 13)).equals(before)
+    (commit,) = report.commits
+    assert commit.entry.is_complete
+    assert entry is not None
+    assert commit.entry.etags[gfs_key(INIT, 4)] == entry.etags[gfs_key(INIT, 4)]
+
+
+def test_a_run_of_one_variable_leaves_the_others_to_be_continued(site: Site) -> None:
+    site.update(INIT + 12 * HOUR)
+    site.backfill(INIT + 12 * HOUR, contains=(INIT,), variables=(RAIN,), overwrite_chunks=True)
+    assert read_labels(site.update(LAST), TEMPERATURE) == [*pd.date_range(INIT + 13 * HOUR, LAST, freq="h")]
+
+
+def test_an_update_does_not_try_for_ever_what_is_missing_and_a_backfill_does(site: Site) -> None:
+    site = site.having(give_up_age=6 * HOUR)
+    site.file(4).unlink()
+    site.update(INIT + 9 * HOUR)
+    site.arrive(INIT, leads=[4])
+    report = site.update(INIT + 11 * HOUR)
+    assert INIT + 4 * HOUR not in read_labels(report, TEMPERATURE)
+    (lost,) = report.commits[0].entry.variables[TEMPERATURE].missing
+    assert (lost.file, lost.reason.partition(":")[0]) == (gfs_key(INIT, 4), "SourceFileMissing")
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + 11 * HOUR, publish=False, keep_published=True)
+    assert dataset.run_partition(workspace, plan, run_id="by hand").entry.is_complete
+    assert_true(site.read()[TEMPERATURE].sel(time=INIT + 4 * HOUR), TEMPERATURE, INIT, 4)
+
+
+def test_rates_that_cannot_be_right_stay_so_while_their_shard_is_continued(site: Site) -> None:
+    rule = Deaccumulation(reset=pd.Timedelta("6h"), expected_clamp_fraction=0.0)
+    wrong = replace(site, dataset=changed(site.dataset, [RAIN], deaccumulation=rule, scale_factor=-1.0))
+    wrong.update(INIT + 12 * HOUR)
+    site.update(LAST)
+    entry = site.ledger()
+    assert entry is not None
+    assert "were slightly negative" in entry.variables[RAIN].implausible
+    site.backfill(LAST, contains=(INIT,), overwrite_chunks=True)
+    entry = site.ledger()
+    assert entry is not None
+    assert entry.variables[RAIN].implausible == ""
+
+
+def drop(site: Site, element: str, lead: int) -> None:
+    """One message less in a file's index."""
+    index = Path(f"{site.file(lead)}.idx")
+    index.write_text("".join(line for line in index.read_text().splitlines(keepends=True) if element not in line))
 
 
 def test_a_backfill_makes_a_shard_anew(site: Site) -> None:

@@ -248,7 +248,7 @@ def test_our_queue_is_still_a_queue_with_limits(production: Production) -> None:
     assert production.instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 20  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("op", ["plan", "process_region_job", "commit"])
+@pytest.mark.parametrize("op", ["process_region_job", "commit"])
 def test_pods_of_steps_ask_for_the_same(production: Production, op: str) -> None:
     """Tags of a job do not reach them; tags of ops do."""
     from tests.orchestration import code_location
