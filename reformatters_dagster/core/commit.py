@@ -70,6 +70,7 @@ def commit_outcomes(
         update={
             "root_run": plan.root_run or run_id,
             "upstream": plan.upstream,
+            "published": plan.publish,
             "known_missing": plan.accept_missing and not entry.is_complete,
         }
     )

@@ -80,6 +80,8 @@ class LedgerEntry(Frozen):
     written_at: Time
     upstream: str = ""
     """Fingerprint of what the upstream listed when the run was launched; empty when nobody looked."""
+    published: bool = False
+    """Whether the run could publish new labels."""
     known_missing: bool = False
     """Incomplete past the give-up age: nobody waits for the missing files any more."""
 

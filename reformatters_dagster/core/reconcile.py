@@ -182,7 +182,8 @@ def _why_wait(dataset: DynamicalDataset, workspace: Workspace, arrivals: Arrival
     if dataset.template_config.shard_length == 1:
         return None
     entry = previous_entry(workspace.stores.internal, arrivals.label)
-    if entry is not None and entry.upstream == arrivals.fingerprint:
+    # A heal has seen the files of new labels and left them alone: they are new to an update.
+    if entry is not None and entry.published and entry.upstream == arrivals.fingerprint:
         if not _to_be_asked_again(entry, arrivals):
             return "has nothing new since its last run"
         if now - entry.written_at < dataset.heal_cool_down:

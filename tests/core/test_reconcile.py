@@ -369,6 +369,29 @@ def test_a_shard_of_many_labels_is_looked_for_by_what_it_lacks(analysis: Site) -
         assert launches(remote, later) == []
 
 
+def test_hours_that_a_heal_saw_and_could_not_publish_are_for_an_update(analysis: Site) -> None:
+    # Files of the test are younger than the time it plays at.
+    site = analysis.having(quiet=Timedelta("-3650D"), soft_deadline=Timedelta("1h"))
+    site.remove(1)
+    now = INIT + Timedelta("2h")
+    run(site, launches(site, now)[0], now, publish=True)
+    assert launches(site, now) == []
+    published = len(site.read().indexes["time"])
+    site.arrive(INIT, leads=[1])
+    later = now + site.dataset.heal_cool_down + Timedelta("2h")
+    (heal,) = heals(site, later)
+    assert heal.reason == "1 files that were missing have arrived"
+    run(site, heal, later, publish=False)
+    assert len(site.read().indexes["time"]) == published
+    (launch,) = launches(site, later)
+    assert launch.arrivals.fingerprint == heal.arrivals.fingerprint
+    run(site, launch, later, publish=True)
+    assert len(site.read().indexes["time"]) > published
+    survey = survey_unpublished(site.dataset, site.workspace, later, Budget(20))
+    assert survey.launches == []
+    assert survey.waiting == [f"{partition_key(INIT)} has nothing new since its last run"]
+
+
 def test_a_spent_budget_stops_the_listing_and_says_so(site: Site) -> None:
     site.arrive(INIT, SECOND, THIRD)
     survey = survey_unpublished(site.dataset, site.workspace, THIRD + SOON, Budget(0))
