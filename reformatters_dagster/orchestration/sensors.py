@@ -3,6 +3,7 @@
 In: a survey of upstream, ledger and store. Out: an update of the partition to publish next, and runs that fill holes.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ from reformatters_dagster.orchestration.names import (
 )
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 
+VARIABLES_TAG = "reformatters/variables"
+"""Digest of the variables that a run is about, where it is not about all."""
 MAX_ATTEMPTS = 3
 """Runs of one partition with the same files, a tick apart; from then on it cools down before each further one."""
 COOL_DOWN = Timedelta("15min")
@@ -139,7 +142,7 @@ def _answer(
             waiting.append(f"{key} waits for the next tick")
             continue
         attempts = _attempts(context.instance, dataset, launch)
-        if (reason := _why_wait(context.instance, dataset, key, attempts)) is not None:
+        if (reason := _why_wait(context.instance, dataset, launch, attempts)) is not None:
             waiting.append(f"{key} {reason}")
             continue
         requests.append(_request(dataset, launch, attempts, tags or {}))
@@ -161,10 +164,19 @@ def _read_cursor(cursor: str | None) -> dict[str, str]:
         return {}
 
 
-def _why_wait(instance: dg.DagsterInstance, dataset: DynamicalDataset, key: str, attempts: Attempts) -> str | None:
+def _why_wait(
+    instance: dg.DagsterInstance, dataset: DynamicalDataset, launch: Launch, attempts: Attempts
+) -> str | None:
     """Why a partition worth a run gets none now; None where it does."""
-    if _unfinished(instance, {"dagster/partition": key}, asset_key(dataset)):
+    unfinished = _unfinished(instance, {"dagster/partition": partition_key(launch.label)})
+    if any(_writes(run, dataset) for run in unfinished):
         return "is being written"
+    if launch.variables:
+        # A run that finds none of them in the files leaves nothing in the ledger that would tell.
+        if not instance.get_runs(dg.RunsFilter(tags=_same_files(dataset, launch) | _same_variables(launch)), limit=1):
+            return None
+        waits = "it is tried again when a file changes, or by a person"
+        return f"was tried with the files that are there, for the variables it lacks; {waits}"
     if (again := attempts.cool_until) is not None and utc_now() < again:
         waits = f"it is tried again at {again:%Y-%m-%dT%H:%M}, or when a file changes, or by a person"
         return f"ran {attempts.count} times with the files that are there; {waits}"
@@ -183,6 +195,7 @@ def _request(dataset: DynamicalDataset, launch: Launch, attempts: Attempts, tags
             FINGERPRINT_TAG: launch.arrivals.fingerprint,
             ATTEMPT_TAG: str(number),
             "reformatters/reason": reason,
+            **_same_variables(launch),
             **tags,
         },
         run_config=_run_config(
@@ -199,21 +212,36 @@ def _run_config(dataset: DynamicalDataset, **config: bool | list[str]) -> dict[s
     return {"ops": {asset_key(dataset).to_python_identifier(): {"config": config}}}
 
 
-def _unfinished(
-    instance: dg.DagsterInstance, tags: dict[str, str], key: dg.AssetKey | None = None
-) -> list[dg.DagsterRun]:
-    """Runs with these tags that are not over; with a key, only those that write its asset."""
-    runs = instance.get_runs(dg.RunsFilter(tags=tags, statuses=UNFINISHED))
-    return [run for run in runs if key is None or run.asset_selection is None or key in run.asset_selection]
+def _unfinished(instance: dg.DagsterInstance, tags: dict[str, str]) -> list[dg.DagsterRun]:
+    """Runs with these tags that are not over."""
+    return list(instance.get_runs(dg.RunsFilter(tags=tags, statuses=UNFINISHED)))
 
 
-def _attempts(instance: dg.DagsterInstance, dataset: DynamicalDataset, launch: Launch) -> Attempts:
-    tags = {
+def _writes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:
+    """Whether a run may write a dataset: one that a sensor launched names no assets, and its tag says whose it is."""
+    if run.asset_selection is not None:
+        return asset_key(dataset) in run.asset_selection
+    return run.tags.get(DATASET_TAG, dataset.dataset_id) == dataset.dataset_id
+
+
+def _same_files(dataset: DynamicalDataset, launch: Launch) -> dict[str, str]:
+    """Tags of the runs of a partition that sensors launched with the files that are there now."""
+    return {
         DATASET_TAG: dataset.dataset_id,
         "dagster/partition": partition_key(launch.label),
         FINGERPRINT_TAG: launch.arrivals.fingerprint,
     }
-    records = instance.get_run_records(dg.RunsFilter(tags=tags), limit=RECORDS_READ)
+
+
+def _same_variables(launch: Launch) -> dict[str, str]:
+    """The tag of a run that is not about all variables; their names may be more than a tag holds."""
+    if not launch.variables:
+        return {}
+    return {VARIABLES_TAG: hashlib.sha256(",".join(launch.variables).encode()).hexdigest()[:16]}
+
+
+def _attempts(instance: dg.DagsterInstance, dataset: DynamicalDataset, launch: Launch) -> Attempts:
+    records = instance.get_run_records(dg.RunsFilter(tags=_same_files(dataset, launch)), limit=RECORDS_READ)
     if not records:
         return Attempts(0, 0, None)
     # A run says which attempt it is: counting alone would repeat a run key once somebody has deleted old runs.

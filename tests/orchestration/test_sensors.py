@@ -14,8 +14,9 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from reformatters_dagster.core.config import AppendAxis
 from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.errors import NothingSucceeded
 from reformatters_dagster.core.types import Timedelta, Timestamp
-from reformatters_dagster.orchestration.names import DATASET_TAG, EXCLUSIVE_TAG, FINGERPRINT_TAG, MODE_TAG
+from reformatters_dagster.orchestration.names import ATTEMPT_TAG, DATASET_TAG, EXCLUSIVE_TAG, FINGERPRINT_TAG, MODE_TAG
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import (
@@ -207,6 +208,25 @@ def test_a_partition_that_another_run_writes_waits(watched: Watched) -> None:
     assert f"{partition_key(FIRST)} is being written" in skipped(watched.tick())
 
 
+@pytest.mark.parametrize(
+    ("tags", "waits"),
+    [({DATASET_TAG: "test-gfs-forecast"}, True), ({}, True), ({DATASET_TAG: "test-gefs-forecast"}, False)],
+)
+def test_runs_of_another_dataset_write_partitions_of_their_own(
+    watched: Watched, tags: dict[str, str], waits: bool
+) -> None:
+    """A run that a sensor launched from a job names no assets; its tag says whose it is."""
+    watched.announce(FIRST)
+    key = partition_key(FIRST)
+    run = dg.DagsterRun("another", tags={"dagster/partition": key, **tags}, status=dg.DagsterRunStatus.STARTED)
+    assert run.asset_selection is None
+    watched.deployment.instance.run_storage.add_run(run)
+    if waits:
+        assert f"{key} is being written" in skipped(watched.tick())
+    else:
+        assert only(watched.tick()).partition_key == key
+
+
 def test_a_failed_update_is_tried_again_at_once_and_then_ever_less_often(watched: Watched) -> None:
     watched.announce(FIRST)
     keys = [str(request.run_key) for request in watched.fail("upstream", 3, Timedelta("5min"))]
@@ -363,17 +383,52 @@ def test_arrival_to_publication_to_a_hole_that_heals(watched: Watched) -> None:
     assert skipped(watched.tick("heal"))
 
 
-def test_a_heal_of_variables_that_nobody_wrote_is_of_them_alone(watched: Watched, tmp_path: Path) -> None:
+def with_wind_unwritten(watched: Watched, folder: Path, *variables: str) -> Watched:
+    """A partition whose files hold these variables, and of which no run has been about the wind."""
     axis = AppendAxis(name="init_time", start=FIRST, frequency="6h")
-    both = gfs_forecast(tmp_path / "both", append_dim=axis, variables=[TEMPERATURE, WIND])
+    both = gfs_forecast(folder / "both", append_dim=axis, variables=[TEMPERATURE, WIND])
     watched = Watched(replace(watched.deployment, site=replace(watched.site, dataset=both)))
     watched = watched.having(heal_cool_down=Timedelta(0))
-    write_sample_upstream(watched.site.upstream, [FIRST], LEADS, variables=[TEMPERATURE, WIND], step=SAMPLE_STEP)
+    write_sample_upstream(watched.site.upstream, [FIRST], LEADS, variables=variables, step=SAMPLE_STEP)
     watched.site.backfill(FIRST, variables=(TEMPERATURE,))
+    return watched
+
+
+def test_a_heal_of_variables_that_nobody_wrote_is_of_them_alone(watched: Watched, tmp_path: Path) -> None:
+    watched = with_wind_unwritten(watched, tmp_path, TEMPERATURE, WIND)
     heal = settings_of(only(watched.tick("heal")))
     assert (heal["variables"], heal["publish"], heal["keep_published"]) == ([WIND], False, True)
     watched.deployment.run("backfill", FIRST, **heal)
     assert_forecast_true(watched.site.read(), FIRST)
+
+
+def test_variables_that_the_files_do_not_hold_are_tried_once(watched: Watched, tmp_path: Path) -> None:
+    watched = with_wind_unwritten(watched, tmp_path, TEMPERATURE)
+    heal = only(watched.tick("heal"))
+    with pytest.raises(NothingSucceeded, match="none succeeded"):
+        watched.deployment.run("backfill", FIRST, tags=dict(heal.tags), **settings_of(heal))
+    reason = skipped(watched.tick("heal"))
+    assert f"{partition_key(FIRST)} was tried with the files that are there, for the variables it lacks" in reason
+    assert "it is tried again when a file changes, or by a person" in reason
+    path = watched.site.file(4, FIRST)
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data + b"more")
+    assert only(watched.tick("heal")).tags[FINGERPRINT_TAG] != heal.tags[FINGERPRINT_TAG]
+
+
+def test_runs_of_other_variables_with_the_same_files_are_no_try(watched: Watched, tmp_path: Path) -> None:
+    """The update that published the partition had the same files, and knew nothing of a variable added since."""
+    watched = with_wind_unwritten(watched, tmp_path, TEMPERATURE, WIND)
+    heal = only(watched.tick("heal"))
+    earlier = heal.with_replaced_attrs(
+        tags={FINGERPRINT_TAG: heal.tags[FINGERPRINT_TAG], ATTEMPT_TAG: "1"},
+    )
+    for _ in range(3):
+        watched.record_run(earlier, dg.DagsterRunStatus.FAILURE)
+    again = only(watched.tick("heal"))
+    assert settings_of(again)["variables"] == [WIND]
+    assert again.run_key != heal.run_key
 
 
 def settings_of(request: dg.RunRequest) -> dict[str, Any]:
