@@ -9,7 +9,8 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import islice
 
@@ -17,7 +18,9 @@ from reformatters_dagster.core.config import Frozen
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.errors import CorruptRoot, ReformatError, StoreMissing, StoreUnavailable
 from reformatters_dagster.core.guards import append_dim_of, arrays_of, length_along, refuse_structure_drift
+from reformatters_dagster.core.lease import FOLDER as LEASES
 from reformatters_dagster.core.lease import LeaseTerms, hold_lease
+from reformatters_dagster.core.pools import GRACE
 from reformatters_dagster.core.published import published_labels, read_root
 from reformatters_dagster.core.storage import ROOT, Store, StoreSet
 from reformatters_dagster.core.types import JSON, Timestamp
@@ -28,6 +31,8 @@ log = logging.getLogger(__name__)
 FOLDER, FILLING = "degraded", "filling"
 CHECK_NAME = "replicas_match_primary"
 SAMPLED_OBJECTS = 3
+COPIED_AT_ONCE = 8
+"""Objects, each of which is in memory as a whole."""
 MENDING_SECONDS = 600.0
 """How long one run copies before it goes on with its own work; a long history takes several."""
 
@@ -40,6 +45,14 @@ class Degraded(Frozen):
     shard: int
     """Position of the partition's shard along the append dimension."""
     reason: str
+
+
+class Finding(Frozen):
+    """What is wrong with a replica."""
+
+    text: str
+    may_pass: bool
+    """Whether a run that is writing may be the reason: both stores could be read, and differ."""
 
 
 class Filling(Frozen):
@@ -135,7 +148,8 @@ def _mend(stores: StoreSet, replica: Store, run_id: str, terms: LeaseTerms, unti
             copied += 1
             _note(internal, replica, copied)
         log.info("replica=%s partition=%s copied", replica.url, partition)
-    _copy(primary, replica, _metadata_of(primary, root))
+    _copy(primary, replica, _coordinates_of(primary, root))
+    _copy(primary, replica, _documents_of(root))
     # As it was when this began: the primary may have grown meanwhile, by shards that the replica lacks.
     replica.put(ROOT, found[0])
     internal.delete(_filling_key(replica))
@@ -164,30 +178,54 @@ def _copied(primary: Store, replica: Store, root: JSON, filling: Filling | None)
 def check_replicas(stores: StoreSet, now: Timestamp) -> CheckResult:
     """Every replica has the primary's metadata and coordinates, and of its newest shards the same objects.
 
-    All but shards is compared by its bytes; shards by size, and a few, other ones at other times, by their bytes.
+    All but shards is compared by its bytes; shards by size, and a few, other ones at other times, by their bytes. Runs
+    write replicas before the primary: what differs while one holds a lease is a warning.
     """
     if not stores.replicas:
         return CheckResult(name=CHECK_NAME, passed=True, message="there are no replicas")
-    wrong = [text for replica in stores.replicas if (text := _looked_at(stores.primary, replica, now)) is not None]
-    message = "; ".join(wrong) or f"{len(stores.replicas)} replicas hold what the primary holds"
-    if wrong:
-        message += (
-            ": updates of a dataset with replicas='best_effort' copy what is marked as degraded, and to a replica without a "
-            "readable root or behind its primary what it lacks; else backfill the partition to write all copies anew, or "
-            "copy the objects from the primary, the root zarr.json last"
+    before = _leased(stores.internal)
+    looked = [_looked_at(stores.primary, replica, now) for replica in stores.replicas]
+    wrong = [finding for finding in looked if finding is not None]
+    metadata: dict[str, float | int | str] = {"replicas_differing": len(wrong)}
+    if not wrong:
+        message = f"{len(stores.replicas)} replicas hold what the primary holds"
+        return CheckResult(name=CHECK_NAME, passed=True, message=message, metadata=metadata)
+    told = "; ".join(finding.text for finding in wrong)
+    leased = sorted(before | _leased(stores.internal))
+    if leased and all(finding.may_pass for finding in wrong):
+        message = (
+            f"{told}: a run is writing partition {', '.join(leased)}, and the comparison will be made again; a lease that a "
+            "run left behind ends when its partition is written again"
         )
-    return CheckResult(name=CHECK_NAME, passed=not wrong, message=message, metadata={"replicas_differing": len(wrong)})
+        return CheckResult(name=CHECK_NAME, passed=False, severity="WARN", message=message, metadata=metadata)
+    message = (
+        f"{told}: updates of a dataset with replicas='best_effort' copy what is marked as degraded, and to a replica without "
+        "a readable root or behind its primary what it lacks; else backfill the partition to write all copies anew, or "
+        "copy the objects from the primary, the root zarr.json last"
+    )
+    return CheckResult(name=CHECK_NAME, passed=False, message=message, metadata=metadata)
 
 
-def _looked_at(primary: Store, replica: Store, now: Timestamp) -> str | None:
+def _leased(internal: Store) -> set[str]:
+    """Partitions of which some run holds the lease; none where that cannot be told, so that nothing is excused."""
+    try:
+        return {key.removeprefix(f"{LEASES}/").removesuffix(".json") for key, _ in internal.list(LEASES)}
+    except Exception:
+        log.exception("leases below %s could not be listed", internal.url)
+        return set()
+
+
+def _looked_at(primary: Store, replica: Store, now: Timestamp) -> Finding | None:
     """What is different about a replica; one that breaks the comparison does not keep other checks from answering."""
     try:
-        return _difference(primary, replica, now)
+        text = _difference(primary, replica, now)
     except (StoreUnavailable, StoreMissing, CorruptRoot) as error:
-        return f"{replica.url} cannot be read ({error})"
+        return Finding(text=f"{replica.url} cannot be read ({error})", may_pass=False)
     except Exception as error:
         log.exception("replica %s could not be compared", replica.url)
-        return f"{replica.url} could not be compared ({type(error).__name__}: {error})"
+        text = f"{replica.url} could not be compared ({type(error).__name__}: {error})"
+        return Finding(text=text, may_pass=False)
+    return None if text is None else Finding(text=text, may_pass=True)
 
 
 def _difference(primary: Store, replica: Store, now: Timestamp) -> str | None:
@@ -257,15 +295,34 @@ def _chunks_of(store: Store, root: JSON, shard: int) -> list[str]:
     return [key for name in _arrays(root, sharded=True) for key, _ in store.list(f"{name}/c/{shard}")]
 
 
-def _metadata_of(store: Store, root: JSON) -> list[str]:
-    """Coordinate chunks, then the documents of all arrays."""
-    chunks = [key for name in _arrays(root, sharded=False) for key, _ in store.list(f"{name}/c")]
-    return [*chunks, *(f"{name}/{ROOT}" for name in sorted(arrays_of(root)))]
+def _coordinates_of(store: Store, root: JSON) -> list[str]:
+    return [key for name in _arrays(root, sharded=False) for key, _ in store.list(f"{name}/c")]
 
 
-def _copy(source: Store, target: Store, keys: list[str]) -> None:
-    for key in keys:
+def _documents_of(root: JSON) -> list[str]:
+    return [f"{name}/{ROOT}" for name in sorted(arrays_of(root))]
+
+
+def _copy(source: Store, target: Store, keys: Sequence[str]) -> None:
+    """Copy objects, several at a time and in no order; none is under way when it returns or raises an error.
+
+    Where it is interrupted, requests that nobody answers are left to themselves.
+    """
+
+    def copy_one(key: str) -> None:
         target.put(key, source.get(key)[0])
+
+    pool = ThreadPoolExecutor(COPIED_AT_ONCE, "copy")
+    copies = [pool.submit(copy_one, key) for key in keys]
+    try:
+        for copy in copies:
+            copy.result()
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        under_way = [copy for copy in copies if not copy.cancelled()]
+        wait(under_way, None if isinstance(error, Exception) else GRACE)
+        raise
+    pool.shutdown()
 
 
 def _marks(internal: Store) -> list[Degraded]:

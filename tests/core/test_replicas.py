@@ -1,10 +1,13 @@
 """A replica that is down, or lacks history: it stops an update, or is marked, shown and mended, as the dataset wants it."""
 
 import itertools
+import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, Lock
 from typing import Any
 
 import pytest
@@ -12,8 +15,8 @@ import xarray as xr
 
 from reformatters_dagster.core.backfill import BackfillRequest, plan_backfill
 from reformatters_dagster.core.errors import StoreMissing, StoreTooShort, StoreUnavailable, TemplateDrift
-from reformatters_dagster.core.lease import LeaseTerms, hold_lease
-from reformatters_dagster.core.replicas import MENDING_SECONDS, check_replicas, degraded
+from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
+from reformatters_dagster.core.replicas import MENDING_SECONDS, check_replicas, degraded, mend_replicas
 from reformatters_dagster.core.status import status
 from tests.datasets import (
     INIT,
@@ -40,11 +43,14 @@ class Line:
 
     def __init__(self) -> None:
         self.puts_left = 10**9
+        self.lock = Lock()
 
     def __call__(self, url: str, key: str) -> None:
         if "/copy/" in url:
-            self.puts_left -= 1
-            if self.puts_left < 0:
+            with self.lock:
+                self.puts_left -= 1
+                is_cut = self.puts_left < 0
+            if is_cut:
                 raise StoreUnavailable(f"{url}/{key} could not be written")
 
 
@@ -159,6 +165,89 @@ def test_every_object_but_shards_is_compared(replicated: Site, key: str, damage:
     assert check_replicas(replicated.stores, INIT).passed
 
 
+def damaged(site: Site, key: str) -> None:
+    """Another last byte in an object of the replica; a root of the same meaning but for a label less."""
+    path = site.folder / "copy" / STORE / key
+    data = path.read_bytes()
+    if key == "zarr.json":
+        root = json.loads(data)
+        root["consolidated_metadata"]["metadata"]["init_time"]["shape"] = [0]
+        path.write_text(json.dumps(root))
+    else:
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("key", [f"{TEMPERATURE}/c/0/0/0/0", "init_time/c/0", f"{TEMPERATURE}/zarr.json", "zarr.json"])
+def test_a_difference_while_a_run_is_writing_is_a_warning(replicated: Site, key: str) -> None:
+    """Every update goes to the replica first, and validations run beside updates."""
+    damaged(replicated, key)
+    with hold_lease(replicated.stores.internal, "2026-07-30T00:00", "run"):
+        found = check_replicas(replicated.stores, INIT)
+    assert (found.passed, found.severity) == (False, "WARN")
+    assert found.message.endswith(
+        ": a run is writing partition 2026-07-30T00:00, and the comparison will be made again; a lease that a run left "
+        "behind ends when its partition is written again"
+    )
+    assert "backfill the partition" not in found.message
+    assert found.metadata == {"replicas_differing": 1}
+    found = check_replicas(replicated.stores, INIT)
+    assert (found.passed, found.severity) == (False, "ERROR")
+    assert "backfill the partition to write all copies anew" in found.message
+
+
+def test_a_run_that_ends_while_replicas_are_compared_was_writing(
+    replicated: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged(replicated, "init_time/c/0")
+    internal, replica = replicated.stores.internal, replicated.stores.replicas[0]
+    internal.put("lease/2026-07-30T00:00.json", b"{}")
+    looked = type(replica).get
+
+    def get(self: Any, key: str) -> Any:
+        internal.delete("lease/2026-07-30T00:00.json")
+        return looked(self, key)
+
+    monkeypatch.setattr(type(replica), "get", get)
+    assert check_replicas(replicated.stores, INIT).severity == "WARN"
+
+
+def test_a_replica_that_cannot_be_read_is_an_error_whoever_writes(replicated: Site) -> None:
+    shutil.rmtree(replicated.folder / "copy")
+    with hold_lease(replicated.stores.internal, "2026-07-30T00:00", "run"):
+        found = check_replicas(replicated.stores, INIT)
+    assert (found.passed, found.severity) == (False, "ERROR")
+    assert "cannot be read (no store stands there)" in found.message
+
+
+def test_leases_that_cannot_be_listed_excuse_nothing(replicated: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged(replicated, "init_time/c/0")
+    looked = type(replicated.stores.internal).list
+
+    def fails(self: Any, prefix: str = "") -> Any:
+        if prefix == "lease":
+            raise StoreUnavailable("out of order")
+        return looked(self, prefix)
+
+    monkeypatch.setattr(type(replicated.stores.internal), "list", fails)
+    assert check_replicas(replicated.stores, INIT).severity == "ERROR"
+
+
+def test_no_moment_of_an_update_is_an_error(replicated: Site) -> None:
+    """Before every put; some of them find a difference, or this shows nothing."""
+    seen = []
+
+    def look(url: str, key: str) -> None:
+        if "_internal" not in url:
+            seen.append(check_replicas(replicated.stores, SECOND))
+
+    replicated.remove(3, init_time=SECOND)
+    replicated.update(SECOND + SOON)
+    replicated.arrive(SECOND)
+    replace(replicated.having(replicas="required"), before_put=look).update(SECOND + SOON)
+    assert {(one.passed, one.severity) for one in seen} >= {(False, "WARN")}
+    assert [one.message for one in seen if not one.passed and one.severity == "ERROR"] == []
+
+
 DAMAGED_ROOTS = pytest.mark.parametrize(
     "root",
     [b"{}", b'{"attributes"', b"[]", b'{"consolidated_metadata": {}}', b'{"consolidated_metadata": {"metadata": 1}}'],
@@ -261,15 +350,16 @@ def test_filling_a_replica_that_fails_goes_on_later(history: Site, line: Line, p
 def test_filling_that_is_killed_goes_on_where_it_ended(history: Site) -> None:
     """At every put to the replica; shards that were copied are not copied again, but for the last."""
     copied: list[str] = []
+    lock = Lock()
     for puts in itertools.count(1):
         before = len(copied)
 
-        def die(url: str, key: str, left: list[int] = [puts]) -> None:  # noqa: B006
+        def die(url: str, key: str, last: int = before + puts) -> None:
             if "/copy/" in url:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise Stopped(key)
-                copied.append(key)
+                with lock:
+                    if len(copied) == last:
+                        raise Stopped(key)
+                    copied.append(key)
 
         try:
             replace(history, before_put=die).update(SECOND + SOON)
@@ -282,6 +372,55 @@ def test_filling_that_is_killed_goes_on_where_it_ended(history: Site) -> None:
     assert primary == replica
     assert copied.count(f"{TEMPERATURE}/c/0/0/0/0") <= 2
     assert puts > 3
+
+
+def test_objects_are_copied_side_by_side_and_metadata_after_what_it_describes(history: Site) -> None:
+    """The first objects of every part are slow, so that whatever does not wait for them overtakes."""
+    began: list[str] = []
+    ended: list[str] = []
+    beside = Barrier(2, timeout=30)
+
+    def wait(url: str, key: str) -> None:
+        if "/copy/" not in url:
+            return
+        began.append(key)
+        if key.startswith(f"{TEMPERATURE}/c/0/"):
+            beside.wait()
+        time.sleep(0.05 if key.endswith("/0") else 0)
+        ended.append(key)
+
+    replace(history, before_put=wait).update(SECOND + SOON)
+    mended = began[: began.index("zarr.json") + 1]
+    parts = [[part_of(key) for key in keys[: len(mended)]] for keys in (began, ended)]
+    assert parts == [sorted(part) for part in parts]
+    assert set(parts[0]) == {0, 1, 2, 3}
+
+
+def part_of(key: str) -> int:
+    """Shards, coordinates, documents of arrays, root."""
+    if key.endswith("zarr.json"):
+        return 2 if "/" in key else 3
+    return 0 if key.startswith(TEMPERATURE) else 1
+
+
+def test_what_is_under_way_when_a_copy_fails_is_waited_for(history: Site) -> None:
+    """It would be written beside another run once the lease has ended."""
+    ended: list[str] = []
+
+    def fail(url: str, key: str) -> None:
+        if "/copy/" in url and key.endswith("/0"):
+            raise StoreUnavailable(f"{key} could not be written")
+        if "/copy/" in url:
+            time.sleep(0.3)
+            ended.append(key)
+        elif key.startswith("lease/"):
+            leased.append(key)
+
+    leased: list[str] = []
+    mend_replicas(replace(history, before_put=fail).stores, "run", DEFAULT_TERMS)
+    assert ended == [f"{TEMPERATURE}/c/0/0/0/1"]
+    assert len(leased) == 1
+    assert history.stores.internal.list("lease") == []
 
 
 def test_one_update_copies_for_so_long(history: Site) -> None:
