@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import dagster as dg
 from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from pydantic import Field
 
 from reformatters_dagster.core.config import Frozen
@@ -24,7 +25,9 @@ log = logging.getLogger(__name__)
 SILENT_AFTER = Timedelta("30min")
 """A running sensor that has not ticked for so long is stale; so is one of which every tick of that time failed."""
 REPEATED_WITHIN = Timedelta("6h")
-"""A failure of the same job and partition is told once in so long."""
+"""A failure of the same job and partition, or of the same check, is told once in so long."""
+EVALUATIONS_READ = 200
+"""Of a check, to know since when it fails."""
 TIMEOUT = 10.0
 LONGEST = 1500
 RUNNING = dg.DefaultSensorStatus.RUNNING
@@ -236,17 +239,63 @@ def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun, now: Timestamp
 
 
 def failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Alert]:
-    """An alert for every ERROR check that failed in a run."""
-    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
-        assert entry.dagster_event is not None
-        evaluation = entry.dagster_event.asset_check_evaluation_data
-        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR:
+    """An alert for every ERROR check that failed in a run, but for those that were told of a short while before."""
+    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    newest = {_evaluation_of(entry).asset_check_key: entry for entry in entries}  # a step may be executed again
+    for entry in newest.values():
+        evaluation = _evaluation_of(entry)
+        if _is_error(evaluation) and not check_told_before(instance, entry):
             yield Alert(
                 kind="check failed",
                 subject=f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}",
                 message=(evaluation.description or "no description")[:LONGEST],
                 facts={"run_id": run.run_id},
             )
+
+
+def check_told_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> bool:
+    """Whether a check that failed has not passed since it was told, which was a short while before.
+
+    It is told when it fails first, and again by the first failure so long after it was told last. Where it fails for longer
+    than is read, it is told by the first failure of each quarter of a day.
+    """
+    failures, since_known = _failures_before(instance, entry)
+    within = REPEATED_WITHIN.total_seconds()
+    if not failures:
+        return False
+    if not since_known:
+        return failures[-1] // within == entry.timestamp // within
+    told = failures[0]
+    for time in failures:
+        told = time if time - told >= within else told
+    return entry.timestamp - told < within
+
+
+def _failures_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> tuple[list[float], bool]:
+    """When other runs found that a check fails, since it passed last; and whether that was read from its beginning."""
+    key = _evaluation_of(entry).asset_check_key
+    evaluated = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    records = instance.event_log_storage.get_asset_check_execution_history(key, EVALUATIONS_READ, status=evaluated)
+    events = [one.event for one in records if one.event is not None and one.run_id != entry.run_id]
+    failures: list[float] = []
+    # Records are in the order in which their runs began.
+    for event in sorted(events, key=lambda one: one.timestamp, reverse=True):
+        evaluation = _evaluation_of(event)
+        if event.timestamp > entry.timestamp:
+            continue
+        if evaluation.passed:
+            return failures[::-1], True
+        if _is_error(evaluation):
+            failures.append(event.timestamp)
+    return failures[::-1], len(records) < EVALUATIONS_READ
+
+
+def _evaluation_of(entry: dg.EventLogEntry) -> dg.AssetCheckEvaluation:
+    return entry.get_dagster_event().asset_check_evaluation_data
+
+
+def _is_error(evaluation: dg.AssetCheckEvaluation) -> bool:
+    return not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
 
 
 def silent_sensors(instance: dg.DagsterInstance, names: set[str], now: Timestamp) -> Iterator[Alert]:

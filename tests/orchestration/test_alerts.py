@@ -12,7 +12,12 @@ import dagster as dg
 import pandas as pd
 import pytest
 import sentry_sdk
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluation,
+    AssetCheckEvaluationPlanned,
+)
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.events import DagsterEvent
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import (
     InstigatorState,
@@ -27,7 +32,15 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
 from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards
-from reformatters_dagster.orchestration.alerts import Alert, Alerts, build_alert_sensors, open_alerts, silent_sensors
+from reformatters_dagster.orchestration import alerts as alerts_module
+from reformatters_dagster.orchestration.alerts import (
+    Alert,
+    Alerts,
+    build_alert_sensors,
+    failed_checks,
+    open_alerts,
+    silent_sensors,
+)
 from reformatters_dagster.orchestration.build import build_definitions
 from tests.datasets import INIT, SECOND
 from tests.orchestration.deployments import Deployment
@@ -163,6 +176,90 @@ def test_an_error_check_that_failed_is_told_though_its_run_succeeded(deployment:
     (body,) = webhook.bodies
     assert (body["kind"], body["subject"]) == ("check failed", "test/gfs_forecast late")
     assert "is due, the newest published is 2026-07-29T18:00" in body["message"]
+
+
+def evaluate(
+    instance: dg.DagsterInstance,
+    hours: float,
+    *,
+    passed: bool = False,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    name: str = "late",
+) -> list[str]:
+    """Record a run's evaluation of a check so many hours from noon; subjects that are told after it."""
+    run, key = instance.create_run_for_job(CHECKED), dg.AssetKey("mrms")
+    evaluation = AssetCheckEvaluation(key, name, passed, {}, severity=severity, description="nothing came")
+    planned = AssetCheckEvaluationPlanned(asset_key=key, check_name=name)
+    for kind, data in (("ASSET_CHECK_EVALUATION_PLANNED", planned), ("ASSET_CHECK_EVALUATION", evaluation)):
+        event = DagsterEvent(kind, run.job_name, event_specific_data=data)
+        time = (NOON + pd.Timedelta(hours=hours)).timestamp()
+        entry = dg.EventLogEntry(None, "debug", "", run.run_id, time, job_name=run.job_name, dagster_event=event)  # type: ignore[no-untyped-call]
+        instance.store_event(entry)
+    return [alert.subject for alert in failed_checks(instance, run)]
+
+
+NOON = pd.Timestamp("2026-07-30T12", tz="UTC")
+TOLD = ["mrms late"]
+
+
+@dg.job(name="validate")
+def CHECKED() -> None:  # noqa: N802 a value, made by the decorator
+    """A run's."""
+
+
+def test_a_check_that_keeps_failing_is_told_once_in_six_hours(kept: dg.DagsterInstance) -> None:
+    """Though it fails every hour: from the last time it was told, not from the last time it failed."""
+    hours = [hour for hour in range(20) if evaluate(kept, hour) == TOLD]
+    assert hours == [0, 6, 12, 18]
+
+
+def test_a_check_that_fails_anew_after_it_passed_is_told(kept: dg.DagsterInstance) -> None:
+    assert evaluate(kept, 0) == TOLD
+    assert evaluate(kept, 1) == []
+    assert evaluate(kept, 2, passed=True) == []
+    assert evaluate(kept, 3) == TOLD
+    assert evaluate(kept, 4) == []
+    assert evaluate(kept, 4.5, name="other") == ["mrms other"]
+
+
+def test_a_warning_is_neither_told_nor_an_end_of_the_trouble(kept: dg.DagsterInstance) -> None:
+    warn = dg.AssetCheckSeverity.WARN
+    assert evaluate(kept, 0, severity=warn) == []
+    assert evaluate(kept, 1) == TOLD
+    assert evaluate(kept, 2, severity=warn) == []
+    assert evaluate(kept, 3) == []
+
+
+def test_a_sensor_that_is_late_goes_by_the_time_of_the_evaluation(kept: dg.DagsterInstance) -> None:
+    """Evaluations since, and runs that have yet to evaluate the check, change nothing."""
+    assert evaluate(kept, 5, passed=True) == []
+    assert evaluate(kept, 9) == TOLD
+    assert evaluate(kept, 4) == TOLD
+    assert evaluate(kept, 3, passed=True) == []
+    assert evaluate(kept, 4.5) == []
+
+
+def test_a_check_that_has_always_failed_is_told_once_in_a_quarter_of_a_day(
+    kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its first failure is too long ago to be read."""
+    monkeypatch.setattr(alerts_module, "EVALUATIONS_READ", 4)
+    told = [hours for hours in range(24) if evaluate(kept, hours) == TOLD]
+    assert told == [0, 6, 12, 18]
+    assert evaluate(kept, 29) == TOLD
+    assert evaluate(kept, 29.5) == []
+
+
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:dagster")
+def test_a_check_of_which_every_run_fails_is_told_once(deployment: Deployment, webhook: Webhook) -> None:
+    late = CheckCurrentData(name="late", max_delay=pd.Timedelta("1h"))
+    site = deployment.site.having(validators=(late,))
+    checked = Deployment(site, deployment.instance)
+    site.arrive(INIT)
+    for _ in range(2):
+        checked.run("update", INIT)
+        react(checked, Alerts(webhook.url, sentry=False), "test__alert_checks")
+    assert [body["subject"] for body in webhook.bodies] == ["test/gfs_forecast late"]
 
 
 def test_a_webhook_that_fails_is_asked_again_and_fails_nothing(
