@@ -101,20 +101,17 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         changed: dict[DataVar, Changed] = {}
         if known is not None and not self.context.force:
             changed = dict(self._changed(known, group))
-        processing, length = self._processing, self._own.stop - self._own.start
-        positions = frozenset[int]().union(*(one.to_read for one in changed.values()))
-        steps = max((self.reach(data_var) for data_var in changed), default=0)
-        stretches = cut_stretches(positions, self._own, processing, steps)
-        wanted = sum(one.read.stop - one.read.start for one in stretches)
-        if wanted >= processing.stop - processing.start:
-            changed = {}
-        continued = tuple(changed)
-        anew = tuple(data_var for data_var in group if data_var not in changed)
-        if anew:
-            yield anew, _Plan([Stretch(read=processing, write=self._own)], self._coords(anew), None)
-        if continued:
-            names = ",".join(data_var.name for data_var in continued)
-            log.info("region=%s variables=%s labels=%d of %d are kept", self.label, names, length - wanted, length)
+        if anew := tuple(data_var for data_var in group if data_var not in changed):
+            yield anew, _Plan([Stretch(read=self._processing, write=self._own)], self._coords(anew), None)
+        if continued := tuple(changed):
+            positions = frozenset[int]().union(*(one.to_read for one in changed.values()))
+            steps = max(self.reach(data_var) for data_var in continued)
+            stretches = cut_stretches(positions, self._own, self._processing, steps)
+            names, read = (
+                ",".join(one.name for one in continued),
+                sum(one.read.stop - one.read.start for one in stretches),
+            )
+            log.info("region=%s variables=%s labels=%d of the published shards are read again", self.label, names, read)
             lacking = {data_var.name: one for data_var, one in changed.items()}
             yield continued, _Plan(stretches, self._coords(continued), lacking)
 

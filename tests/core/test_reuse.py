@@ -225,6 +225,15 @@ def test_a_hole_of_one_variable_puts_no_value_of_another_at_risk(site: Site) -> 
     assert [lost.file for lost in commit.entry.variables[RAIN].missing] == [gfs_key(INIT, 4)]
 
 
+def test_what_is_published_stays_even_where_everything_is_read_again(site: Site) -> None:
+    """A shard has just begun: the new hours, and what they hang on, are all of it."""
+    site.update(INIT + HOUR)
+    before = site.read()
+    site.file(0).unlink()
+    site.update(INIT + 3 * HOUR)
+    assert site.read().isel(time=slice(0, 2)).equals(before)
+
+
 def test_a_file_published_again_and_spoilt_keeps_what_it_gave_before(site: Site) -> None:
     site.update(INIT + 12 * HOUR)
     before, entry = site.read(), site.ledger()
