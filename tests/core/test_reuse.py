@@ -229,8 +229,9 @@ def test_what_is_published_stays_even_where_everything_is_read_again(site: Site)
     """A shard has just begun: the new hours, and what they hang on, are all of it."""
     site.update(INIT + HOUR)
     before = site.read()
-    site.file(0).unlink()
-    site.update(INIT + 3 * HOUR)
+    site.file(1).unlink()
+    report = site.update(INIT + 5 * HOUR)
+    assert INIT + HOUR not in read_labels(report, TEMPERATURE)
     assert site.read().isel(time=slice(0, 2)).equals(before)
 
 
