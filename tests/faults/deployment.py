@@ -192,7 +192,7 @@ class Deployment:
         store = open_store(self.base, f"{ID}/_internal/v0.1.0")
         entries = {key: json.loads(store.get(key)[0]) for key, _ in store.list("ledger")}
         return {
-            key: {name: entry[name] for name in entry.keys() - {"run_id", "root_run", "written_at"}}
+            key: {name: entry[name] for name in entry.keys() - {"run_id", "root_run", "written_at", "published"}}
             for key, entry in entries.items()
         }
 
