@@ -6,7 +6,7 @@ In: how many of each kind. Out: pools that end with the job, whichever way it en
 import logging
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
@@ -17,6 +17,20 @@ log = logging.getLogger(__name__)
 
 GRACE = 8.0
 """Seconds for running work to end; Kubernetes kills 30 s after it has asked."""
+
+
+LOOK_UP = 1.0
+"""Seconds after which a wait looks whether a signal has come."""
+
+
+def result_of[T](future: Future[T]) -> T:
+    """What a future comes to, or raises.
+
+    A signal that arrives just as a wait begins does not end it: Python would see it only when the wait is over, however late.
+    """
+    while not wait([future], timeout=LOOK_UP).done:
+        continue
+    return future.result()
 
 
 @dataclass(frozen=True)

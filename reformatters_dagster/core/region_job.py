@@ -20,7 +20,7 @@ import xarray as xr
 from reformatters_dagster.core.config import DataVar
 from reformatters_dagster.core.errors import CorruptShard, ReformatError, TmpDiskFull
 from reformatters_dagster.core.field_buffer import Arena, FieldBuffer, spare_arena, spatial_windows
-from reformatters_dagster.core.pools import Pools, job_pools
+from reformatters_dagster.core.pools import Pools, job_pools, result_of
 from reformatters_dagster.core.region import shard_index
 from reformatters_dagster.core.region_hooks import RegionHooks
 from reformatters_dagster.core.reuse import (
@@ -86,13 +86,13 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                         continue
                     self._write(parts, plan, data_var, filled.withheld, tmp_store)
                     if upload is not None:
-                        upload.result()
+                        result_of(upload)
                     upload = pools.upload.submit(self._upload, data_var, filled.results, tmp_store)
                 for downloaded in (one for part in files for one in part.values()):
                     if isinstance(downloaded, Downloaded):
                         downloaded.path.unlink(missing_ok=True)
             if upload is not None:
-                upload.result()
+                result_of(upload)
         return {data_var.name: results[data_var.name] for data_var in self.data_vars}
 
     def _plans(self, group: tuple[DataVar, ...]) -> "Iterator[tuple[tuple[DataVar, ...], _Plan[Coord]]]":
@@ -180,7 +180,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         ahead: Future[Sequence[Files[Coord]]] | None = submit(*work[0]) if work else None
         for i, (group, plan) in enumerate(work):
             assert ahead is not None
-            files = ahead.result()
+            files = result_of(ahead)
             if i + 1 < len(work):
                 ahead = submit(*work[i + 1])
             yield group, plan, files
