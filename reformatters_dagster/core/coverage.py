@@ -6,7 +6,7 @@ In: what became of every file. Out: coverage by variable, merged with what earli
 import hashlib
 import importlib.metadata
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from reformatters_dagster.core.object_store import Store
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.source_file import FileResult, Results
 from reformatters_dagster.core.template import TemplateConfig
-from reformatters_dagster.core.types import Label, Lengths, Timestamp
+from reformatters_dagster.core.types import AppendDim, Label, Lengths, Timestamp
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,12 @@ def account_for(
         dataset_id=template.dataset_id,
         version=template.dataset_version,
         region=(own[0], own[-1]),
-        variables={name: _coverage(files, job, stats.implausible.get(name)) for name, files in written.items()},
+        variables={
+            name: _coverage(
+                files, job.append_dim, own[-1], stats.implausible.get(name) or _doubt(files, known.get(name))
+            )
+            for name, files in written.items()
+        },
         etags=_versions(job, [file for files in written.values() for file in files]),
         extent=(all_labels[0], all_labels[labels - 1]),
         template_hash=template_hash(template),
@@ -85,19 +90,13 @@ def account_for(
         run_id=run_id,
         written_at=now,
     )
-    return merge(previous, entry.model_copy(update={"variables": _doubts_kept(entry.variables, known, written)}))
+    return merge(previous, entry)
 
 
-def _doubts_kept(
-    variables: Mapping[str, VariableCoverage], known: Mapping[str, VariableCoverage], written: Results
-) -> dict[str, VariableCoverage]:
-    """Coverage in which a shard that was continued stays implausible: most of its rates are those of earlier runs."""
-    return {
-        name: one.model_copy(update={"implausible": one.implausible or known[name].implausible})
-        if name in known and any(file.succeeded and not file.was_read for file in written[name])
-        else one
-        for name, one in variables.items()
-    }
+def _doubt(files: Sequence[FileResult], known: VariableCoverage | None) -> str:
+    """Why rates of earlier runs cannot be right, where a shard was continued and so holds them still; empty elsewhere."""
+    is_continued = any(file.succeeded and not file.was_read for file in files)
+    return known.implausible if known is not None and is_continued else ""
 
 
 def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str]:
@@ -112,13 +111,15 @@ def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str
     }
 
 
-def _coverage(files: Sequence[FileResult], job: RegionJob[Any], implausible: str | None) -> VariableCoverage:
+def _coverage(
+    files: Sequence[FileResult], append_dim: AppendDim, through: Timestamp, implausible: str
+) -> VariableCoverage:
     missing = tuple(
         MissingFile(
             file=file.coord.key(),
             labels=" ".join(f"{dim}={label}" for dim, label in file.coord.out_loc().items()),
             reason=file.reason or str(file.status),
-            label=file.coord.out_loc()[job.append_dim],
+            label=file.coord.out_loc()[append_dim],
         )
         for file in files
         if not file.succeeded
@@ -128,8 +129,8 @@ def _coverage(files: Sequence[FileResult], job: RegionJob[Any], implausible: str
         succeeded=len(files) - len(missing),
         missing=missing,
         complete_through=_complete_through(files),
-        through=pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])[job.region][-1],
-        implausible=implausible or "",
+        through=through,
+        implausible=implausible,
     )
 
 

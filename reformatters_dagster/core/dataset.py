@@ -434,15 +434,26 @@ class DynamicalDataset:
                     raise
                 report.failures[label] = str(error)
                 break
+            report.commits.append(commit)
             if axis.start + commit.labels * axis.frequency < label + length and label != report.partitions[-1]:
                 if now - (label + length - axis.frequency) < self.give_up_age:
-                    report.commits.append(commit)
                     break
-                # Later labels wait for ones that nobody makes any more.
-                plan = plan.model_copy(update={"accept_missing": True})
-                commit = self.run_partition(workspace, plan, run_id=run_id, on_progress=on_progress)
-            report.commits.append(commit)
+                given_up = self._give_up_the_end(workspace, plan, run_id=run_id, on_progress=on_progress)
+                if given_up is None:
+                    break
+                report.commits[-1] = given_up
         return report
+
+    def _give_up_the_end(
+        self, workspace: Workspace, plan: PartitionPlan, *, run_id: str, on_progress: OnProgress
+    ) -> CommitReport | None:
+        """Publish a shard to its end, whose last labels nobody makes any more; None where archives merely refuse them."""
+        plan = plan.model_copy(update={"accept_missing": True})
+        try:
+            return self.run_partition(workspace, plan, run_id=run_id, on_progress=on_progress)
+        except NothingSucceeded as error:
+            log.warning("partition=%s is not given up yet: %s", partition_key(plan.label), error)
+            return None
 
     def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:
         """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers."""

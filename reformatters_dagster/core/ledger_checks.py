@@ -55,7 +55,7 @@ class CheckCompleteness(LedgerCheck):
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         severity: Severity = "ERROR" if any(hole.given_up_lately for hole in holes) else "WARN"
         message = (
-            f"{len(holes)} recent partitions are incomplete, something of {len(given_up)} is no longer waited for: "
+            f"{len(holes)} recent partitions are incomplete, in {len(given_up)} of them something is no longer waited for: "
             f"{listed([hole.text for hole in reversed(holes)], '; ')}; "
             f"`reformat status {opened.dataset_id} --json` names every missing file"
         )

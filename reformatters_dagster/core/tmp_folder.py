@@ -24,7 +24,7 @@ def tmp_folder(parent: Path, name: str) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     _sweep(parent, name)
     folder = parent / f"{name}-{uuid4().hex[:12]}"
-    lock = _lock_of(folder)
+    lock = folder.with_name(f"{folder.name}.lock")
     with lock.open("w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
@@ -50,7 +50,3 @@ def _sweep(parent: Path, name: str) -> None:
             log.debug(
                 "folder=%s stays, since its job lives or nothing can be locked here: %s", lock.with_suffix(""), error
             )
-
-
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")

@@ -26,12 +26,11 @@ from reformatters_dagster.orchestration.names import (
     HEAL_PRIORITY,
     MODE_TAG,
     PRIORITY_TAG,
+    VARIABLES_TAG,
     asset_key,
 )
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 
-VARIABLES_TAG = "reformatters/variables"
-"""Digest of the variables that a run is about, where it is not about all."""
 MAX_ATTEMPTS = 3
 """Runs of one partition with the same files, a tick apart; from then on it cools down before each further one."""
 COOL_DOWN = Timedelta("15min")

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import zarr
 
+from dataset_defs.noaa.gfs.analysis import GfsAnalysisRegionJob
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from reformatters_dagster.core.backfill import BackfillRequest, plan_backfill
 from reformatters_dagster.core.config import AppendAxis
@@ -23,6 +24,8 @@ from reformatters_dagster.core.errors import (
     PublishGap,
     Refused,
     Retraction,
+    SourceFileMissing,
+    SourceFileUnavailable,
     StoreAccessDenied,
     StoreExists,
     StoreMissing,
@@ -38,7 +41,7 @@ from reformatters_dagster.core.partition_run import GroupOutcome
 from reformatters_dagster.core.publication import merge_ingested_lengths
 from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Settings
-from reformatters_dagster.core.source_file import FileResult, SourceFileStatus
+from reformatters_dagster.core.source_file import Downloaded, FileResult, SourceFileStatus
 from reformatters_dagster.core.types import Timedelta, Timestamp
 from tests.datasets import (
     EARLIER,
@@ -471,6 +474,25 @@ def test_an_end_that_nobody_makes_any_more_is_passed_after_the_give_up_age(analy
     assert list(ds.indexes["time"]) == list(pd.date_range(INIT, SECOND + 2 * HOUR, freq="h"))
     assert ds[TEMPERATURE].isel(time=[4, 5]).isnull().all()
     assert ds[TEMPERATURE].isel(time=[3, 6, 7, 8]).notnull().all()
+
+
+def test_an_end_that_archives_merely_refuse_is_not_passed(analysis: Site) -> None:
+    """What was had is published all the same, and the update ends well."""
+    for lead in (4, 5):
+        analysis.file(lead).unlink()
+
+    class Throttled(GfsAnalysisRegionJob):
+        def download_file(self, coord: Any, data_vars: Any, folder: Path) -> Downloaded:
+            try:
+                return super().download_file(coord, data_vars, folder)
+            except SourceFileMissing as error:
+                raise SourceFileUnavailable(str(error)) from error
+
+    patient = analysis.having(give_up_age=Timedelta("3h"), region_job=Throttled)
+    report = patient.update(SECOND + 2 * HOUR)
+    assert [commit.labels for commit in report.commits] == [4]
+    assert not report.commits[0].entry.known_missing
+    assert patient.read().sizes["time"] == 4
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_hole_behind_the_newest_labels_is_found(site: Site) -> None:
     result = completeness(site, THIRD + 7 * HOUR)
     assert (result.passed, result.severity) == (False, "WARN")
     assert result.message == (
-        "1 recent partitions are incomplete, something of 0 is no longer waited for: 2026-07-29T18:00 lacks 2 files "
+        "1 recent partitions are incomplete, in 0 of them something is no longer waited for: 2026-07-29T18:00 lacks 2 files "
         "(SourceFileMissing); `reformat status test-gfs-forecast --json` names every missing file"
     )
     assert result.metadata == {"partitions_incomplete": 1, "partitions_given_up": 0, "files_missing": 2}

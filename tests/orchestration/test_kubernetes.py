@@ -178,8 +178,8 @@ def test_pods_of_runs_have_the_settings_and_secrets_of_their_code_location(produ
     assert pod["terminationGracePeriodSeconds"] == 120
 
 
-def assert_asks_for(job: dict[str, Any], needs: Mapping[str, str]) -> None:
-    assert container_of(job) == {"requests": needs, "limits": {"memory": needs["memory"]}}
+def assert_asks_for(job: dict[str, Any], needs: Mapping[str, str], limit: str | None = None) -> None:
+    assert container_of(job) == {"requests": needs, "limits": {"memory": limit or needs["memory"]}}
     annotations = job["spec"]["template"]["metadata"]["annotations"]
     assert annotations == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 
@@ -248,9 +248,18 @@ def test_our_queue_is_still_a_queue_with_limits(production: Production) -> None:
     assert production.instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 20  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("op", ["process_region_job", "commit"])
-def test_pods_of_steps_ask_for_the_same(production: Production, op: str) -> None:
-    """Tags of a job do not reach them; tags of ops do."""
+@pytest.mark.parametrize(
+    ("op", "needs", "limit"),
+    [
+        ("plan", {"cpu": "250m", "memory": "1Gi"}, "2Gi"),
+        ("process_region_job", ANALYSIS_NEEDS, ANALYSIS_NEEDS["memory"]),
+        ("commit", ANALYSIS_NEEDS, ANALYSIS_NEEDS["memory"]),
+    ],
+)
+def test_pods_of_steps_ask_for_the_same_but_for_plans(
+    production: Production, op: str, needs: Mapping[str, str], limit: str
+) -> None:
+    """Tags of a job do not reach them; tags of ops do. A plan moves no data."""
     from tests.orchestration import code_location
 
     run = production.launch("step_pods")
@@ -271,7 +280,7 @@ def test_pods_of_steps_ask_for_the_same(production: Production, op: str) -> None
     args = ExecuteStepArgs(run.job_code_origin, run.run_id, [key], production.instance.get_ref(), known_state=planned)
     launched = StepHandlerContext(production.instance, context, [step], args, run)
     assert [event.event_type_value for event in context.executor._step_handler.launch_step(launched)]
-    assert_asks_for(valid(production.cluster.jobs.pop()), ANALYSIS_NEEDS)
+    assert_asks_for(valid(production.cluster.jobs.pop()), needs, limit)
 
 
 def test_the_largest_of_each_quantity_is_taken_whatever_its_suffix() -> None:
