@@ -54,8 +54,9 @@ class CheckCompleteness(LedgerCheck):
             message = "recent partitions were made from every file that is due"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         severity: Severity = "ERROR" if any(hole.given_up_lately for hole in holes) else "WARN"
+        given_up_too = f" (given up: {len(given_up)})" if given_up else ""
         message = (
-            f"{len(holes)} recent partitions are incomplete, in {len(given_up)} of them something is no longer waited for: "
+            f"recent partitions incomplete: {len(holes)}{given_up_too}: "
             f"{listed([hole.text for hole in reversed(holes)], '; ')}; "
             f"`reformat status {opened.dataset_id} --json` names every missing file"
         )
@@ -124,23 +125,22 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
         lost |= {
             one.file: one for one in coverage.missing if recent.due[0] <= (one.label or recent.start) <= recent.due[1]
         }
-    findings = []
-    if recent.entry is None:
-        findings.append("was never written")
-    elif recent.unwritten:
-        findings.append(f"{len(recent.unwritten)} variables were never written")
+    lacking = []
+    if recent.unwritten:
+        lacking.append(f"{len(recent.unwritten)} variables altogether")
     if lost:
         reason, _ = Counter(one.reason.partition(":")[0] for one in lost.values()).most_common(1)[0]
-        findings.append(f"lacks {len(lost)} files ({reason})")
-    if not findings:
+        lacking.append(f"{len(lost)} files ({reason})")
+    if not lacking:
         return None
+    finding = "was never written" if recent.entry is None else f"lacks {' and '.join(lacking)}"
     labels = [one.label or recent.start for one in lost.values()]
     if recent.unwritten:
         labels.append(recent.start)
     overdue = [now - label - recent.give_up_age for label in labels]
     return _Hole(
         len(lost),
-        f"{text_of(recent.start)} {' and '.join(findings)}",
+        f"{text_of(recent.start)} {finding}",
         any(one >= NO_TIME for one in overdue),
         any(NO_TIME <= one < ONE_DAY for one in overdue),
     )

@@ -235,18 +235,24 @@ class CheckValueRange(Validator):
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
         bounded = [one for one in opened.data_vars if one.valid_range is not None and one.name in opened.ds]
         beyond: list[str] = []
+        measured = 0
         for data_var in bounded if opened.labels.size else []:
             assert data_var.valid_range is not None
             low, high = data_var.valid_range
             lowest, highest = _extremes(opened, data_var, self.sampled_chunks)
+            measured += not math.isnan(lowest)
             if lowest < low or highest > high:
                 beyond.append(
                     f"{data_var.name!r} reaches from {lowest:.6g} to {highest:.6g} {data_var.units} where {low:.6g} to "
                     f"{high:.6g} is possible"
                 )
-        metadata: dict[str, float | int | str] = {"variables_beyond": len(beyond), "variables_measured": len(bounded)}
+        metadata: dict[str, float | int | str] = {"variables_beyond": len(beyond), "variables_measured": measured}
         if not beyond:
-            message = f"values of {len(bounded)} variables are within what is possible"
+            message = (
+                f"values of {measured} of {len(bounded)} variables are within what is possible, the others have none"
+            )
+            if measured == len(bounded):
+                message = f"values of {measured} variables are within what is possible"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         message = (
             f"at {opened.append_dim} {text_of(opened.labels[-1])} {listed(beyond, '; ')}; compare with the source, whose "

@@ -48,8 +48,8 @@ def test_a_hole_behind_the_newest_labels_is_found(site: Site) -> None:
     result = completeness(site, THIRD + 7 * HOUR)
     assert (result.passed, result.severity) == (False, "WARN")
     assert result.message == (
-        "1 recent partitions are incomplete, in 0 of them something is no longer waited for: 2026-07-29T18:00 lacks 2 files "
-        "(SourceFileMissing); `reformat status test-gfs-forecast --json` names every missing file"
+        "recent partitions incomplete: 1: 2026-07-29T18:00 lacks 2 files (SourceFileMissing); "
+        "`reformat status test-gfs-forecast --json` names every missing file"
     )
     assert result.metadata == {"partitions_incomplete": 1, "partitions_given_up": 0, "files_missing": 2}
 
@@ -75,12 +75,16 @@ def test_a_missing_file_is_told_of_while_it_is_recent(
     result = completeness(site, INIT + Timedelta(age))
     assert (result.passed, result.severity) == (passed, severity)
     assert result.metadata["partitions_given_up"] == given_up
+    assert ("(given up: 1)" in result.message) == bool(given_up)
 
 
 def test_what_nobody_wrote_is_found(site: Site) -> None:
     site.backfill(SECOND + SOON, contains=(SECOND,), variables=(TEMPERATURE,))
     found = completeness(site, SECOND + 7 * HOUR).message
-    assert f"2026-07-30T00:00 {len(VARIABLES) - 1} variables were never written; 2026-07-29T18:00 was never" in found
+    assert (
+        f"2026-07-30T00:00 lacks {len(VARIABLES) - 1} variables altogether; 2026-07-29T18:00 was never written;"
+        in found
+    )
 
 
 def test_of_a_shard_in_progress_only_hours_that_are_due_count(analysis: Site) -> None:

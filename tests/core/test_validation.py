@@ -388,7 +388,10 @@ def test_a_field_of_nothing_but_nan_and_one_without_a_range_are_not_judged(publi
     store = publish("forecast", 1, (BOUNDED, PRECIPITATION))
     store["temperature_2m"][...] = np.nan
     store["precipitation_surface"][...] = 9e9
-    assert CheckValueRange().check(store.write().open(), NOW).passed
+    result = CheckValueRange().check(store.write().open(), NOW)
+    assert result.passed
+    assert result.message == "values of 0 of 1 variables are within what is possible, the others have none"
+    assert result.metadata["variables_measured"] == 0
 
 
 # Expected shards
