@@ -3,7 +3,9 @@
 In: a template and filters. Out: jobs, the files they want, and how their values are transformed.
 """
 
+import fnmatch
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +47,8 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
 
     source_file_coord: ClassVar[type[SourceFileCoord]]
     """The coord's class, to read results back from JSON."""
+    known_missing_files: ClassVar[tuple[str, ...]] = ()
+    """Keys, or shell patterns of keys, of files that were never made: nobody asks for them, or misses them."""
 
     # Hooks
 
@@ -65,7 +69,9 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
 
     @abstractmethod
     def generate_source_file_coords(self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]) -> Sequence[Coord]:
-        """Every file the variables of a group want over a region: deterministic, and none known not to exist.
+        """Every file the variables of a group want over a region: deterministic, and none that the source does not make.
+
+        Single files that should be there, and never were, belong into `known_missing_files`.
 
         Parameters
         ----------
@@ -260,12 +266,20 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
         if since is not None:
             region_ds = region_ds.sel({self.append_dim: slice(since, None)})
         groups = self.source_groups(self.data_vars)
-        coords = {coord for group in groups for coord in self.generate_source_file_coords(region_ds, group)}
+        coords = {coord for group in groups for coord in self.source_files(region_ds, group)}
         return {coord.key(): self.object_keys(coord, archive) for coord in coords}
 
     def object_keys(self, coord: Coord, archive: Archive | None = None) -> tuple[str, ...]:  # noqa: ARG002
         """Keys of a file and of what is read beside it, as an archive names them. Default: the file alone."""
         return (coord.key(),)
+
+    def source_files(self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]) -> list[Coord]:
+        """As `generate_source_file_coords`, without `known_missing_files`."""
+        coords = self.generate_source_file_coords(region_ds, data_vars)
+        if not self.known_missing_files:
+            return list(coords)
+        known = re.compile("|".join(map(fnmatch.translate, self.known_missing_files)))
+        return [coord for coord in coords if not known.match(coord.key())]
 
     @property
     def append_dim(self) -> AppendDim:

@@ -126,7 +126,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
 
     def _coords(self, group: Sequence[DataVar]) -> dict[Coord, int]:
         """Every file of the region that a group is read from, with its position."""
-        files = self.generate_source_file_coords(self._over(self._own), group)
+        files = self.source_files(self._over(self._own), group)
         return dict(zip(files, self._positions(files), strict=True))
 
     def _is_published(self, data_var: DataVar) -> bool:
@@ -189,7 +189,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         self, group: tuple[DataVar, ...], plan: "_Plan[Coord]", folder: Path, pools: Pools
     ) -> "Sequence[Files[Coord]]":
         """The files of every stretch."""
-        wanted = [self.generate_source_file_coords(self._over(one.read), group) for one in plan.stretches]
+        wanted = [self.source_files(self._over(one.read), group) for one in plan.stretches]
         coords = [coord for stretch in wanted for coord in stretch]
         names = ",".join(data_var.name for data_var in group)
         done = itertools.count(1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dataset_defs.noaa.gefs.files import GefsFileCoord, GefsFileType
+from dataset_defs.noaa.gefs.files import KNOWN_MISSING_FILES, GefsFileCoord, GefsFileType
 from dataset_defs.noaa.gefs.variables import GefsDataVar
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from reformatters_dagster.core.config import DataVar, LatLonGrid
@@ -12,6 +12,8 @@ from reformatters_dagster.core.types import Array2D
 
 class GefsRegionJob[Coord: GefsFileCoord](NoaaGribRegionJob[Coord]):
     """Messages carry a member; fields of 0.5 and 1 degree are interpolated."""
+
+    known_missing_files = KNOWN_MISSING_FILES
 
     def member(self, coord: Coord) -> int:
         return coord.ensemble_member

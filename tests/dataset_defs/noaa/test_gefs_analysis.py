@@ -285,3 +285,19 @@ def test_updates_follow_the_instants_and_end_in_the_values_of_a_single_run(tmp_p
     once = deployed(tmp_path / "once", tmp_path / "upstream", site.dataset)
     once.update(now=pd.Timestamp("2026-07-29T20"))
     xr.testing.assert_identical(once.read(), published)
+
+
+# Files that were never made
+
+
+def test_a_file_that_was_never_made_is_not_asked_for(tmp_path: Path, upstream: Path) -> None:
+    """Hour 0 of one init time lacks its file of kind b, which holds winds aloft; temperature comes from another."""
+    dataset = analysis(tmp_path / "templates", "2021-02-11", 8, (TEMPERATURE, ALOFT))
+    job = deployed(tmp_path, upstream, dataset).job(pd.Timestamp("2021-02-11"))
+    wanted = {
+        name: [coord.key() for coord in job.source_files(job.template_ds, [ROWS[name]])]
+        for name in (TEMPERATURE, ALOFT)
+    }
+    assert [len(wanted[TEMPERATURE]), len(wanted[ALOFT])] == [9, 8]
+    assert wanted[TEMPERATURE][0] == "gefs.20210211/00/atmos/pgrb2sp25/gec00.t00z.pgrb2s.0p25.f000"
+    assert wanted[ALOFT][0] == "gefs.20210211/00/atmos/pgrb2bp5/gec00.t00z.pgrb2b.0p50.f003"
