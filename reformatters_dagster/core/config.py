@@ -97,6 +97,8 @@ class DataVar(Frozen):
     valid_range: tuple[float, float] | None = None
     """Physically possible stored values, for a warning, never for a mask."""
 
+    available_from: Time | None = None
+    """First label of the append dimension at which the source has this variable; None for all of them."""
     hour_0: bool | None = None
     """Whether the analysis step holds this variable, where that does not follow from its statistic."""
 

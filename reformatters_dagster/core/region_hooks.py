@@ -60,11 +60,12 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
     def source_groups(cls, data_vars: Sequence[DataVar]) -> list[tuple[DataVar, ...]]:
         """Variables that come from the same files, downloaded together. Default: one group.
 
-        The default also keeps variables apart that the first step has from those it has not.
+        The default keeps variables apart that the first step has from those it has not, and ones the source has from
+        different times on. Where a dataset does not, files are asked for from the time on from which any of a group is there.
         """
-        groups: dict[bool, list[DataVar]] = {}
+        groups: dict[tuple[bool, Timestamp | None], list[DataVar]] = {}
         for data_var in data_vars:
-            groups.setdefault(data_var.has_hour_0, []).append(data_var)
+            groups.setdefault((data_var.has_hour_0, data_var.available_from), []).append(data_var)
         return [tuple(group) for group in groups.values()]
 
     @abstractmethod
@@ -162,7 +163,8 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
         """The template cut to what the results allow to be published.
 
         Default: up to the newest label at which any variable succeeded, or, where the dataset's publish policy is `all`, up to
-        the newest at which every variable had a success; without one, up to the region's start.
+        the newest at which every variable had a success; without one, up to the region's start. A variable of which no file
+        is wanted has no say.
 
         Parameters
         ----------
@@ -177,6 +179,7 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
         newest = [
             max((result.coord.out_loc()[self.append_dim] for result in files if result.succeeded), default=None)
             for files in results.values()
+            if files
         ]
         reached = [label for label in newest if label is not None]
         if not reached or (self.context.publish_policy == "all" and len(reached) < len(newest)):
@@ -274,12 +277,15 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
         return (coord.key(),)
 
     def source_files(self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]) -> list[Coord]:
-        """As `generate_source_file_coords`, without `known_missing_files`."""
-        coords = self.generate_source_file_coords(region_ds, data_vars)
-        if not self.known_missing_files:
-            return list(coords)
-        known = re.compile("|".join(map(fnmatch.translate, self.known_missing_files)))
-        return [coord for coord in coords if not known.match(coord.key())]
+        """As `generate_source_file_coords`, without what the source has not yet, and without `known_missing_files`."""
+        coords = list(self.generate_source_file_coords(region_ds, data_vars))
+        starts = [data_var.available_from for data_var in data_vars if data_var.available_from is not None]
+        if len(starts) == len(data_vars):
+            coords = [coord for coord in coords if self._label_of(coord) >= min(starts)]
+        if self.known_missing_files:
+            known = re.compile("|".join(map(fnmatch.translate, self.known_missing_files)))
+            coords = [coord for coord in coords if not known.match(coord.key())]
+        return coords
 
     @property
     def append_dim(self) -> AppendDim:
@@ -291,6 +297,11 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
         labels = self.template_ds.indexes[self.append_dim]
         assert isinstance(labels, pd.DatetimeIndex)
         return pd.Timestamp(labels[self.region.start])
+
+    def _label_of(self, coord: Coord) -> Timestamp:
+        label = coord.out_loc()[self.append_dim]
+        assert isinstance(label, Timestamp)
+        return label
 
     @property
     def _own(self) -> slice:

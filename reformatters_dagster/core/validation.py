@@ -140,9 +140,9 @@ class CheckRecentNans(Validator):
     sampled_chunks: int = Field(default=2, ge=1)
     """Columns of chunks read of each variable."""
     include: tuple[str, ...] | None = None
-    """Variables to look at; None for all."""
+    """Variables to look at; None for all but those in which NaN is a value: they have a `source_fill_value`."""
     exclude: tuple[str, ...] = ()
-    """Variables in which NaN is a value, such as the height of a ceiling where there is none."""
+    """Further variables not to look at."""
 
     @model_validator(mode="after")
     def _measures_something(self) -> Self:
@@ -190,7 +190,9 @@ class CheckRecentNans(Validator):
                 f"{self.name} is to look at {_quoted(unknown)}, which the dataset does not have; "
                 f"it has {', '.join(sorted(known))}"
             )
-        included = known if self.include is None else self.include
+        included = self.include
+        if included is None:
+            included = tuple(data_var.name for data_var in data_vars if data_var.source_fill_value is None)
         return [data_var for data_var in data_vars if data_var.name in included and data_var.name not in self.exclude]
 
     def _judge(self, opened: OpenedStore, shares: dict[str, dict[int, float]]) -> CheckResult:

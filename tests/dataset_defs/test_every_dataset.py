@@ -100,7 +100,7 @@ def job_at(dataset: DynamicalDataset, label: pd.Timestamp, folder: Path) -> Regi
 def coords_of(job: RegionJob[Any]) -> list[list[SourceFileCoord]]:
     """Source files of each group of variables."""
     region_ds = job.template_ds.isel({job.append_dim: job.region})
-    return [list(job.generate_source_file_coords(region_ds, group)) for group in job.source_groups(job.data_vars)]
+    return [job.source_files(region_ds, group) for group in job.source_groups(job.data_vars)]
 
 
 def test_ids_are_unique() -> None:
@@ -308,6 +308,24 @@ def test_urls_of_the_first_and_the_newest_label(dataset: DynamicalDataset, which
         found = {place[dim.name] for place in places}
         assert found <= {*dim.index()}, dim.name
         assert which == "newest" or facts.first_is_shorter or found == {*dim.index()}, dim.name
+
+
+@every_dataset
+def test_a_variable_is_asked_for_from_the_time_on_at_which_the_source_has_it(
+    dataset: DynamicalDataset, tmp_path: Path
+) -> None:
+    axis = dataset.template_config.append_dim
+    begun_later = [one for one in dataset.template_config.data_vars if (one.available_from or axis.start) > axis.start]
+    for data_var in begun_later:
+        assert data_var.available_from is not None
+        first = int(axis.labels(NOW).searchsorted(data_var.available_from))
+        job = job_at(dataset, axis.labels(NOW)[first], tmp_path)
+        (group,) = [group for group in job.source_groups(job.data_vars) if data_var in group]
+        wanted = {
+            at: job.source_files(job.template_ds.isel({axis.name: slice(at, at + 1)}), group)
+            for at in (first - 1, first)
+        }
+        assert [len(wanted[first - 1]) > 0, len(wanted[first]) > 0] == [False, True], data_var.name
 
 
 def named_in(match: re.Match[str]) -> dict[str, str]:

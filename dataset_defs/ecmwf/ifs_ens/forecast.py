@@ -8,7 +8,7 @@ import xarray as xr
 
 from dataset_defs.ecmwf.ifs_ens.archives import ECMWF_ARCHIVES
 from dataset_defs.ecmwf.ifs_ens.files import IfsEnsFileCoord, IfsEnsRegionJob
-from dataset_defs.ecmwf.ifs_ens.variables import IFS_ENS_DATA_VARS, IfsVar
+from dataset_defs.ecmwf.ifs_ens.variables import IFS_ENS_DATA_VARS
 from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar, ensemble_member, lead_time
 from reformatters_dagster.core.dataset import DynamicalDataset, Resources
 from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
@@ -49,14 +49,12 @@ class IfsEnsForecastRegionJob(IfsEnsRegionJob):
 
     def generate_source_file_coords(self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]) -> list[IfsEnsFileCoord]:
         (data_var,) = data_vars
-        assert isinstance(data_var, IfsVar)
         init_times, lead_times = region_ds.indexes["init_time"], region_ds.indexes["lead_time"]
         if not data_var.has_hour_0:
             lead_times = lead_times[lead_times > pd.Timedelta(0)]
         return [
             IfsEnsFileCoord(init_time=init, lead_time=lead, ensemble_member=member)
             for init, lead, member in product(init_times, lead_times, region_ds.indexes["ensemble_member"])
-            if data_var.is_available(init)
         ]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from reformatters_dagster.core.config import DataVar, Deaccumulation, Duration, GribField, Statistic, Time
+from reformatters_dagster.core.config import DataVar, Deaccumulation, Duration, GribField, Statistic
 from reformatters_dagster.core.types import Timedelta, Timestamp
 
 type Parameter = tuple[int, int, int]
@@ -23,10 +23,8 @@ _MEAN = (
 
 
 class IfsVar(DataVar):
-    """A variable, with what of its source depends on the time. Its `field` speaks the words of MARS."""
+    """A variable, with what of its source depends on the lead time. Its `field` speaks the words of MARS."""
 
-    available_from: Time | None = None
-    """Init time from which the source has it; None for always."""
     param_by_lead_time: tuple[tuple[Duration, Duration, str], ...] = ()
     """First and last lead time, both inclusive, at which the source calls it something else."""
 
@@ -34,9 +32,6 @@ class IfsVar(DataVar):
         """The parameter's name in the index of a lead time."""
         names = (param for first, last, param in self.param_by_lead_time if first <= lead_time <= last)
         return next(names, self.field.element)
-
-    def is_available(self, init_time: Timestamp) -> bool:
-        return self.available_from is None or init_time >= self.available_from
 
 
 def _var(

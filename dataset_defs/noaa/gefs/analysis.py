@@ -83,7 +83,7 @@ class GefsAnalysisRegionJob(GefsRegionJob[GefsAnalysisFileCoord]):
         assert isinstance(data_var, GefsDataVar)
         times = pd.DatetimeIndex(region_ds.indexes["time"])
         times = times[~has_no_file(times)]
-        if data_var.available_from is not None:
+        if data_var.available_from is not None:  # the reforecast has no name for what it does not have
             times = times[times >= data_var.available_from]
         inits = newest_inits(times, has_hour_0=data_var.has_hour_0)
         return [

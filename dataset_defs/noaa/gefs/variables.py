@@ -6,15 +6,13 @@ from dataset_defs.noaa.gefs.files import GefsFileType
 from dataset_defs.noaa.gfs.variables import GFS_ROWS, gfs_var
 from dataset_defs.noaa.grib_files import noaa_field
 from dataset_defs.noaa.window_comments import of_analysis, of_forecast
-from reformatters_dagster.core.config import DataVar, Time
+from reformatters_dagster.core.config import DataVar
 
 
 class GefsDataVar(DataVar):
-    """A variable, and where to look for it."""
+    """A variable, and which files hold it."""
 
     gefs_file_type: GefsFileType
-    available_from: Time | None = None
-    """Valid time from which the source has it; None for always."""
 
 
 _IN_B_FILES = {"wind_u_80m", "wind_v_80m", "wind_u_100m", "wind_v_100m", "temperature_80m", "pressure_80m"}

@@ -1,5 +1,6 @@
 """Variables of the NOAA HRRR surface files, one row each: names and units readers see, message they are made of."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,8 @@ from dataset_defs.noaa.window_comments import of_analysis, of_forecast
 from reformatters_dagster.core.config import DataVar, Deaccumulation
 
 HOUR = pd.Timedelta("1h")
+HRRR_2, HRRR_3 = "2016-08-23", "2018-07-12"
+"""The days from which files are of the second and third version, which brought new fields."""
 _GRID_WINDS = "Along the columns and rows of the grid, not towards true east and north."
 
 
@@ -36,11 +39,12 @@ def _category(kind: str, long_name: str, element: str) -> DataVar:
     )
 
 
-def _radiation(name: str, element: str, wave: str) -> DataVar:
+def _radiation(name: str, element: str, wave: str, **row: Any) -> DataVar:
     return hrrr_var(
         name,
         element,
         "surface",
+        **row,
         long_name=f"Surface downward {wave}-wave radiation flux",
         short_name=f"s{element.lower()}",
         standard_name=f"surface_downwelling_{wave}wave_flux_in_air",
@@ -74,10 +78,16 @@ def _snowfall(reset: pd.Timedelta | None) -> DataVar:
 
 _GFS = {row.name: row for row in GFS_ROWS}
 _WINDS = tuple(f"wind_{component}_{height}m" for height in (10, 80) for component in ("u", "v"))
-_AS_IN_GFS = ("temperature_2m", "relative_humidity_2m", "pressure_surface", "precipitable_water_atmosphere")
+_AS_IN_GFS: Mapping[str, str | None] = {
+    "temperature_2m": None,
+    "relative_humidity_2m": HRRR_2,
+    "pressure_surface": None,
+    "precipitable_water_atmosphere": None,
+}
+"""With the day from which they are there; None for all."""
 
 HRRR_ROWS: tuple[DataVar, ...] = (
-    *(_GFS[name] for name in _AS_IN_GFS),
+    *(DataVar(**(dict(_GFS[name]) | {"available_from": since})) for name, since in _AS_IN_GFS.items()),
     *(_GFS[name].model_copy(update={"comment": _GRID_WINDS}) for name in _WINDS),
     hrrr_var(
         "dew_point_temperature_2m",
@@ -177,12 +187,17 @@ HRRR_ROWS: tuple[DataVar, ...] = (
         valid_range=(-20.0, 90.0),
     ),
     _radiation("downward_short_wave_radiation_flux_surface", "DSWRF", "short"),
-    _radiation("downward_long_wave_radiation_flux_surface", "DLWRF", "long"),
+    _radiation("downward_long_wave_radiation_flux_surface", "DLWRF", "long", available_from=HRRR_3),
     hrrr_var(
         "visible_beam_downward_solar_flux_surface",
         "VBDSF",
         "surface",
-        comment="Direct sunlight through a horizontal surface at the valid time; diffuse light is not part of it.",
+        comment=(
+            "Direct sunlight of all wavelengths through a surface that faces the sun, at the valid time; through a horizontal "
+            "one it is this times the cosine of the sun's zenith angle. Diffuse light is not part of it. Single points of the "
+            "source's lead time 0 are far too high where the sun is low."
+        ),
+        available_from=HRRR_2,
         long_name="Visible Beam Downward Solar Flux",
         short_name="vbdsf",
         units="W m-2",
@@ -223,5 +238,18 @@ HRRR_ROWS: tuple[DataVar, ...] = (
 )
 """Without snowfall, and without the words on windows: a forecast and an analysis differ in both."""
 
+_AN_HOUR_AHEAD = {"dew_point_temperature_2m", "relative_humidity_2m"}
+
+
+def _of_analysis(row: DataVar) -> DataVar:
+    """Hour 0 has points whose moisture collapsed, down to dew points of -81 degree_Celsius; hour 1 has none."""
+    if row.name not in _AN_HOUR_AHEAD:
+        return row
+    comment = (
+        "Of the forecast that began an hour before: the one that begins at this time has points that are far too dry."
+    )
+    return row.model_copy(update={"hour_0": False, "comment": comment})
+
+
 HRRR_DATA_VARS = (*of_forecast(HRRR_ROWS), _snowfall(None))
-HRRR_ANALYSIS_DATA_VARS = of_analysis((*HRRR_ROWS, _snowfall(HOUR)))
+HRRR_ANALYSIS_DATA_VARS = of_analysis((*map(_of_analysis, HRRR_ROWS), _snowfall(HOUR)))

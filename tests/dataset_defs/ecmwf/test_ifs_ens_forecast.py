@@ -200,8 +200,6 @@ def test_rows_are_what_the_catalogue_says_of_the_index(shared_data: Path) -> Non
         assert (spans > 0) == ("grib_index_param_lead_time_overrides" in source)
     gust = ROWS[GUST]
     assert [gust.param_at(hours * HOUR) for hours in (90, 93, 144, 150)] == ["10fg", "10fg3", "10fg3", "10fg"]
-    assert not ROWS[CLOUD].is_available(pd.Timestamp("2025-11-20"))
-    assert ROWS[CLOUD].is_available(pd.Timestamp("2025-11-21"))
 
 
 # Real files

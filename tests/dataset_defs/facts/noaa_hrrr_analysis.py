@@ -16,6 +16,9 @@ FACTS = Facts(
     indexes=real_indexes("*--hrrr.t00z.wrfsfcf00.grib2.idx"),
     not_in=has_every_message,
     # Of snowfall the catalogue says what the source's window is; in an analysis it is always its first hour.
-    stated_elsewhere=frozenset({"hrrr_file_type", "include_lead_time_suffix", "window_reset_frequency"}),
+    # tests/dataset_defs/noaa/test_hrrr.py: what an analysis takes of hour 1
+    stated_elsewhere=frozenset(
+        {"hrrr_file_type", "include_lead_time_suffix", "window_reset_frequency", "hour_0_values_override"}
+    ),
     index_name=r".*wrfsfcf(?P<lead>\d\d)\.grib2\.idx",
 )
