@@ -5,13 +5,13 @@ In: a plan and what became of each of its groups. Out: metadata and ledger entry
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import xarray as xr
 
 from reformatters_dagster.core.coverage import account_for, ingested_lengths, previous_entry
-from reformatters_dagster.core.errors import NothingSucceeded, OutcomeMissing, OutcomeOvertaken, SourceFileUnavailable
+from reformatters_dagster.core.errors import NothingSucceeded, OutcomeMissing, OutcomeOvertaken
 from reformatters_dagster.core.job_context import JobStats
 from reformatters_dagster.core.ledger import LedgerEntry, write_ledger
 from reformatters_dagster.core.partition_run import CommitReport, GroupOutcome, PartitionPlan
@@ -52,25 +52,30 @@ def commit_outcomes(
     subject = f"{template.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M}"
     _refuse_missing_outcome(subject, plan, results)
     _refuse_overtaken(subject, plan.root_run or run_id, outcomes, standing)
-    files = [file for own in results.values() for file in own]
-    if not _is_worth_a_commit(files) and not (plan.accept_missing and (plan.force or not _is_an_outage(files))):
+    stats = sum((outcome.stats for outcome in outcomes), JobStats())
+    is_out = any(file.was_refused for own in results.values() for file in own)
+    if not _is_worth_a_commit(results, standing) and not (plan.accept_missing and (plan.force or not is_out)):
         raise NothingSucceeded(_explain_failure(subject, results))
     # A partition before the last one fills what is published already; only the last can grow the extent.
     grows = plan.publish and job.region.stop >= len(job.template_ds.indexes[job.append_dim])
-    template_ds = job.template_ds if plan.accept_missing or not grows else _publishable(workspace, job, results)
+    template_ds = job.template_ds
+    if grows and not plan.accept_missing:
+        template_ds = _publishable(job, results, stats.kept)
+        if plan.force or stats.kept or standing is not None or job.context.publish_policy == "all":
+            template_ds = _not_shorter_than_published(workspace, job, template_ds)
     labels = int(template_ds.sizes[job.append_dim])
     if not labels:
         raise NothingSucceeded(
             f"{subject} is the archive's first; some variables have no file of it, and the dataset publishes a label once "
             "all have: nothing was published"
         )
-    stats = sum((outcome.stats for outcome in outcomes), JobStats())
     entry = account_for(job, results, stats, previous=standing, labels=labels, run_id=run_id, now=now)
     entry = entry.model_copy(
         update={
             "root_run": plan.root_run or run_id,
             "upstream": plan.upstream,
             "published": plan.publish,
+            "retry": is_out or any(_may_be_had_later(results[name]) for name in stats.kept),
             "known_missing": plan.accept_missing and not entry.is_complete,
         }
     )
@@ -102,29 +107,42 @@ def _refuse_overtaken(
         )
 
 
-def _publishable(workspace: Workspace, job: RegionJob[Any], results: Results) -> xr.Dataset:
-    """The template cut to what the results allow.
+def _publishable(job: RegionJob[Any], results: Results, kept: Collection[str]) -> xr.Dataset:
+    """The template cut to what the results allow; a variable whose shards were kept has nothing new to show."""
+    if kept and job.context.publish_policy == "all":
+        return job.update_template_with_results({})
+    return job.update_template_with_results({name: files for name, files in results.items() if name not in kept})
 
-    Where a label waits for all variables, one that is published stays so when some of them are out: their shards are kept.
+
+def _not_shorter_than_published(workspace: Workspace, job: RegionJob[Any], template_ds: xr.Dataset) -> xr.Dataset:
+    """The template, at least as far as readers see: shards were kept or given up, or somebody insists on fewer files.
+
+    Where the ledger knows nothing of the partition, and nothing was kept, none of that explains it: `Retraction` is raised later.
     """
-    template_ds, dim = job.update_template_with_results(results), job.append_dim
-    if job.context.publish_policy == "all":
-        published = len(published_labels(workspace.stores.primary, dim))
-        if template_ds.sizes[dim] < published:
-            return job.template_ds.isel({dim: slice(0, published)})
-    return template_ds
+    dim = job.append_dim
+    published = min(len(published_labels(workspace.stores.primary, dim)), job.template_ds.sizes[dim])
+    return template_ds if template_ds.sizes[dim] >= published else job.template_ds.isel({dim: slice(0, published)})
 
 
-def _is_worth_a_commit(files: Sequence[FileResult]) -> bool:
-    """Whether a file was read; or, where published ones are kept, whether others are merely not there yet."""
+def _is_worth_a_commit(results: Results, standing: LedgerEntry | None) -> bool:
+    """Whether a file was read; or, where published ones are kept, whether others are not there yet, or as bad as before."""
+    files = [file for own in results.values() for file in own]
     if any(file.was_read for file in files):
         return True
-    return any(file.succeeded for file in files) and all(file.succeeded or file.is_absent for file in files)
+    known = standing.variables if standing is not None else {}
+    missing = {(name, one.file) for name, coverage in known.items() for one in coverage.missing}
+    return any(file.succeeded for file in files) and all(
+        file.succeeded
+        or file.is_absent
+        or not file.was_tried
+        or (not file.was_refused and (name, file.coord.key()) in missing)
+        for name, own in results.items()
+        for file in own
+    )
 
 
-def _is_an_outage(files: Sequence[FileResult]) -> bool:
-    """Whether archives refused a file: what is merely refused is not given up, unless somebody insists."""
-    return any((file.reason or "").startswith(SourceFileUnavailable.__name__) for file in files)
+def _may_be_had_later(files: Sequence[FileResult]) -> bool:
+    return any(not file.succeeded and not file.is_absent for file in files)
 
 
 def _explain_failure(subject: str, results: Results) -> str:

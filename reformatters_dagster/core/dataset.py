@@ -23,7 +23,7 @@ from reformatters_dagster.core.errors import (
 )
 from reformatters_dagster.core.job_context import FOUR_DAYS, JobContext, JobStats, OnProgress, ignore_progress
 from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
-from reformatters_dagster.core.ledger import LedgerEntry, LedgerView
+from reformatters_dagster.core.ledger import LedgerEntry, LedgerView, VariableCoverage
 from reformatters_dagster.core.partition_guards import (
     refuse_gap,
     refuse_other_times,
@@ -65,6 +65,8 @@ class Resources(Frozen):
 
 DEFAULT_RESOURCES = Resources()
 SIX_HOURS, TEN_MINUTES, THIRTY_MINUTES = Timedelta("6h"), Timedelta("10min"), Timedelta("30min")
+LOOK_AHEAD = 4
+"""Partitions that are listed to see whether the upstream has gone on after one of which nothing came."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +131,9 @@ class DynamicalDataset:
     ) -> JobContext:
         """What the jobs of one run share; it knows what the ledger says of published shards."""
 
-        def coverage(label: Timestamp, variable: str) -> int:
+        def coverage(label: Timestamp, variable: str) -> VariableCoverage | None:
             entry = previous_entry(workspace.stores.internal, label)
-            known = entry.variables.get(variable) if entry else None
-            return known.succeeded if known else 0
+            return entry.variables.get(variable) if entry else None
 
         return JobContext(
             template_config=self.template_config,
@@ -288,10 +289,8 @@ class DynamicalDataset:
             When labels of the shard have been published since that the plan does not know: it would blank them.
         """
         internal, partition = context.stores.internal, partition_key(plan.label)
-        if plan.root_run:
-            coord = self.region_job.source_file_coord
-            context = replace(context, tracker=UpdateProgressTracker(internal, partition, plan.root_run, coord))
         terms, holder = self.lease_terms, plan.root_run or context.run_id
+        tracker = UpdateProgressTracker(internal, partition, holder, self.region_job.source_file_coord)
         beside = self.pods == "group" and set(variables) != set(plan.variables)
         with hold_lease(
             internal, partition, holder, attempt=context.run_id, keep=True, keep_on_error=beside, terms=terms
@@ -300,7 +299,10 @@ class DynamicalDataset:
             refuse_outdated(self.template_config, plan, context.stores.primary)
             standing = previous_entry(internal, plan.label)  # nobody else moves it now
             published = self._published_shard(standing, plan) if plan.continues else None
-            job = self.job(replace(context, published=published), plan, variables)
+            context = replace(
+                context, published=published, tracker=tracker, uploads=tracker.uploads(), check_writer=check_lease
+            )
+            job = self.job(context, plan, variables)
             results = job.process()
             check_lease()
         return GroupOutcome(results, job.stats, "" if standing is None else standing.run_id)
@@ -364,8 +366,7 @@ class DynamicalDataset:
             except Retraction:
                 check_lease()  # it is not the upstream that went back, if another writer was faster
                 raise
-        if plan.root_run:
-            UpdateProgressTracker(internal, partition, plan.root_run, self.region_job.source_file_coord).clear()
+        UpdateProgressTracker(internal, partition, holder, self.region_job.source_file_coord).clear()
         return report
 
     def run_partition(
@@ -401,7 +402,8 @@ class DynamicalDataset:
         """One operational update: the last published shard again, then every one since, each committed before the next.
 
         It stops at the first partition beyond the published extent of which nothing is there yet, or that could not be
-        published to its end; what lacks its end past the give-up age is published as known missing.
+        published to its end. Past the give-up age what lacks its end is published as known missing, and so is one of which
+        nothing came while a later one has begun to arrive.
 
         Parameters
         ----------
@@ -412,7 +414,8 @@ class DynamicalDataset:
         Raises
         ------
         NothingSucceeded
-            When a partition that was written before could not be read again: the upstream is out, and nothing was touched.
+            When a partition that was written before could not be read again, and nothing of later ones either: the upstream is
+            out, and nothing was touched.
         Refused
             As `plan_partition`.
         """
@@ -420,40 +423,66 @@ class DynamicalDataset:
         published = published_labels(workspace.stores.primary, axis.name)
         jobs = self.region_job.operational_update_jobs(self.context(workspace, now), published, end=now + MOMENT)
         report = RunReport([job.label for job in jobs])
-        for label in report.partitions:
+        outage: NothingSucceeded | None = None
+        for i, label in enumerate(report.partitions):
             is_published = len(published) > 0 and label <= published[-1]
             is_whole = len(published) > 0 and label + length <= published[-1] + axis.frequency
             if is_whole and self.was_committed(workspace, label, run_id=run_id, root_run=root_run):
                 report.done_before.append(label)
                 continue
             plan = self.plan_partition(workspace, label, now=now, publish=True, root_run=root_run)
+            later = [] if is_published else report.partitions[i + 1 :]
             try:
-                commit = self.run_partition(workspace, plan, run_id=run_id, on_progress=on_progress)
+                commit = self._update_partition(workspace, plan, later, run_id=run_id, on_progress=on_progress)
             except NothingSucceeded as error:
-                if is_published and previous_entry(workspace.stores.internal, label) is not None:
-                    raise
                 report.failures[label] = str(error)
+                if is_published and previous_entry(workspace.stores.internal, label) is not None:
+                    outage = outage or error
+                if is_whole:
+                    continue
                 break
             report.commits.append(commit)
-            if axis.start + commit.labels * axis.frequency < label + length and label != report.partitions[-1]:
-                if now - (label + length - axis.frequency) < self.give_up_age:
-                    break
-                given_up = self._give_up_the_end(workspace, plan, run_id=run_id, on_progress=on_progress)
-                if given_up is None:
-                    break
-                report.commits[-1] = given_up
+            if axis.start + commit.labels * axis.frequency < label + length:
+                break
+        if outage is not None and not report.commits:
+            raise outage
         return report
 
-    def _give_up_the_end(
-        self, workspace: Workspace, plan: PartitionPlan, *, run_id: str, on_progress: OnProgress
-    ) -> CommitReport | None:
-        """Publish a shard to its end, whose last labels nobody makes any more; None where archives merely refuse them."""
-        plan = plan.model_copy(update={"accept_missing": True})
+    def _update_partition(
+        self,
+        workspace: Workspace,
+        plan: PartitionPlan,
+        later: Sequence[Timestamp],
+        *,
+        run_id: str,
+        on_progress: OnProgress,
+    ) -> CommitReport:
+        """Carry out a plan; what nobody makes any more is given up past its age, unless archives merely refuse it.
+
+        A shard's end is, and so is all of a partition, where nothing came, once one of those `later` has begun to arrive.
+        """
+        axis, ends = self.template_config.append_dim, plan.label + self.template_config.shard_duration
+        is_old = plan.now - (ends - axis.frequency) >= self.give_up_age
+        giving_up = plan.model_copy(update={"accept_missing": True})
         try:
-            return self.run_partition(workspace, plan, run_id=run_id, on_progress=on_progress)
-        except NothingSucceeded as error:
-            log.warning("partition=%s is not given up yet: %s", partition_key(plan.label), error)
-            return None
+            commit = self.run_partition(workspace, plan, run_id=run_id, on_progress=on_progress)
+        except NothingSucceeded:
+            if not is_old or not self._has_any_arrived(workspace, later[:LOOK_AHEAD], plan.now):
+                raise
+            return self.run_partition(workspace, giving_up, run_id=run_id, on_progress=on_progress)
+        if is_old and axis.start + commit.labels * axis.frequency < ends:
+            try:
+                return self.run_partition(workspace, giving_up, run_id=run_id, on_progress=on_progress)
+            except NothingSucceeded as error:
+                log.warning("partition=%s is not given up yet: %s", partition_key(plan.label), error)
+        return commit
+
+    def _has_any_arrived(self, workspace: Workspace, labels: Sequence[Timestamp], now: Timestamp) -> bool:
+        try:
+            return any(self.arrivals(workspace, label, now).present for label in labels)
+        except SourceFileUnavailable as error:
+            log.warning("what has arrived of later partitions could not be listed: %s", error)
+            return False
 
     def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:
         """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers."""

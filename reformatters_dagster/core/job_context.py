@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Literal, Self
 from uuid import uuid4
 
 from reformatters_dagster.core.download import Upstream
-from reformatters_dagster.core.progress import UpdateProgressTracker
+from reformatters_dagster.core.ledger import VariableCoverage
+from reformatters_dagster.core.progress import UpdateProgressTracker, Upload
 from reformatters_dagster.core.reuse import PublishedShard
 from reformatters_dagster.core.storage import StoreSet
 from reformatters_dagster.core.template import TemplateConfig
@@ -27,9 +28,13 @@ def ignore_progress(stage: str, done: int, total: int) -> None:
     """The `OnProgress` of work nobody watches."""
 
 
-def unknown_coverage(label: Timestamp, variable: str) -> int:  # noqa: ARG001 the shape of the seam
+def unknown_coverage(label: Timestamp, variable: str) -> VariableCoverage | None:  # noqa: ARG001 the shape of the seam
     """The coverage of a store nobody keeps a ledger of."""
-    return 0
+    return None
+
+
+def may_always_write() -> None:
+    """The `check_writer` of work that holds no lease."""
 
 
 @dataclass
@@ -41,7 +46,7 @@ class JobStats:
     bytes_out: int = 0
     objects_out: int = 0
     kept: list[str] = field(default_factory=list)
-    """Variables whose published shard was kept, since it was made from more files than this job had."""
+    """Variables whose published shard was kept, since it was made from files that this job could not have."""
     clamped: dict[str, float] = field(default_factory=dict)
     """Per deaccumulated variable, the share of small negative rates set to 0; the largest where it was done in pieces."""
     invalid: dict[str, float] = field(default_factory=dict)
@@ -119,14 +124,18 @@ class JobContext:
     run_id: str = field(default_factory=lambda: uuid4().hex)
     """Who writes: holds the leases of partitions."""
     publish_policy: Literal["any", "all"] = "any"
-    coverage: Callable[[Timestamp, str], int] = unknown_coverage
-    """Files the published shard at a label was made from, per variable; 0 where unknown or never written."""
+    coverage: Callable[[Timestamp, str], VariableCoverage | None] = unknown_coverage
+    """What the published shard at a label was made from, per variable; None where unknown or never written."""
+    check_writer: Callable[[], None] = may_always_write
+    """Raises when the right to write the partition was lost; asked before each upload."""
     published: PublishedShard | None = None
     """What the final store holds of the partition, to be continued; None makes everything anew."""
     force: bool = False
     """Replace shards even by ones made from fewer files."""
     tracker: UpdateProgressTracker | None = None
-    """Remembers uploaded variables for a retried run."""
+    """Remembers uploaded variables for a retried run, and for others if this one ends before its commit."""
+    uploads: Mapping[str, Upload] = field(default_factory=dict)
+    """By variable, uploads to the partition that the ledger does not tell of."""
     on_progress: OnProgress = ignore_progress
     buffer_bytes: int = 2 * 2**30
     """Most memory for the values of one variable; larger ones are kept on the tmp disk and worked on in pieces."""

@@ -82,6 +82,8 @@ class LedgerEntry(Frozen):
     """Fingerprint of what the upstream listed when the run was launched; empty when nobody looked."""
     published: bool = False
     """Whether the run could publish new labels."""
+    retry: bool = False
+    """Whether the last run kept shards, or was refused files, so that another may have more of what is listed by then."""
     known_missing: bool = False
     """Incomplete past the give-up age: nobody waits for the missing files any more."""
 

@@ -1,22 +1,51 @@
-"""Which variables of a partition a run has uploaded, so that a retried run does them no second time.
+"""Which variables of a partition a run has uploaded, or has begun to, since the ledger was written.
 
-In: results, variable by variable, as their shards are up. Out: the same, to a run with the same root.
+In: results, variable by variable, before and after their shards are uploaded. Out: what a retried run need not do again, and
+what no other run may trust the ledger about.
 """
 
 import json
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from reformatters_dagster.core.object_store import Store
-from reformatters_dagster.core.source_file import FileResult, Results, SourceFileCoord, dump_result, load_result
+from reformatters_dagster.core.source_file import FileResult, SourceFileCoord, dump_result, load_result
+
+log = logging.getLogger(__name__)
 
 FOLDER = "progress"
 
 
+@dataclass(frozen=True)
+class Upload:
+    """The last upload of a variable that no ledger entry tells of."""
+
+    root_run: str
+    finished: bool
+    results: Sequence[FileResult]
+    """Of its shards, once it is finished; until then the shards may as well be those that stood before."""
+    doubtful: frozenset[str] = frozenset()
+    """Keys of files that shards before it may lack, as far as it is not finished."""
+    readable: bool = True
+    """Whether it could be read; nothing is known of the shards otherwise."""
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Keys of the files that its shards are made from."""
+        return frozenset(file.coord.key() for file in self.results if file.succeeded)
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Keys of the files that the shards may lack."""
+        return self.doubtful | {file.coord.key() for file in self.results if not file.succeeded}
+
+
 class UpdateProgressTracker:
-    """Progress of one partition, kept in the dataset's internal location under the root run.
+    """Progress of one partition, kept in the dataset's internal location, an object for each variable.
 
     A variable is finished when all its shards are in every store; its results are kept with it, since the commit needs those
-    of every variable.
+    of every variable. What a run leaves behind that ends before its commit tells others what the ledger does not.
 
     Parameters
     ----------
@@ -30,25 +59,50 @@ class UpdateProgressTracker:
 
     def __init__(self, store: Store, partition: str, root_run: str, coord: type[SourceFileCoord]) -> None:
         self._store = store
-        self._partition = f"{FOLDER}/{partition}"
-        self._prefix = f"{self._partition}/{root_run}"
+        self._prefix = f"{FOLDER}/{partition}"
+        self._root_run = root_run
         self._coord = coord
 
-    def finished(self) -> Results:
-        """Results of every finished variable."""
-        results: Results = {}
+    def uploads(self) -> dict[str, Upload]:
+        """The last upload of every variable since the ledger was written, by any run."""
+        found: dict[str, Upload] = {}
         for key, _ in self._store.list(self._prefix):
-            found = self._store.get_or_none(key)
-            if found is not None:
-                variable = key.rpartition("/")[2].removesuffix(".json")
-                results[variable] = [load_result(self._coord, dumped) for dumped in json.loads(found[0])]
-        return results
+            stored = self._store.get_or_none(key)
+            if stored is not None:
+                found[key.rpartition("/")[2].removesuffix(".json")] = self._read(key, stored[0])
+        return found
+
+    def _read(self, key: str, data: bytes) -> Upload:
+        try:
+            document = json.loads(data)
+            results = [load_result(self._coord, dumped) for dumped in document["results"]]
+            return Upload(document["root_run"], document["finished"], results, frozenset(document["doubtful"]))
+        except (ValueError, TypeError, KeyError) as error:
+            log.warning("%s cannot be read, as if an unknown run were uploading the variable: %s", key, error)
+            return Upload("", finished=False, results=(), readable=False)
+
+    def is_own(self, upload: Upload) -> bool:
+        """Whether it is of a run with this root."""
+        return upload.root_run == self._root_run
+
+    def begin(self, variable: str, files: Sequence[FileResult], before: Upload | None) -> None:
+        """Remember that a variable is about to be uploaded, over what an upload before may have left."""
+        self._put(variable, files, finished=False, doubtful=before.lacking if before is not None else frozenset())
 
     def record(self, variable: str, files: Sequence[FileResult]) -> None:
         """Remember that a variable is uploaded."""
-        self._store.put(f"{self._prefix}/{variable}.json", json.dumps([dump_result(file) for file in files]).encode())
+        self._put(variable, files, finished=True, doubtful=frozenset())
+
+    def _put(self, variable: str, files: Sequence[FileResult], *, finished: bool, doubtful: frozenset[str]) -> None:
+        document = {
+            "root_run": self._root_run,
+            "finished": finished,
+            "results": [dump_result(file) for file in files],
+            "doubtful": sorted(doubtful),
+        }
+        self._store.put(f"{self._prefix}/{variable}.json", json.dumps(document).encode())
 
     def clear(self) -> None:
         """Forget everything about the partition: the commit has it now, and what other runs left of it is overtaken."""
-        for key, _ in self._store.list(self._partition):
+        for key, _ in self._store.list(self._prefix):
             self._store.delete(key)

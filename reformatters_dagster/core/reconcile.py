@@ -184,7 +184,7 @@ def _why_wait(dataset: DynamicalDataset, workspace: Workspace, arrivals: Arrival
     entry = previous_entry(workspace.stores.internal, arrivals.label)
     # A heal has seen the files of new labels and left them alone: they are new to an update.
     if entry is not None and entry.published and entry.upstream == arrivals.fingerprint:
-        if not _to_be_asked_again(entry, arrivals):
+        if not entry.retry and not _to_be_asked_again(entry, arrivals):
             return "has nothing new since its last run"
         if now - entry.written_at < dataset.heal_cool_down:
             return f"ran {now - entry.written_at} ago and cools down"
@@ -248,8 +248,10 @@ def _why_heal(dataset: DynamicalDataset, entry: LedgerEntry | None, arrivals: Ar
         due = arrivals.complete or (arrivals.present and now - arrivals.label >= dataset.soft_deadline)
         return f"never written, and {_count(arrivals)} are there" if due else None
     if entry.upstream == arrivals.fingerprint:
-        refused = len(_to_be_asked_again(entry, arrivals))
-        return f"{refused} files that archives refused are asked for again" if refused else None
+        if refused := len(_to_be_asked_again(entry, arrivals)):
+            return f"{refused} files that archives refused are asked for again"
+        if not entry.retry:
+            return None
     if again := len(entry.published_again(arrivals.etags)):
         return f"{again} files were published again"
     lacking = {

@@ -250,7 +250,9 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
             Labels before this are wanted; default `context.now`.
         """
         template_ds = context.template_config.get_template(end or context.now)
-        start = published[-1] if len(published) else None
+        labels = pd.DatetimeIndex(template_ds.indexes[context.template_config.append_dim.name])
+        # Metadata may have been made for labels that are yet to come.
+        start = min(published[-1], labels[-1]) if len(published) else None
         return cls.get_jobs(context, template_ds, start=start)
 
     def upstream_objects(
@@ -298,7 +300,7 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
         assert isinstance(labels, pd.DatetimeIndex)
         return pd.Timestamp(labels[self.region.start])
 
-    def _label_of(self, coord: Coord) -> Timestamp:
+    def _label_of(self, coord: SourceFileCoord) -> Timestamp:
         label = coord.out_loc()[self.append_dim]
         assert isinstance(label, Timestamp)
         return label

@@ -21,6 +21,7 @@ from reformatters_dagster.core.config import DataVar
 from reformatters_dagster.core.errors import CorruptShard, ReformatError, TmpDiskFull
 from reformatters_dagster.core.field_buffer import Arena, FieldBuffer, spare_arena, spatial_windows
 from reformatters_dagster.core.pools import Pools, job_pools, result_of
+from reformatters_dagster.core.progress import Upload
 from reformatters_dagster.core.region import shard_index
 from reformatters_dagster.core.region_hooks import RegionHooks
 from reformatters_dagster.core.reuse import (
@@ -82,7 +83,11 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                 for data_var in group:
                     filled = self._fill(parts, plan, data_var, pools.read)
                     results[data_var.name] = filled.results
-                    if not parts or not self._worth_publishing(data_var, filled.results):
+                    has_nothing_new = plan.changed is not None and not any(file.was_read for file in filled.results)
+                    if not parts or has_nothing_new:
+                        continue
+                    if (standing := self._standing(data_var, filled.results)) is not None:
+                        results[data_var.name] = standing
                         continue
                     self._write(parts, plan, data_var, filled.withheld, tmp_store)
                     if upload is not None:
@@ -120,7 +125,8 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         labels = pd.DatetimeIndex(self.template_ds.indexes[self.append_dim])[: self._own.stop]
         coords = self._coords(group)
         for data_var in group:
-            found = changed_positions(known, data_var.name, coords, labels)
+            upload = self.context.uploads.get(data_var.name)
+            found = changed_positions(known, data_var.name, coords, labels, upload)
             if found is not None and self._is_published(data_var):
                 yield data_var, found
 
@@ -135,8 +141,13 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         shard = shard_index(self.region, template.shard_length)
         shape = self.template_ds[data_var.name].shape
         wanted = shard_keys((1, *shape[1:]), (1, *list(template.shards.values())[1:]))
-        found = {key for key, _ in self.context.stores.primary.list(f"{data_var.name}/c/{shard}")}
+        found = self._stored_objects(data_var)
         return found >= {f"{data_var.name}/c/{shard}/{key.split('/', 2)[2]}" for key in wanted}
+
+    def _stored_objects(self, data_var: DataVar) -> set[str]:
+        """Keys of the region's shard objects that stand in the final store."""
+        shard = shard_index(self.region, self.context.template_config.shard_length)
+        return {key for key, _ in self.context.stores.primary.list(f"{data_var.name}/c/{shard}")}
 
     def _parts(
         self, plan: "_Plan[Coord]", files: "Sequence[Files[Coord]]", folder: Path, arena: Arena
@@ -161,10 +172,14 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         return parts
 
     def _finished_before(self) -> Results:
-        if self.context.tracker is None:
-            return {}
-        own = {data_var.name for data_var in self.data_vars}
-        finished = {name: files for name, files in self.context.tracker.finished().items() if name in own}
+        """Results of variables that an earlier attempt has uploaded, made from the files that are wanted now."""
+        finished: Results = {}
+        for data_var in self.data_vars:
+            upload = self.context.uploads.get(data_var.name)
+            if upload is None or self.context.tracker is None or not self.context.tracker.is_own(upload):
+                continue
+            if (made := self._made_from(data_var, upload)) is not None:
+                finished[data_var.name] = made
         if finished:
             log.info("region=%s variables=%s were uploaded by an earlier attempt", self.label, ",".join(finished))
         return finished
@@ -294,23 +309,53 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                 log.error("file=%s an error nobody expected, as if the file were bad", coord.key(), exc_info=error)
         return f"{type(error).__name__}: {error}"
 
-    def _worth_publishing(self, data_var: DataVar, results: Sequence[FileResult]) -> bool:
-        succeeded = sum(result.succeeded for result in results)
-        published = self.context.coverage(self.label, data_var.name)
-        if succeeded == 0 and results:
+    def _standing(self, data_var: DataVar, results: Sequence[FileResult]) -> Sequence[FileResult] | None:
+        """What to say of a variable whose shards are left as they stand; None where those of this job replace them."""
+        if results and not any(result.succeeded for result in results):
             log.warning("region=%s variable=%s no file succeeded; nothing is uploaded", self.label, data_var.name)
-            return False
-        if succeeded < published and not self.context.force:
-            self.stats.kept.append(data_var.name)
-            log.warning(
-                "region=%s variable=%s %d files succeeded, the published shard has %d; it is kept (force replaces it)",
-                self.label,
-                data_var.name,
-                succeeded,
-                published,
-            )
-            return False
-        return True
+            return results
+        lost = [] if self.context.force else self._lost(data_var, results)
+        if not lost or not self._stored_objects(data_var):
+            return None
+        log.warning(
+            "region=%s variable=%s the shard that stands is made from %d files that failed now, such as %s (%s); it is kept "
+            "(force replaces it)",
+            self.label,
+            data_var.name,
+            len(lost),
+            lost[0].coord.key(),
+            lost[0].reason,
+        )
+        if (made := self._made_from(data_var, self.context.uploads.get(data_var.name))) is not None:
+            return made
+        self.stats.kept.append(data_var.name)
+        return results
+
+    def _made_from(self, data_var: DataVar, upload: Upload | None) -> Sequence[FileResult] | None:
+        """What an upload that has ended made shards from, if it wanted every file that is wanted now."""
+        if upload is None or not upload.finished:
+            return None
+        wanted = self._coords([data_var]).keys()
+        return upload.results if wanted <= {file.coord for file in upload.results} else None
+
+    def _lost(self, data_var: DataVar, results: Sequence[FileResult]) -> list[FileResult]:
+        """Files that failed, and that the shards which stand are made from, or may be."""
+        failed = [result for result in results if not result.succeeded]
+        upload = self.context.uploads.get(data_var.name)
+        coverage = self.context.coverage(self.label, data_var.name) if failed else None
+        before = frozenset[str]() if upload is None else upload.used
+        if coverage is not None:
+            missing = {one.file for one in coverage.missing}
+            of_then = [
+                one for one in results if coverage.through is None or self._label_of(one.coord) <= coverage.through
+            ]
+            if len(of_then) == coverage.expected:
+                before |= {one.coord.key() for one in of_then} - missing
+            elif sum(one.succeeded for one in of_then) < coverage.succeeded:
+                before |= {
+                    one.coord.key() for one in of_then
+                }  # others were wanted then: which of them were used is unknown
+        return [result for result in failed if result.coord.key() in before]
 
     def _write(
         self,
@@ -354,6 +399,9 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
     def _upload(self, data_var: DataVar, results: Sequence[FileResult], tmp_store: Path) -> None:
         shard = shard_index(self.region, self.context.template_config.shard_length)
         with self.stats.timed("upload") as seconds:
+            self.context.check_writer()
+            if self.context.tracker is not None:
+                self.context.tracker.begin(data_var.name, results, self.context.uploads.get(data_var.name))
             stop = self.context.upstream.stop
             published = publish_chunks(tmp_store, self.context.stores, data_var.name, shard, stop=stop)
         self.stats.bytes_out += published.bytes

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reformatters_dagster.core.ledger import LedgerEntry
+from reformatters_dagster.core.progress import Upload
 from reformatters_dagster.core.source_file import FileResult, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.types import Timestamp
 
@@ -38,6 +39,8 @@ class Changed:
     """Those it holds a value of whose file has been published again."""
     settled: Mapping[int, str]
     """Of the lacking ones, those that are not tried again, and why they are lacking."""
+    of_buffer: frozenset[str] = frozenset()
+    """Keys of files around the region that are lacking: values at its ends are made from them."""
 
     @property
     def to_read(self) -> frozenset[int]:
@@ -54,7 +57,11 @@ class Stretch:
 
 
 def changed_positions[Coord: SourceFileCoord](
-    known: PublishedShard, variable: str, coords: Mapping[Coord, int], labels: pd.DatetimeIndex
+    known: PublishedShard,
+    variable: str,
+    coords: Mapping[Coord, int],
+    labels: pd.DatetimeIndex,
+    upload: Upload | None = None,
 ) -> Changed | None:
     """What of a region is to be read for one variable, since the published shard does not have it.
 
@@ -64,6 +71,8 @@ def changed_positions[Coord: SourceFileCoord](
         Every file of the region.
     labels : DatetimeIndex
         Of the append dimension, up to the region's last.
+    upload : Upload, optional
+        One that the ledger does not tell of: what it may have replaced is lacking too.
 
     Returns
     -------
@@ -71,19 +80,21 @@ def changed_positions[Coord: SourceFileCoord](
         None when the ledger does not tell: never written, or written over another extent than it says.
     """
     coverage = known.entry.variables.get(variable)
-    if coverage is None:
+    if coverage is None or (upload is not None and not upload.readable):
         return None
     through = coverage.through or known.entry.region[1]
     last_known = int(labels.searchsorted(through, side="right")) - 1
     # A shard may hold more than a backfill is about: labels that readers do not see yet.
     lost = {one.file: one for one in coverage.missing if one.label is None or one.label <= labels[-1]}
-    keys = {coord: coord.key() for coord in coords} if lost or known.redo else {}
+    keys = {coord: coord.key() for coord in coords} if lost or known.redo or upload is not None else {}
     of_buffer = lost.keys() - keys.values()
     before = sum(position <= last_known for position in coords.values())
     if through <= labels[-1] and coverage.expected != before + len(of_buffer):
         return None
     missing = {position: lost[keys[coord]] for coord, position in coords.items() if keys.get(coord) in lost}
     lacking = {position for position in coords.values() if position > last_known} | missing.keys()
+    if upload is not None:
+        lacking |= {position for coord, position in coords.items() if keys[coord] not in upload.used - upload.doubtful}
     again = {position for coord, position in coords.items() if keys.get(coord) in known.redo} - lacking
     if of_buffer:
         again |= {min(coords.values()), max(coords.values())} - lacking
@@ -93,7 +104,7 @@ def changed_positions[Coord: SourceFileCoord](
         for position, one in missing.items()
         if since is not None and one.label is not None and one.label < since
     }
-    return Changed(frozenset(lacking), frozenset(again), settled)
+    return Changed(frozenset(lacking), frozenset(again), settled, frozenset(of_buffer))
 
 
 def cut_stretches(changed: Collection[int], region: slice, processing: slice, steps: int) -> list[Stretch]:
@@ -156,7 +167,7 @@ def judge[Coord: SourceFileCoord](
     """
     lost = {position: result for position, result in read if not result.succeeded and position not in changed.lacking}
     found = {result.coord: result for _, result in read}
-    results: list[FileResult] = []
+    results = [result for _, result in read if not result.succeeded and result.coord.key() in changed.of_buffer]
     withheld: set[int] = set()
     for coord, position in coords.items():
         near = next((lost[at] for at in range(position - steps, position + steps + 1) if at in lost), None)
@@ -176,7 +187,7 @@ def _of_lacking(
 ) -> FileResult:
     """What became of a file whose value the published shard does not hold."""
     if result is None:
-        return FileResult(coord=coord).advance(SourceFileStatus.DOWNLOAD_FAILED, settled)
+        return FileResult(coord=coord, was_tried=False).advance(SourceFileStatus.DOWNLOAD_FAILED, settled)
     if near is None or not result.succeeded:
         return result
     reason = f"its neighbour {near.coord.key()} was used before and failed now: {near.reason}"

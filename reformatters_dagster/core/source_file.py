@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from reformatters_dagster.core.config import Duration, Frozen, Time
-from reformatters_dagster.core.errors import SourceFileMissing
+from reformatters_dagster.core.errors import SourceFileMissing, SourceFileUnavailable
 from reformatters_dagster.core.types import JSON, OutLoc, Timedelta
 
 
@@ -90,6 +90,8 @@ class FileResult(Frozen):
     """Version of the source file, as the archive names it."""
     archive: str | None = None
     """Archive the bytes came from."""
+    was_tried: bool = True
+    """Whether the run asked for it; not for one that is no longer waited for, whose reason is that of an earlier run."""
 
     @property
     def succeeded(self) -> bool:
@@ -99,6 +101,11 @@ class FileResult(Frozen):
     def was_read(self) -> bool:
         """Succeeded by being read, rather than by having been read into the published shard before."""
         return self.succeeded and self.archive is not None
+
+    @property
+    def was_refused(self) -> bool:
+        """Failed now, for archives would not hand it over, which may be otherwise the next time."""
+        return self.was_tried and (self.reason or "").startswith(SourceFileUnavailable.__name__)
 
     @property
     def is_absent(self) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from reformatters_dagster.core.errors import LeaseHeld, OutcomeMissing, OutcomeOvertaken
 from reformatters_dagster.core.lease import LeaseTerms
 from reformatters_dagster.core.progress import UpdateProgressTracker
-from tests.datasets import IN_ORDER, INIT, SECOND, SOON, Site, assert_forecast_true
+from tests.datasets import IN_ORDER, INIT, SECOND, SOON, Site, assert_forecast_true, gfs_key
 from tests.stores import Stopped
 
 pytest_plugins = ["tests.datasets"]
@@ -58,19 +58,36 @@ def test_an_attempt_that_was_cut_off_is_continued(site: Site, puts: int) -> None
     assert not [key for key in mine if "/progress/" in key or "/lease/" in key]
 
 
-def test_another_run_does_not_build_on_it(site: Site) -> None:
+def test_an_upload_is_told_to_every_run_and_is_that_of_one(site: Site) -> None:
     site.arrive(INIT)
+    site.remove(3)
     results = site.job().process()
     coord = site.dataset.region_job.source_file_coord
-    tracker = UpdateProgressTracker(site.stores.internal, "2026-07-29T18:00", "root", coord)
+    own, other = (
+        UpdateProgressTracker(site.stores.internal, "2026-07-29T18:00", root, coord) for root in ("root", "other")
+    )
     for variable, files in results.items():
-        tracker.record(variable, files)
-    assert {name: list(files) for name, files in tracker.finished().items()} == {
+        own.record(variable, files)
+    found = other.uploads()
+    assert {name: list(upload.results) for name, upload in found.items()} == {
         name: list(results[name]) for name in IN_ORDER
     }
-    assert UpdateProgressTracker(site.stores.internal, "2026-07-29T18:00", "other", coord).finished() == {}
-    tracker.clear()
-    assert tracker.finished() == {}
+    upload = found[IN_ORDER[0]]
+    assert (upload.finished, own.is_own(upload), other.is_own(upload)) == (True, True, False)
+    assert upload.lacking == {gfs_key(INIT, 3)}
+    other.begin(IN_ORDER[0], [file for file in results[IN_ORDER[0]] if file.succeeded], upload)
+    begun = own.uploads()[IN_ORDER[0]]
+    assert (begun.finished, own.is_own(begun), begun.lacking) == (False, False, {gfs_key(INIT, 3)})
+    other.clear()
+    assert own.uploads() == {}
+
+
+def test_an_upload_that_cannot_be_read_is_one_of_which_nothing_is_known(site: Site) -> None:
+    site.arrive(INIT)
+    site.stores.internal.put("progress/2026-07-29T18:00/temperature_2m.json", b"")
+    site.dataset.reformat_operational_update(site.workspace, run_id="first", now=INIT + SOON, root_run="root")
+    assert_forecast_true(site.read(), INIT)
+    assert not [key for key in site.objects() if "/progress/" in key]
 
 
 def test_a_commit_waits_for_every_variable(site: Site) -> None:

@@ -21,6 +21,7 @@ import xarray as xr
 from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob, GfsSourceFileCoord
 from reformatters_dagster.core.config import DataVar
 from reformatters_dagster.core.errors import StoreUnavailable, UnknownVariable
+from reformatters_dagster.core.ledger import MissingFile, VariableCoverage
 from reformatters_dagster.core.publication import create_store
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.source_file import Downloaded, FileResult, Results, SourceFileStatus
@@ -276,12 +277,20 @@ def test_a_variable_the_source_does_not_have_yet_is_written_as_nan(site: Site) -
     assert_forecast_true(site.read(), INIT, variables=[TEMPERATURE, RAIN, SUN])
 
 
-def test_a_shard_of_more_files_is_kept_unless_forced(site: Site) -> None:
+def test_a_shard_made_from_a_file_that_fails_now_is_kept_unless_forced(site: Site) -> None:
+    """However many other files there are by now: of rain another one was missing."""
     site.arrive(INIT)
     site.job().process()
     before = site.objects()
     site.remove(BAD)
-    full = {TEMPERATURE: 10, WIND: 9, RAIN: 9, SUN: 8}
+
+    def made_from(expected: int, *missing: int) -> VariableCoverage:
+        files = [MissingFile(file=gfs_key(INIT, lead), labels="", reason="late", label=INIT) for lead in missing]
+        return VariableCoverage(
+            expected=expected, succeeded=expected - len(missing), missing=tuple(files), through=INIT
+        )
+
+    full = {TEMPERATURE: made_from(10), WIND: made_from(10, BAD), RAIN: made_from(9, 4), SUN: made_from(9, BAD, 4)}
 
     job = site.job(coverage=lambda _, variable: full[variable])
     results = job.process()
