@@ -17,6 +17,7 @@ sys.dont_write_bytecode = False
 
 SHARED_DATA = Path(__file__).parents[1] / "../shared/data"
 NO_SHARED_DATA = "no ../shared/data"
+NO_PARAMETER = "got empty parameter set"
 SETTINGS = ("AWS_", "AZURE_", "GOOGLE_", "REFORMATTERS_", "DAGSTER_HOME")
 LOOPBACK = ("localhost", "127.", "::1")
 
@@ -27,7 +28,10 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real upstream files; the test is skipped where a checkout has none beside it."""
+    """The folder of real upstream files; the test is skipped where a checkout has none beside it.
+
+    A test that reads real files by itself asks for this too, with `usefixtures`; nothing is read when a module is imported.
+    """
     if not SHARED_DATA.is_dir():
         pytest.skip(f"{NO_SHARED_DATA} beside this checkout; real messages are not tested")
     return SHARED_DATA.resolve()
@@ -67,8 +71,10 @@ def _refuse_other_machines(connecting: socket.socket, address: Any) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that is skipped for want of real files where they are."""
     report = yield
-    if report.skipped and NO_SHARED_DATA in str(report.longrepr) and SHARED_DATA.is_dir():
-        report.outcome = "failed"
-        report.longrepr = f"skipped for {NO_SHARED_DATA!r}, which is there: {SHARED_DATA.resolve()}"
+    for reason in (NO_SHARED_DATA, NO_PARAMETER):
+        if report.skipped and reason in str(report.longrepr) and SHARED_DATA.is_dir():
+            report.outcome = "failed"
+            report.longrepr = f"skipped for {reason!r}, but real files are there: {SHARED_DATA.resolve()}"
     return report

@@ -73,6 +73,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return dict(zip(leads, paths, strict=True))
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize(
     ("file", "variable", "init_time", "lead_hours", "since"),
     [
@@ -132,6 +133,7 @@ def test_ranges_of_the_index_are_whole_messages(mirror: dict[int, Path], lead_ho
         assert int.from_bytes(message[8:16]) == len(message)
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_index_says_what_a_real_one_says_in_the_same_order(mirror: dict[int, Path]) -> None:
     for lead_hours, file in (
         (0, "dynamical-org__reformatters--gfs.t00z.pgrb2.0p25.f000.idx"),
@@ -221,17 +223,26 @@ def test_windowed_variables_have_no_value_at_the_analysis() -> None:
     assert np.isfinite(expected_values("temperature_2m", INIT, 0, step=15)).all()
 
 
-def test_full_grid(tmp_path: Path) -> None:
-    [path] = write_sample_upstream(tmp_path, [INIT], [0], variables=["temperature_2m"])
+@pytest.fixture(scope="module")
+def full_grid(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    [path] = write_sample_upstream(tmp_path_factory.mktemp("full"), [INIT], [0], variables=["temperature_2m"])
     [message] = read_messages(path)
+    return message
+
+
+def test_full_grid(full_grid: bytes) -> None:
     expected = expected_values("temperature_2m", INIT, 0)
-    found = decode(message)
+    found = decode(full_grid)
     assert found.values.shape == expected.shape == (721, 1440)
     assert np.abs(found.values - expected).max() <= 0.05 + 1e-6
     latitudes, longitudes = found.latlons()
     assert (latitudes[0, 0], latitudes[-1, 0], longitudes[0, 0], longitudes[0, -1]) == (90, -90, 0, 359.75)
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_full_grid_is_described_as_the_real_one(full_grid: bytes) -> None:
     real = (REAL / "gfs/FahrenheitResearch__arwen--s3-raw-tmp2m-20260729t18z-f000.grib2").read_bytes()
-    assert message[16:143] == real[16:143]
+    assert full_grid[16:143] == real[16:143]
 
 
 def test_asking_again_keeps_whole_files_and_mends_the_others(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,7 @@ def sign_and_magnitude(value: int, bits: int) -> int:
     return sign - value if value >= sign else value
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in FILES])
 def test_header_is_what_eccodes_reads(path: Path) -> None:
     for message, m in messages_of(path):
@@ -159,6 +161,7 @@ def test_header_is_what_eccodes_reads(path: Path) -> None:
         assert (grid.dy, grid.dx) == (m["dy"], m["dx"])
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize("path", [slow_where_large(path) for path in FILES])
 def test_values_are_what_eccodes_decodes(path: Path) -> None:
     for message, m in messages_of(path):
@@ -174,6 +177,7 @@ def test_values_are_what_eccodes_decodes(path: Path) -> None:
             assert np.isnan(found) if point["value"] is None else found == np.float32(point["value"])
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_negative_surface_value_is_sign_and_magnitude() -> None:
     path = GFS / "mpiannucci__gribberish--gfs.t12z.pgrb2.0p25.f023-PV-TMP-missing.grib2"
     kind, value = read_header(first_of(path), "PV").surface
@@ -221,6 +225,7 @@ def test_basic_angle_scales_the_corners() -> None:
         read_header(bytes(message), "made")
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_framing_says_what_is_wrong() -> None:
     message = first_of(CONSTANT)
     check_framing(message, "RH")
@@ -236,6 +241,7 @@ def test_framing_says_what_is_wrong() -> None:
             check_framing(damaged, "RH")
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_real_damaged_files() -> None:
     head = (DATA / "corrupt/rouault__gdal--blend.t17z.master.f001.co.grib2.head").read_bytes()
     with pytest.raises(CorruptMessage, match=r"declares [0-9]+ bytes, 2000 are here"):
@@ -251,11 +257,13 @@ def test_real_damaged_files() -> None:
     assert set(editions) == {1, 2}
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_several_fields_in_one_message_are_refused() -> None:
     with pytest.raises(CorruptMessage, match="holds more than one field"):
         read_header(TWO_FIELDS.read_bytes(), "subgrids")
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_unknown_product_template_is_refused() -> None:
     message = first_of(CONSTANT)
     at = message.index(b"\x00\x00\x00\x22\x04")
@@ -290,6 +298,7 @@ def test_bit_map_too_short_for_the_grid() -> None:
         read_header(make_message(range(4), (4, 5), bitmap=[1, 0, 1, 0, 1, 0, 1, 0]), "made")
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_window_that_ends_before_it_begins() -> None:
     message, _ = messages_of(THREE)[1]
     end = struct.pack(">HBBBBB", 2020, 3, 31, 6, 0, 0)
@@ -297,6 +306,7 @@ def test_window_that_ends_before_it_begins() -> None:
         read_header(message.replace(end, struct.pack(">HBBBBB", 2020, 3, 30, 18, 0, 0)), "made")
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize("path", [CONSTANT, THREE, HRRR, MEMBER])
 def test_cut_at_every_byte(path: Path) -> None:
     for message, _ in messages_of(path):
@@ -308,12 +318,15 @@ def test_cut_at_every_byte(path: Path) -> None:
                     read_header(reframed(message[:size]), "cut and reframed")
 
 
-SMALL = [first_of(path) for path in (CONSTANT, THREE, HRRR)] + [m for m, _ in messages_of(THREE)[1:]]
+@cache
+def small_messages() -> list[bytes]:
+    return [first_of(path) for path in (CONSTANT, THREE, HRRR)] + [m for m, _ in messages_of(THREE)[1:]]
 
 
+@pytest.mark.usefixtures("shared_data")
 @settings(max_examples=200, deadline=None)
 @given(
-    st.sampled_from(SMALL),
+    st.deferred(lambda: st.sampled_from(small_messages())),
     st.lists(st.tuples(st.integers(0, 250), st.integers(0, 255)), min_size=1, max_size=6),
     st.binary(max_size=9),
     st.integers(16, 250),
@@ -342,6 +355,7 @@ def check(
     )
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_identity_of_the_message_that_was_asked_for() -> None:
     temperature, bucket, total = (read_header(message, "f012") for message, _ in messages_of(THREE))
     check(bucket)
@@ -355,6 +369,7 @@ def test_identity_of_the_message_that_was_asked_for() -> None:
     )
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_a_window_of_any_length_still_ends_at_the_lead_time() -> None:
     _, bucket, total = (read_header(message, "f012") for message, _ in messages_of(THREE))
     for header in (bucket, total):
@@ -365,6 +380,7 @@ def test_a_window_of_any_length_still_ends_at_the_lead_time() -> None:
         check(replace(bucket, statistic="instant"), window=ANY_WINDOW)
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_swapped_messages_are_told_apart() -> None:
     temperature, bucket, total = (read_header(message, "f012") for message, _ in messages_of(THREE))
     with pytest.raises(
@@ -379,6 +395,7 @@ def test_swapped_messages_are_told_apart() -> None:
         check(bucket, window="12h")
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -397,6 +414,7 @@ def test_each_item_of_identity_is_compared(change: dict[str, Any], says: str) ->
         check(replace(bucket, **change))
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_surface_values_are_compared_where_they_are_asked_for() -> None:
     header = replace(read_header(first_of(THREE), "f012"), surface=(103, 2.0))
     at_2m, at_10m = (
@@ -409,6 +427,7 @@ def test_surface_values_are_compared_where_they_are_asked_for() -> None:
         check(replace(header, surface=(103, None)), at_10m, window=None)
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_member_of_an_ensemble_message() -> None:
     header = read_header(first_of(MEMBER), "gep08")
     with pytest.raises(CorruptMessage, match="member asked 0, found 8"):
@@ -425,6 +444,7 @@ def test_fill_value_is_masked_before_scaling() -> None:
     np.testing.assert_array_equal(values, np.array([[np.nan, 50], [62.5, 100]], np.float32))
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_units_change_in_float64() -> None:
     message, m = messages_of(TMP_2M)[0]
     celsius = decode(message, add_offset=-273.15)
@@ -465,6 +485,7 @@ def test_what_eccodes_cannot_unpack() -> None:
         decode(damaged, where="TMP in f006")
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_threads_decode_what_one_thread_does() -> None:
     messages = [message for message, _ in messages_of(GFS / "nilsmagnus__grib--gfs.t00z.pgrb2.2p50.f000")][:64]
     with ThreadPoolExecutor(8) as pool:
@@ -479,6 +500,7 @@ def value_at(field: Array2D, grid: LatLonGrid, latitude: float, longitude: float
     return float(field[row, column])
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_real_global_field_at_its_labels() -> None:
     message, m = messages_of(TMP_2M)[0]
     field = to_grid(decode(message), read_header(message, "TMP").grid, GLOBAL, "TMP")
@@ -487,6 +509,7 @@ def test_real_global_field_at_its_labels() -> None:
         assert value_at(field, GLOBAL, point["lat"], point["lon"]) == np.float32(point["value"])
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize("north_first", [True, False])
 @pytest.mark.parametrize("first", [-180, 0, 77])
 @pytest.mark.parametrize("step", [0.25, -0.25])
@@ -502,6 +525,7 @@ def test_a_message_is_decoded_straight_onto_a_grid(path: Path, step: float, firs
     np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_real_south_to_north_crop_at_its_labels() -> None:
     message, m = messages_of(CROP)[0]
     header = read_header(message, "crop")
@@ -515,6 +539,7 @@ def test_real_south_to_north_crop_at_its_labels() -> None:
         assert value_at(field, grid, point["lat"], point["lon"]) == np.float32(point["value"])
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_real_grid_across_greenwich() -> None:
     (path,) = (DATA / "dwd_icon").glob("*T_2M.grib2.bz2")
     message, m = messages_of(path)[0]
@@ -599,6 +624,7 @@ def test_other_shape_names_both() -> None:
         to_grid(np.zeros((361, 720), np.float32), GridHeader(0, 361, 720), GLOBAL, "TMP:2 m above ground in f006")
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_other_projection_is_refused() -> None:
     message = first_of(HRRR)
     grid = LatLonGrid(latitude=axis(0, 1, 1059), longitude=axis(0, 1, 1799))

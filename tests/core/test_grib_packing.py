@@ -55,6 +55,7 @@ def same_bits(found: Array2D, expected: npt.ArrayLike) -> None:
 # Real messages
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize("path", [slow_where_large(path) for path in FILES])
 def test_real_messages(path: Path) -> None:
     for message, _ in messages_of(path):

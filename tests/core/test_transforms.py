@@ -325,6 +325,7 @@ def test_arrays_without_values_are_left_alone() -> None:
         round_in_place(values, 7, threads=2)
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_real_precipitation_of_one_run() -> None:
     expected, totals = [], [np.full((200, 247), NAN, np.float32)]
     for step in (3, 6):

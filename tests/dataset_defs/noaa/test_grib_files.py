@@ -1,6 +1,7 @@
 """NOAA's index words and numbers, against real indexes and real messages."""
 
 import json
+from functools import cache
 from pathlib import Path
 from string import printable
 from typing import Any
@@ -24,9 +25,8 @@ from reformatters_dagster.core.config import GribField, Statistic
 from reformatters_dagster.core.errors import CorruptMessage, IndexMismatch
 from reformatters_dagster.core.grib import IndexEntry, check_framing, check_identity, read_header
 
-SHARED = Path(__file__).parents[3] / "../shared"
-DATA = SHARED / "data"
-DATASETS: dict[str, Any] = json.loads((SHARED / "reference/datasets.json").read_text())
+DATA = Path(__file__).parents[3] / "../shared/data"
+CATALOGUE = DATA.parent / "reference/datasets.json"
 INDEXES = sorted(DATA.glob("*/*.idx"))
 PAIRS = [path for path in INDEXES if path.parent.name == "idx_pairs" and "subgrids" not in path.name]
 
@@ -68,6 +68,7 @@ def find(
     )
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize("path", INDEXES, ids=lambda path: path.name)
 def test_every_real_index_parses(path: Path) -> None:
     lines = path.read_text().splitlines()
@@ -82,6 +83,7 @@ def test_every_real_index_parses(path: Path) -> None:
         assert entry.stop is None or entry.stop == starts[starts.index(entry.start) + 1]
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize("path", PAIRS, ids=lambda path: path.name)
 def test_entries_are_the_messages_of_the_file_beside_them(path: Path) -> None:
     raw = path.with_suffix("").read_bytes()
@@ -95,6 +97,7 @@ def test_entries_are_the_messages_of_the_file_beside_them(path: Path) -> None:
             assert (header.discipline, header.category, header.number) == ELEMENTS[entry.element]
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_index_of_another_files_bytes_fails_at_the_framing() -> None:
     (path,) = (DATA / "corrupt").glob("*.idx")
     raw = path.with_suffix("").read_bytes()
@@ -106,6 +109,7 @@ def test_index_of_another_files_bytes_fails_at_the_framing() -> None:
         check_framing(shifted, path.name)
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_two_lines_for_one_message_share_its_range() -> None:
     (path,) = (DATA / "idx_pairs").glob("*subgrids*.idx")
     raw = path.with_suffix("").read_bytes()
@@ -200,10 +204,17 @@ def test_lead_times_no_index_can_name(lead: str) -> None:
         window_label("instant", pd.Timedelta(lead), None)
 
 
+@cache
+def rows_of(dataset: str) -> dict[str, dict[str, Any]]:
+    """What the catalogue says of each variable of a public dataset."""
+    rows: dict[str, dict[str, Any]] = json.loads(CATALOGUE.read_text())[dataset]["data_vars"]
+    return rows
+
+
 def fields_of(dataset: str) -> dict[str, tuple[GribField, float | None]]:
     """Fields of a public dataset, and how often their windows begin, in hours."""
     fields: dict[str, tuple[GribField, float | None]] = {}
-    for name, data_var in DATASETS[dataset]["data_vars"].items():
+    for name, data_var in rows_of(dataset).items():
         source, step_type = data_var["source"], data_var["attrs"]["step_type"]
         statistic: Statistic = "acc" if source.get("deaccumulate_to_rate") else step_type
         reset = source.get("window_reset_frequency")
@@ -220,6 +231,7 @@ def fields_of(dataset: str) -> dict[str, tuple[GribField, float | None]]:
     return fields
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize(
     ("dataset", "file", "lead", "init"),
     [
@@ -239,16 +251,17 @@ def test_every_variable_is_one_message_of_a_real_index(dataset: str, file: str, 
         if lead > 0 or field.statistic == "instant":
             strict = field.model_copy(update={"first_of_duplicates": False})
             found[name] = find(entries, strict, lead, reset, init).start
-    assert len(found) == len(set(found.values())) == (15 if lead == 0 else len(DATASETS[dataset]["data_vars"]))
+    assert len(found) == len(set(found.values())) == (15 if lead == 0 else len(rows_of(dataset)))
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize(("file", "lead"), [("gep01.t00z.pgrb2s.0p25.f015", 15), ("geavg.t00z.pgrb2s.0p25.f009", 9)])
 def test_every_variable_of_the_gefs_s_files(file: str, lead: int) -> None:
-    entries = idx(file)
+    rows, entries = rows_of("noaa-gefs-forecast-35-day"), idx(file)
     in_s_files = {
         name: field
         for name, field in fields_of("noaa-gefs-forecast-35-day").items()
-        if DATASETS["noaa-gefs-forecast-35-day"]["data_vars"][name]["source"]["gefs_file_type"].startswith("s+")
+        if rows[name]["source"]["gefs_file_type"].startswith("s+")
     }
     found = {find(entries, field, lead, reset).start for field, reset in in_s_files.values()}
     assert len(found) == len(in_s_files) == 20
@@ -271,6 +284,7 @@ def test_element_comes_before_its_alternatives() -> None:
     assert find(both[:1], field, 7).element == "PRMSL"
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_what_is_not_found_names_what_is_near() -> None:
     entries = idx("gfs.t00z.pgrb2.0p25.f007")
     with pytest.raises(IndexMismatch) as raised:
@@ -289,6 +303,7 @@ def test_what_is_not_found_names_what_is_near() -> None:
         find(entries, noaa_field("PRMSL", "mean sea level"), 7, init="2025-08-01T06")
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize("folder", ["gfs", "gefs", "hrrr"])
 def test_numbers_and_surfaces_are_those_of_real_messages(folder: str) -> None:
     checked: set[tuple[str, str]] = set()
@@ -306,6 +321,7 @@ def test_numbers_and_surfaces_are_those_of_real_messages(folder: str) -> None:
     assert len(checked) > {"gfs": 20, "gefs": 1, "hrrr": 4}[folder]
 
 
+@pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize(
     ("file", "message", "field", "lead", "reset"),
     [
