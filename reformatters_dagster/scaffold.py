@@ -13,6 +13,8 @@ from reformatters_dagster.core.errors import DatasetExists, NotACheckout, Unusab
 
 _PROVIDER = re.compile(r"[a-z][a-z0-9]*")
 _WORDS = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+# For an id up to this, every line that is copied keeps its length and its formatting; a Kubernetes label takes no more either.
+_LONGEST = 63
 _RESERVED = {"example", "facts", "definitions"}
 _DATASETS, _TESTS = Path("dataset_defs"), Path("tests/dataset_defs")
 _REGISTER, _WORKSPACE = _DATASETS / "__init__.py", Path("workspace.yaml")
@@ -31,7 +33,7 @@ class DatasetName:
     Raises
     ------
     UnusableName
-        When one of them would not do as part of an id, a module and a Dagster name.
+        When one of them would not do as part of an id, a module and a Dagster name, or they are too long together.
     """
 
     provider: str
@@ -53,6 +55,11 @@ class DatasetName:
                 raise UnusableName(
                     f"{what} {name!r} was given; that word is taken by Python or by this project: use another"
                 )
+        if len(self.dataset_id) > _LONGEST:
+            raise UnusableName(
+                f"dataset {self.dataset_id!r} was to be made; its id has {len(self.dataset_id)} characters, at most "
+                f"{_LONGEST} are possible: use shorter words"
+            )
 
     @property
     def dataset_id(self) -> str:

@@ -15,8 +15,9 @@ from reformatters_dagster.core.errors import DatasetExists, NotACheckout, Unusab
 from reformatters_dagster.scaffold import DatasetName, scaffold_dataset
 
 ROOT = Path(__file__).parents[1]
-RAP = DatasetName("noaa", "rap", "forecast-21-hour")
-GEM = DatasetName("eccc", "gem-regional", "forecast")
+# Models that no one will add, of a provider that is known and of one that is not.
+KNOWN = DatasetName("noaa", "no-such", "forecast-21-hour")
+NEW = DatasetName("nobody", "no-such-regional", "forecast")
 
 
 @pytest.fixture
@@ -35,41 +36,41 @@ def files_of(folder: Path) -> dict[Path, bytes]:
 
 def test_a_dataset_of_a_provider_that_is_known(checkout: Path) -> None:
     before = files_of(checkout)
-    written = scaffold_dataset(checkout, RAP)
+    written = scaffold_dataset(checkout, KNOWN)
     after = files_of(checkout)
     assert {path for path in after if after[path] != before.get(path)} == set(written)
     assert [str(path) for path in written if path.parts[0] != "templates"] == [
         "dataset_defs/__init__.py",
-        "dataset_defs/noaa/rap/__init__.py",
-        "dataset_defs/noaa/rap/forecast_21_hour.py",
-        "tests/dataset_defs/facts/noaa_rap_forecast_21_hour.py",
-        "tests/dataset_defs/noaa/test_rap_forecast_21_hour.py",
+        "dataset_defs/noaa/no_such/__init__.py",
+        "dataset_defs/noaa/no_such/forecast_21_hour.py",
+        "tests/dataset_defs/facts/noaa_no_such_forecast_21_hour.py",
+        "tests/dataset_defs/noaa/test_no_such_forecast_21_hour.py",
     ]
     template = {path for path in written if path.parts[0] == "templates"}
     original = {path for path in before if path.parts[0] == "templates"}
-    assert {path.relative_to("templates/noaa-rap-forecast-21-hour") for path in template} == {
+    assert {path.relative_to("templates/noaa-no-such-forecast-21-hour") for path in template} == {
         path.relative_to("templates/example-weather-forecast") for path in original
     }
-    assert '    "dataset_defs.noaa.rap.forecast_21_hour",\n)' in (checkout / "dataset_defs/__init__.py").read_text()
+    assert '    "dataset_defs.noaa.no_such.forecast_21_hour",\n' in (checkout / "dataset_defs/__init__.py").read_text()
     for path in written:
         if path.suffix in {".py", ".json"}:
             text = (checkout / path).read_text()
             assert "example" not in text.replace("example.org", "").lower(), path
             if path.suffix == ".py":
                 ast.parse(text)
-    definition = (checkout / "dataset_defs/noaa/rap/forecast_21_hour.py").read_text()
-    assert definition.startswith('"""NOAA RAP forecast 21 hour: global')
-    assert "class RapForecast21HourRegionJob(" in definition
+    definition = (checkout / "dataset_defs/noaa/no_such/forecast_21_hour.py").read_text()
+    assert definition.startswith('"""NOAA NO-SUCH forecast 21 hour: global')
+    assert "class NoSuchForecast21HourRegionJob(" in definition
 
 
 def test_a_provider_that_is_new_gets_a_code_location(checkout: Path) -> None:
-    written = {str(path) for path in scaffold_dataset(checkout, GEM)}
-    own = {"__init__.py", "README.md", "definitions.py", "gem_regional/__init__.py", "gem_regional/forecast.py"}
-    assert written >= {f"dataset_defs/eccc/{name}" for name in own}
-    assert written >= {"tests/dataset_defs/eccc/__init__.py", "workspace.yaml"}
-    assert 'of_provider("eccc")' in (checkout / "dataset_defs/eccc/definitions.py").read_text()
-    scaffold_dataset(checkout, DatasetName("eccc", "gem-regional", "analysis"))
-    assert (checkout / "workspace.yaml").read_text().count("module_name: dataset_defs.eccc.definitions\n") == 1
+    written = {str(path) for path in scaffold_dataset(checkout, NEW)}
+    own = {"__init__.py", "README.md", "definitions.py", "no_such_regional/__init__.py", "no_such_regional/forecast.py"}
+    assert written >= {f"dataset_defs/nobody/{name}" for name in own}
+    assert written >= {"tests/dataset_defs/nobody/__init__.py", "workspace.yaml"}
+    assert 'of_provider("nobody")' in (checkout / "dataset_defs/nobody/definitions.py").read_text()
+    scaffold_dataset(checkout, DatasetName("nobody", "no-such-regional", "analysis"))
+    assert (checkout / "workspace.yaml").read_text().count("module_name: dataset_defs.nobody.definitions\n") == 1
     modules = (checkout / "dataset_defs/__init__.py").read_text().partition("MODULES = (\n")[2].partition(")")[0]
     assert modules.splitlines() == sorted(modules.splitlines())
 
@@ -78,8 +79,8 @@ def test_a_provider_that_is_new_gets_a_code_location(checkout: Path) -> None:
     ("name", "there"),
     [
         (DatasetName("noaa", "gfs", "forecast"), "dataset_defs/noaa/gfs/forecast.py"),
-        (RAP, "templates/noaa-rap-forecast-21-hour/latest.zarr/zarr.json"),
-        (RAP, "tests/dataset_defs/facts/noaa_rap_forecast_21_hour.py"),
+        (KNOWN, "templates/noaa-no-such-forecast-21-hour/latest.zarr/zarr.json"),
+        (KNOWN, "tests/dataset_defs/facts/noaa_no_such_forecast_21_hour.py"),
         (DatasetName("noaa", "grib-files", "forecast"), "dataset_defs/noaa/grib_files.py"),
     ],
 )
@@ -113,6 +114,7 @@ def test_nothing_is_written_over(checkout: Path, name: DatasetName, there: str) 
         (("noaa", "gfs", "class"), "variant 'class' was given; that word is taken by Python or by this project"),
         (("example", "gfs", "forecast"), "provider 'example' was given; that word is taken"),
         (("noaa", "definitions", "forecast"), "model 'definitions' was given; that word is taken"),
+        (("noaa", "m" * 49, "forecast-1"), "its id has 65 characters, at most 63 are possible: use shorter words"),
     ],
 )
 def test_words_that_name_no_dataset_are_refused(words: tuple[str, str, str], told: str) -> None:
@@ -131,7 +133,7 @@ def test_the_command_refuses_with_a_message_and_status_2() -> None:
 
 def test_without_a_checkout_there_is_nothing_to_copy(tmp_path: Path) -> None:
     with pytest.raises(NotACheckout, match="run this in a checkout of the project"):
-        scaffold_dataset(tmp_path, RAP)
+        scaffold_dataset(tmp_path, KNOWN)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,8 +143,35 @@ def test_a_table_of_datasets_that_is_none_is_left_alone(checkout: Path) -> None:
     with pytest.raises(
         NotACheckout, match="was to hold a table MODULES, one module on each line; it does not: restore it"
     ):
-        scaffold_dataset(checkout, RAP)
+        scaffold_dataset(checkout, KNOWN)
     assert files_of(checkout) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        DatasetName("a", "b", "c"),
+        DatasetName("noaa", "zzz", "forecast"),
+        DatasetName("nobody", "a-model-of-the-ocean-and-the-ice", "forecast-35-day-0-5-deg"),
+        DatasetName("a", "m" * 52, "analysis"),
+        DatasetName("p" * 59, "b", "c"),
+    ],
+    ids=lambda name: name.dataset_id,
+)
+def test_what_is_made_is_formatted_whatever_the_length_of_its_name(checkout: Path, name: DatasetName) -> None:
+    shutil.copyfile(ROOT / "pyproject.toml", checkout / "pyproject.toml")
+    # By what is there ruff tells the project's own imports from others'.
+    (checkout / "reformatters_dagster").symlink_to(ROOT / "reformatters_dagster")
+    written = [str(path) for path in scaffold_dataset(checkout, name) if path.suffix == ".py"]
+    for command in (("check",), ("format", "--check")):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--no-cache", *written],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
@@ -164,16 +193,19 @@ def test_what_is_made_passes_the_checks_of_a_push(tmp_path: Path) -> None:
         return done.stdout
 
     reformat = "from reformatters_dagster.cli import app; app()"
-    for name in (RAP, GEM):
+    for name in (KNOWN, NEW):
         assert f"templates/{name.dataset_id}/latest.zarr" in run(
             "-c", reformat, "new-dataset", name.provider, name.model, name.variant
         )
         assert "in sync" in run("-c", reformat, "update-template", name.dataset_id, "--check")
     run("-m", "ruff", "check", "--no-cache")
     run("-m", "ruff", "format", "--check", "--no-cache")
-    own = ("dataset_defs/noaa/test_rap_forecast_21_hour.py", "dataset_defs/eccc/test_gem_regional_forecast.py")
+    own = (
+        "dataset_defs/noaa/test_no_such_forecast_21_hour.py",
+        "dataset_defs/nobody/test_no_such_regional_forecast.py",
+    )
     shared = ("dataset_defs/test_every_dataset.py", "test_floors.py", "orchestration/test_build.py")
-    chosen = ("rap", "gem", "imports_point", "code_location", "same_everywhere", "ids_are_unique")
+    chosen = ("no-such", "no_such", "imports_point", "code_location", "same_everywhere", "ids_are_unique")
     tests = [f"tests/{path}" for path in (*own, *shared)]
     told = run("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, "-k", " or ".join(chosen))
     assert int(told.rpartition(" passed")[0].split()[-1]) > 40

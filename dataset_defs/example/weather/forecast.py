@@ -1,4 +1,7 @@
-"""Example weather forecast: global 10 degrees, every 12 h, lead times 0-6 h, a GRIB2 file per variable and lead time."""
+"""Example weather forecast: global 10 degrees, every 12 h, lead times 0-6 h.
+
+A GRIB2 file holds one variable at one lead time.
+"""
 
 from collections.abc import Sequence
 from itertools import product
@@ -83,7 +86,7 @@ TEMPLATE = TemplateConfig(
 )
 
 
-class WeatherForecastFileCoord(ForecastFileCoord):
+class FileCoord(ForecastFileCoord):
     """One variable at one lead time of one init."""
 
     variable: str
@@ -97,27 +100,23 @@ class WeatherForecastFileCoord(ForecastFileCoord):
 
 
 # A source with an index beside its files takes IndexedGribRegionJob: see dataset_defs/noaa/grib_job.py.
-class WeatherForecastRegionJob(WholeFileGribRegionJob[WeatherForecastFileCoord]):
+class WeatherForecastRegionJob(WholeFileGribRegionJob[FileCoord]):
     """One init time."""
 
-    source_file_coord = WeatherForecastFileCoord
+    source_file_coord = FileCoord
 
-    def generate_source_file_coords(
-        self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]
-    ) -> list[WeatherForecastFileCoord]:
+    def generate_source_file_coords(self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]) -> list[FileCoord]:
         """Every file that is to be there; what is known not to exist is left out, or it would count as missing."""
         (data_var,) = data_vars
         init_times, lead_times = region_ds.indexes["init_time"], region_ds.indexes["lead_time"]
         if not data_var.has_hour_0:
             lead_times = lead_times[lead_times > Timedelta(0)]
         return [
-            WeatherForecastFileCoord(init_time=init, lead_time=lead, variable=data_var.name)
+            FileCoord(init_time=init, lead_time=lead, variable=data_var.name)
             for init, lead in product(init_times, lead_times)
         ]
 
-    def times(
-        self, coord: WeatherForecastFileCoord, data_var: DataVar
-    ) -> tuple[Timestamp, Timedelta, Timedelta | None]:
+    def times(self, coord: FileCoord, data_var: DataVar) -> tuple[Timestamp, Timedelta, Timedelta | None]:
         """What the message must say of itself, so that another one is never taken for it."""
         window = None if data_var.field.statistic == "instant" else coord.lead_time
         return coord.init_time, coord.lead_time, window

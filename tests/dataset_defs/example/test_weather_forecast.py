@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dataset_defs.example.weather.forecast import ARCHIVES, DATASET, WeatherForecastFileCoord
+from dataset_defs.example.weather.forecast import ARCHIVES, DATASET, FileCoord
 from reformatters_dagster.core.backfill import BackfillRequest, backfill
 from reformatters_dagster.core.partition_run import RunReport
 from reformatters_dagster.core.settings import Settings, Workspace
@@ -55,7 +55,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def file_of(upstream: Path, variable: str, init_time: Timestamp, hour: int) -> Path:
-    coord = WeatherForecastFileCoord(init_time=init_time, lead_time=Timedelta(hours=hour), variable=variable)
+    coord = FileCoord(init_time=init_time, lead_time=Timedelta(hours=hour), variable=variable)
     return upstream / ARCHIVES[0].folder / coord.key()
 
 
