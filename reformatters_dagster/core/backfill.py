@@ -54,7 +54,7 @@ def plan_backfill(
     ------
     Refused
         A child of it: unknown variable, one the store does not have yet, a time that is no label, options that do not fit
-        the store (P 2.13), drift.
+        the store, drift.
     """
     template = dataset.template_config
     axis = template.append_dim

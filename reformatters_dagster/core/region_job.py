@@ -60,7 +60,8 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         Returns
         -------
         dict of variable name to sequence of FileResult
-            What became of every file of the region, and of those files of the buffer around it that failed.
+            What became of every file of the region; and, where they failed, of files of the neighbouring steps that are read for
+            deaccumulation and interpolation.
 
         Raises
         ------
@@ -268,13 +269,13 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         return found
 
     def _level(self, missing: int) -> int:
-        """Of what is told of some files: what is missing near real time may yet arrive."""
+        """Log level for missing files: INFO while they may still arrive, WARNING after the give-up age."""
         return (
             logging.WARNING if missing and self.context.now - self.label >= self.context.give_up_age else logging.INFO
         )
 
     def _judge(self, plan: "_Plan[Coord]", data_var: DataVar, read: Sequence[FileResult]) -> Judgement:
-        """Results of the region; a file of the buffer around it counts where it fails, since values are made from it."""
+        """Results of the region; a file of a neighbouring step counts where it fails, since values are made from it."""
         if plan.changed is None:
             in_region = [result for result in read if result.coord in plan.coords or not result.succeeded]
             return Judgement(in_region, frozenset())

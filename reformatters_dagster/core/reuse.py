@@ -159,7 +159,7 @@ def judge[Coord: SourceFileCoord](
     changed : Changed
         Of the variable.
     read : sequence of (int, FileResult)
-        Files that were read, with their positions; those of the buffer lie outside the region.
+        Files that were read, with their positions; those of neighbouring steps lie outside the region.
     etag : callable
         The ledger's ETag of a key.
     steps : int

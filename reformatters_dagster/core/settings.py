@@ -45,7 +45,7 @@ class Settings(Frozen):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the variables of `DESIGN` 2 out of a mapping; an empty one counts as unset.
+        """Read the `REFORMATTERS_*` variables out of a mapping; an empty one counts as unset.
 
         Raises
         ------
