@@ -56,13 +56,15 @@ def commit_outcomes(
     is_out = any(file.was_refused for own in results.values() for file in own)
     if not _is_worth_a_commit(results, standing) and not (plan.accept_missing and (plan.force or not is_out)):
         raise NothingSucceeded(_explain_failure(subject, results))
-    # A partition before the last one fills what is published already; only the last can grow the extent.
-    grows = plan.publish and job.region.stop >= len(job.template_ds.indexes[job.append_dim])
+    # A partition before the last one fills what is published already; only the last can grow the extent. Another run may have
+    # published a later one since the plan was made.
+    published = len(published_labels(workspace.stores.primary, job.append_dim))
+    grows = plan.publish and job.region.stop >= max(len(job.template_ds.indexes[job.append_dim]), published)
     template_ds = job.template_ds
     if grows and not plan.accept_missing:
         template_ds = _publishable(job, results, stats.kept)
         if plan.force or stats.kept or standing is not None or job.context.publish_policy == "all":
-            template_ds = _not_shorter_than_published(workspace, job, template_ds)
+            template_ds = _not_shorter_than(published, job, template_ds)
     labels = int(template_ds.sizes[job.append_dim])
     if not labels:
         raise NothingSucceeded(
@@ -114,13 +116,12 @@ def _publishable(job: RegionJob[Any], results: Results, kept: Collection[str]) -
     return job.update_template_with_results({name: files for name, files in results.items() if name not in kept})
 
 
-def _not_shorter_than_published(workspace: Workspace, job: RegionJob[Any], template_ds: xr.Dataset) -> xr.Dataset:
+def _not_shorter_than(published: int, job: RegionJob[Any], template_ds: xr.Dataset) -> xr.Dataset:
     """The template, at least as far as readers see: shards were kept or given up, or somebody insists on fewer files.
 
     Where the ledger knows nothing of the partition, and nothing was kept, none of that explains it: `Retraction` is raised later.
     """
     dim = job.append_dim
-    published = min(len(published_labels(workspace.stores.primary, dim)), job.template_ds.sizes[dim])
     return template_ds if template_ds.sizes[dim] >= published else job.template_ds.isel({dim: slice(0, published)})
 
 

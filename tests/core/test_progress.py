@@ -77,7 +77,9 @@ def test_an_upload_is_told_to_every_run_and_is_that_of_one(site: Site) -> None:
     assert upload.lacking == {gfs_key(INIT, 3)}
     other.begin(IN_ORDER[0], [file for file in results[IN_ORDER[0]] if file.succeeded], upload)
     begun = own.uploads()[IN_ORDER[0]]
-    assert (begun.finished, own.is_own(begun), begun.lacking) == (False, False, {gfs_key(INIT, 3)})
+    assert not begun.finished
+    assert not own.is_own(begun)
+    assert begun.lacking == {gfs_key(INIT, 3)}
     other.clear()
     assert own.uploads() == {}
 

@@ -127,7 +127,7 @@ def test_a_store_of_one_label_has_the_committed_metadata(dataset: DynamicalDatas
 @every_dataset
 def test_the_structure_is_that_of_the_catalogue(dataset: DynamicalDataset, catalogue: dict[str, Any]) -> None:
     if (public := catalogue.get(dataset.dataset_id)) is None:
-        pytest.skip(f"{dataset.dataset_id} is not in the catalogue")
+        pytest.skip(f"{dataset.dataset_id} is not in ../shared/reference/datasets.json")
     arrays = arrays_of(dataset.template_config)
     expected = public["coords"] | public["data_vars"]
     assert arrays.keys() == expected.keys()
@@ -260,7 +260,7 @@ def test_variables_are_made_from_the_messages_of_the_catalogue(
     dataset: DynamicalDataset, catalogue: dict[str, Any]
 ) -> None:
     if (public := catalogue.get(dataset.dataset_id)) is None:
-        pytest.skip(f"{dataset.dataset_id} is not in the catalogue")
+        pytest.skip(f"{dataset.dataset_id} is not in ../shared/reference/datasets.json")
     elsewhere = facts_of(dataset).stated_elsewhere
     for name, data_var in dataset.template_config.variables.items():
         source = UNSTATED | public["data_vars"][name]["source"]
