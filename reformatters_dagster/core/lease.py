@@ -176,7 +176,8 @@ def _acquire(lease: _Lease, terms: LeaseTerms) -> None:
         if watched is None:
             watched, since = found.etag, terms.clock()
             log.warning(
-                "partition=%s is leased to %s; unless that shows a sign of life it is taken over in %.0f s",
+                "partition=%s another run, %s, is writing this partition; waiting up to %.0f s for a sign of life of it: this "
+                "run gives way to one that lives, and takes over from one that does not",
                 lease.partition,
                 found.holder,
                 terms.time_to_live,

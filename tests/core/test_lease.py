@@ -75,13 +75,18 @@ def test_other_partitions_are_free(store: Store) -> None:
         assert store.exists(KEY)
 
 
-def test_a_dead_holder_is_replaced_after_its_time_to_live(store: Store) -> None:
+def test_a_dead_holder_is_replaced_after_its_time_to_live(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     with hold_lease(store, PARTITION, "killed", keep=True, terms=clock.terms()):
         pass
     with hold_lease(store, PARTITION, "two", terms=clock.terms()):
         assert 60 <= clock.now < 70
         assert b'"two"' in store.get(KEY)[0]
+    assert caplog.messages == [
+        f"partition={PARTITION} another run, killed, is writing this partition; waiting up to 60 s for a sign of life of it: "
+        "this run gives way to one that lives, and takes over from one that does not",
+        f"partition={PARTITION} lease of killed shows no sign of life and is taken over",
+    ]
 
 
 def test_a_holder_learns_that_it_was_replaced(store: Store) -> None:
