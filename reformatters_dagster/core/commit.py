@@ -148,9 +148,13 @@ def _may_be_had_later(files: Sequence[FileResult]) -> bool:
 
 def _explain_failure(subject: str, results: Results) -> str:
     wanted = sum(len(files) for files in results.values())
-    reasons = Counter(file.reason for files in results.values() for file in files if not file.succeeded)
-    reason, count = reasons.most_common(1)[0] if reasons else ("no file is expected", 0)
+    told = f"{subject} wanted {wanted} files for {len(results)} variables; none succeeded, nothing was published"
+    reasons = [file.reason or file.status for files in results.values() for file in files if not file.succeeded]
+    if not reasons:
+        return f"{told}. No file is expected"
+    kinds = Counter(reason.partition(":")[0] for reason in reasons)
+    kind, count = kinds.most_common(1)[0]
+    example = next(reason for reason in reasons if reason.partition(":")[0] == kind)
     return (
-        f"{subject} wanted {wanted} files for {len(results)} variables; none succeeded, nothing was published. "
-        f"Most frequent reason ({count} times): {reason}"
+        f"{told}. Most frequent kind of error ({'once' if count == 1 else f'{count} times, here the first'}): {example}"
     )

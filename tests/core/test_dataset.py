@@ -345,6 +345,38 @@ def test_a_total_outage_leaves_every_byte(published: Site) -> None:
     assert published.tmp_files() == []
 
 
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (
+            ["CorruptMessage: f000 is cut", "SourceFileMissing: f001 is none", "SourceFileMissing: f002 is none"],
+            "wanted 3 files for 1 variables; none succeeded, nothing was published. "
+            "Most frequent kind of error (2 times, here the first): SourceFileMissing: f001 is none",
+        ),
+        (["CorruptMessage: f000 is cut"], ". Most frequent kind of error (once): CorruptMessage: f000 is cut"),
+        ([], "wanted 0 files for 1 variables; none succeeded, nothing was published. No file is expected"),
+    ],
+)
+def test_a_failure_is_told_by_the_kind_of_error_that_most_files_share(
+    published: Site, reasons: list[str], told: str
+) -> None:
+    dataset, workspace = published.dataset, published.workspace
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=False, variables=[TEMPERATURE])
+    files = [
+        FileResult(coord=GfsSourceFileCoord(init_time=INIT, lead_time=lead * HOUR)).advance(
+            SourceFileStatus.DOWNLOAD_FAILED, reason
+        )
+        for lead, reason in enumerate(reasons)
+    ]
+    outcome = GroupOutcome({TEMPERATURE: files}, JobStats(), "update")
+    with pytest.raises(NothingSucceeded) as caught:
+        dataset.commit_partition(workspace, plan, [outcome], run_id="run", now=INIT + SOON)
+    assert str(caught.value).startswith(
+        f"test-gfs-forecast partition {INIT:%Y-%m-%dT%H:%M} wanted {len(reasons)} files"
+    )
+    assert str(caught.value).endswith(told)
+
+
 def drop_rain(site: Site, init_time: Timestamp) -> None:
     for lead in LEADS[1:]:
         index = Path(f"{site.file(lead, init_time)}.idx")
