@@ -318,10 +318,13 @@ def _settings(store: str | None = None, replicas: list[str] | None = None, upstr
 
 def _dataset(dataset_id: str) -> "DynamicalDataset":
     from dataset_defs import DATASETS
+    from reformatters_dagster.core.wording import did_you_mean
 
     known = {dataset.dataset_id: dataset for dataset in DATASETS}
     if dataset_id not in known:
-        raise UnknownDataset(f"dataset {dataset_id!r} was asked for; there are {', '.join(sorted(known))}")
+        raise UnknownDataset(
+            f"dataset {dataset_id!r} was asked for; there are {', '.join(sorted(known))}{did_you_mean([dataset_id], known)}"
+        )
     return known[dataset_id]
 
 

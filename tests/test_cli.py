@@ -486,7 +486,7 @@ def test_update_template_takes_one_or_all(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("command", ["update-template", "backfill", "update", "validate", "status", "store-urls"])
 def test_an_unknown_dataset_is_refused_with_the_known_ones(empty: Deployment, command: str) -> None:
-    assert_fails(empty.reformat(command, "noaa-gfs"), 2, "UnknownDataset", "'noaa-gfs'", ID)
+    assert_fails(empty.reformat(command, "noaa-gfs"), 2, "UnknownDataset", "'noaa-gfs'", ID, f"did you mean {ID!r}?")
 
 
 @pytest.mark.parametrize("command", ["list", "status", "store-urls", "validate"])

@@ -14,6 +14,7 @@ CORE, ORCHESTRATION = "reformatters_dagster.core", "reformatters_dagster.orchest
 
 FLOORS = (
     ("core.types", "core.errors", "core._compiled", "core.tmp_folder"),
+    ("core.wording",),
     (
         "core.config",
         "core.region",

@@ -20,6 +20,7 @@ from reformatters_dagster.core.partition_run import PartitionPlan
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.wording import spell_duration
 
 
 def refuse_other_times(template: TemplateConfig, label: Timestamp, now: Timestamp) -> None:
@@ -31,8 +32,8 @@ def refuse_other_times(template: TemplateConfig, label: Timestamp, now: Timestam
     if (label - start) % length:
         held_by = start + (label - start) // length * length
         raise TimeNotOnGrid(
-            f"{asked}; partitions start every {length} from {start:%Y-%m-%dT%H:%M}: this "
-            f"time lies in partition {held_by:%Y-%m-%dT%H:%M}"
+            f"{asked}; partitions start every {spell_duration(length)} from {start:%Y-%m-%dT%H:%M}: "
+            f"this time lies in partition {held_by:%Y-%m-%dT%H:%M}"
         )
     if label > now:
         raise TimeNotOnGrid(f"{asked}; it is {now:%Y-%m-%dT%H:%M} now and nothing of it can exist yet")

@@ -22,6 +22,7 @@ from reformatters_dagster.core.ledger import LedgerEntry, read_ledger, write_led
 from reformatters_dagster.core.published import published_labels, read_root
 from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.wording import spell_duration
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ def survey_incomplete(dataset: DynamicalDataset, workspace: Workspace, now: Time
             _give_up(dataset, workspace, entry, label, survey)
             continue
         if entry is not None and now - entry.written_at < dataset.heal_cool_down:
-            survey.waiting.append(f"{partition_key(label)} ran {now - entry.written_at} ago and cools down")
+            survey.waiting.append(f"{partition_key(label)} {_cools_down(entry, now)}")
             continue
         arrivals = _list(dataset, workspace, now, label, survey)
         if arrivals is None:
@@ -187,10 +188,14 @@ def _why_wait(dataset: DynamicalDataset, workspace: Workspace, arrivals: Arrival
         if not entry.retry and not _to_be_asked_again(entry, arrivals):
             return "has nothing new since its last run"
         if now - entry.written_at < dataset.heal_cool_down:
-            return f"ran {now - entry.written_at} ago and cools down"
+            return _cools_down(entry, now)
     if not arrivals.complete and arrivals.newest is not None and now - arrivals.newest < dataset.quiet:
         return f"got its newest file at {arrivals.newest:%H:%M}; more of the bunch are waited for"
     return None
+
+
+def _cools_down(entry: LedgerEntry, now: Timestamp) -> str:
+    return f"ran {spell_duration(now - entry.written_at)} ago and cools down"
 
 
 def is_whole(dataset: DynamicalDataset, entry: LedgerEntry) -> bool:

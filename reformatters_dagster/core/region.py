@@ -10,6 +10,7 @@ import pandas as pd
 
 from reformatters_dagster.core.errors import TimeNotOnGrid, UnalignedRegion
 from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.wording import spell_duration
 
 
 def shard_regions(length: int, shard: int) -> list[slice]:
@@ -95,8 +96,8 @@ def refuse_off_grid(times: Collection[Timestamp], start: Timestamp, frequency: p
         if (time - start) % frequency:
             before = start + (time - start) // frequency * frequency
             raise TimeNotOnGrid(
-                f"{what} {time:%Y-%m-%dT%H:%M} was asked for; labels are every {frequency} from {start:%Y-%m-%dT%H:%M}; "
-                f"the nearest are {before:%Y-%m-%dT%H:%M} and {before + frequency:%Y-%m-%dT%H:%M}"
+                f"{what} {time:%Y-%m-%dT%H:%M} was asked for; labels are every {spell_duration(frequency)} from "
+                f"{start:%Y-%m-%dT%H:%M}; the nearest are {before:%Y-%m-%dT%H:%M} and {before + frequency:%Y-%m-%dT%H:%M}"
             )
 
 

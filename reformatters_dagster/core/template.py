@@ -23,6 +23,7 @@ from reformatters_dagster.core.errors import TemplateDrift, UnknownVariable
 from reformatters_dagster.core.projection import latitudes_longitudes
 from reformatters_dagster.core.region import shard_regions
 from reformatters_dagster.core.types import Dim, Names, Timedelta, Timestamp
+from reformatters_dagster.core.wording import did_you_mean
 
 if TYPE_CHECKING:
     from zarr.codecs import BloscCodec
@@ -130,6 +131,7 @@ class TemplateConfig(Frozen):
         if unknown := sorted(set(names) - set(self.variables)):
             raise UnknownVariable(
                 f"variables {unknown} were asked for; {self.dataset_id} has {', '.join(sorted(self.variables))}"
+                f"{did_you_mean(unknown, self.variables)}"
             )
         return tuple(data_var for data_var in self.data_vars if data_var.name in set(names))
 

@@ -724,7 +724,7 @@ def plan(site: Site, label: str, *, publish: bool, **options: Any) -> None:
         ("2026-07-29T12", "partition 2026-07-29T12:00 of .* was asked for; its archive starts at 2026-07-29T18:00"),
         (
             "2026-07-30T01",
-            "partitions start every 0 days 06:00:00 from .*: this time lies in partition 2026-07-30T00:00",
+            "partitions start every 6 h from .*: this time lies in partition 2026-07-30T00:00",
         ),
         ("2026-07-30T18", "it is 2026-07-30T11:00 now and nothing of it can exist yet"),
     ],

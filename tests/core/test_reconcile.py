@@ -196,6 +196,8 @@ def test_a_late_file_fills_its_hole_after_the_cool_down(site: Site) -> None:
     later = now + site.dataset.heal_cool_down
     assert heals(site, later) == [], "nothing has changed upstream"
     site.arrive(INIT, leads=[4])
+    cooling = survey_incomplete(site.dataset, site.workspace, now + Timedelta("94.5s"), Budget(20))
+    assert cooling.waiting == [f"{partition_key(INIT)} ran 1 min 34 s ago and cools down"]
     assert heals(site, later - Timedelta("1min")) == [], "it cools down"
     (launch,) = heals(site, later)
     assert launch.reason == "1 files that were missing have arrived"

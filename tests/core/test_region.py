@@ -83,7 +83,10 @@ def test_labels_must_ascend() -> None:
 @pytest.mark.parametrize(
     ("time", "message"),
     [
-        (at("01T07"), r"contains 2026-07-01T07:00 was asked for.*nearest are 2026-07-01T06:00 and 2026-07-01T12:00"),
+        (
+            at("01T07"),
+            r"2026-07-01T07:00 was asked for; labels are every 6 h from .*nearest are 2026-07-01T06:00 and 2026-07-01T12:00",
+        ),
         (pd.Timestamp("2020-01-01"), r"the archive starts at 2026-07-01T00:00"),
     ],
 )

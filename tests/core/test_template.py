@@ -166,7 +166,8 @@ def test_unknown_variables_are_named_with_the_known_ones() -> None:
     with pytest.raises(UnknownVariable) as refusal:
         tiny_template(NEVER).select(["temperature_2m", "temprature_2m", "WIND"])
     assert str(refusal.value) == (
-        "variables ['WIND', 'temprature_2m'] were asked for; tiny-forecast has temperature_2m, wind_u_10m"
+        "variables ['WIND', 'temprature_2m'] were asked for; tiny-forecast has temperature_2m, wind_u_10m: "
+        "did you mean 'temperature_2m'?"
     )
 
 
