@@ -306,7 +306,7 @@ def test_status_counts_files_by_variable(published: Deployment) -> None:
 
 
 def test_status_shows_the_newest_partitions_unless_asked_for_all(copied: Deployment) -> None:
-    extend = ("--overwrite-chunks", "--overwrite-metadata", "--end", "2026-08-12", "--start", "2026-08-20")
+    extend = ("--overwrite-chunks", "--overwrite-metadata", "--end", "2026-08-12", "--start", "2026-08-11T19")
     assert "No partition was to be written" in copied.reformat("backfill", ID, *extend).stdout
     newest = answer(copied.reformat("status", ID, "--json"))
     assert (newest["partition_count"], len(newest["partitions"])) == (53, 40)

@@ -3,23 +3,27 @@
 In: a request, a dataset, the places of a deployment, and the time it is. Out: a report; the work is that of `DynamicalDataset`.
 """
 
-import pandas as pd
+from typing import NamedTuple
 
 from reformatters_dagster.core.config import Frozen, Time
-from reformatters_dagster.core.coverage import previous_entry
 from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.errors import NothingSucceeded
+from reformatters_dagster.core.errors import NoPartition, NothingSucceeded
 from reformatters_dagster.core.guards import check_overwrite
 from reformatters_dagster.core.job_context import OnProgress, ignore_progress
-from reformatters_dagster.core.ledger import FOLDER as LEDGER
-from reformatters_dagster.core.partition_guards import refuse_other_times
+from reformatters_dagster.core.ledger import ledger_partitions
+from reformatters_dagster.core.partition_guards import refuse_other_times, refuse_unknown_run
 from reformatters_dagster.core.partition_run import RunReport
-from reformatters_dagster.core.progress import FOLDER as PROGRESS
-from reformatters_dagster.core.publication import refuse_unpublished
+from reformatters_dagster.core.progress import unfinished_runs
+from reformatters_dagster.core.publication import refuse_early_end, refuse_unpublished
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.region import filter_regions, refuse_off_grid, shard_regions
 from reformatters_dagster.core.settings import Workspace
+from reformatters_dagster.core.storage import StoreSet
+from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import MOMENT, Timestamp
+
+CLI_RUN = "cli-"
+"""How names of runs begin that `--resume` is for; those of Dagster are gone on with by Dagster."""
 
 
 class BackfillRequest(Frozen):
@@ -39,9 +43,17 @@ class BackfillRequest(Frozen):
 
 
 def plan_backfill(
-    dataset: DynamicalDataset, workspace: Workspace, request: BackfillRequest, now: Timestamp
+    dataset: DynamicalDataset, workspace: Workspace, request: BackfillRequest, now: Timestamp, *, resumes: str = ""
 ) -> tuple[Timestamp, list[Timestamp]]:
     """Decide, without writing, how far the store will reach and which partitions a backfill is going to write.
+
+    A store that stands and holds metadata alone, as a backfill of which nothing succeeded leaves it, is filled as if it were
+    to be created.
+
+    Parameters
+    ----------
+    resumes : str, optional
+        The earlier run that is gone on with.
 
     Returns
     -------
@@ -53,43 +65,119 @@ def plan_backfill(
     Raises
     ------
     Refused
-        A child of it: unknown variable, one the store does not have yet, a time that is no label, options that do not fit
-        the store, drift.
+        A child of it: unknown variable, one the store does not have yet, a time that is no label, times that hold no
+        partition, a run that is unknown, options that do not fit the store, drift.
     """
+    plan = _plan(dataset, workspace, request, now, resumes)
+    return plan.end, plan.partitions
+
+
+class _Plan(NamedTuple):
+    end: Timestamp
+    partitions: list[Timestamp]
+    writes_metadata: bool
+    """Whether the store's metadata is to be created, refreshed or extended first."""
+
+
+def _plan(
+    dataset: DynamicalDataset, workspace: Workspace, request: BackfillRequest, now: Timestamp, resumes: str
+) -> _Plan:
     template = dataset.template_config
     axis = template.append_dim
     template.select(request.variables)
     refuse_off_grid(request.contains or (), axis.start, axis.frequency, "--contains")
-    exists = workspace.stores.primary.exists("zarr.json")
+    _refuse_reversed(request)
+    stores = workspace.stores
+    exists = stores.primary.exists("zarr.json")
+    if resumes:
+        _refuse_unknown(template, stores, resumes)
+        if not request.overwrite_metadata:
+            request = request.model_copy(update={"overwrite_chunks": True})
+    overwrites = request.overwrite_chunks or request.overwrite_metadata
+    creates = not exists or (not overwrites and _is_blank(template, stores))
+    all_unfinished = [] if creates or overwrites else unfinished_runs(stores.internal)
     check_overwrite(
-        store_exists=exists,
+        store_exists=not creates,
         overwrite_chunks=request.overwrite_chunks,
         overwrite_metadata=request.overwrite_metadata,
         end_given=request.end is not None,
         filters_given=request.has_filters,
+        unfinished=[run for run in all_unfinished if run.startswith(CLI_RUN)],
     )
     dataset.check_stores(workspace)
-    if not request.overwrite_metadata:
+    if not request.overwrite_metadata and not creates:
         refuse_unpublished(template, workspace, request.variables)
     end = request.end or now + MOMENT
+    if creates:
+        refuse_early_end(template, end)
     if exists:
-        published_end = published_labels(workspace.stores.primary, axis.name)[-1] + axis.frequency
+        published_end = published_labels(stores.primary, axis.name)[-1] + axis.frequency
         extends = request.overwrite_chunks and request.overwrite_metadata and request.end is not None
-        end = max(end, published_end) if extends else published_end
+        end = max(end, published_end) if extends or creates else published_end
     if request.overwrite_metadata and not request.overwrite_chunks:
-        return end, []
-    labels = axis.labels(end)
+        return _Plan(end, [], writes_metadata=True)
+    partitions = _choose(template, request, end, until=request.end or (now + MOMENT if creates else None))
+    if partitions:
+        refuse_other_times(template, partitions[-1], now)
+    elif not request.overwrite_metadata:
+        raise NoPartition(_explain_no_partition(template, request, end, creates=creates))
+    return _Plan(end, partitions, writes_metadata=creates or request.overwrite_metadata)
+
+
+def _choose(
+    template: TemplateConfig, request: BackfillRequest, end: Timestamp, until: Timestamp | None
+) -> list[Timestamp]:
+    """First labels of the shards that a request means, of an archive that ends before `end`."""
+    labels = template.append_dim.labels(end)
     regions = filter_regions(
         shard_regions(len(labels), template.shard_length),
         labels,
         start=request.start,
-        end=request.end,
+        end=until,
         contains=request.contains,
     )
-    partitions = [labels[region.start] for region in regions]
-    if partitions:
-        refuse_other_times(template, partitions[-1], now)
-    return end, partitions
+    return [labels[region.start] for region in regions]
+
+
+def _refuse_reversed(request: BackfillRequest) -> None:
+    if request.start is not None and request.end is not None and request.end <= request.start:
+        raise NoPartition(
+            f"partitions from --start {_text(request.start)} to before --end {_text(request.end)} were asked for; --start "
+            f"{_text(request.start)} is not before --end {_text(request.end)}: correct one of them"
+        )
+
+
+def _explain_no_partition(template: TemplateConfig, request: BackfillRequest, end: Timestamp, *, creates: bool) -> str:
+    given = {"start": request.start, "end": request.end}
+    told = [f"--{name} {_text(time)}" for name, time in given.items() if time is not None]
+    told += [f"--contains {_text(time)}" for time in request.contains or ()]
+    extent = f"from {_text(template.append_dim.start)} to before {_text(end)}"
+    return (
+        f"partitions of {template.dataset_id} with {' '.join(told) or 'no --contains'} were asked for; the store "
+        f"{'would have' if creates else 'has'} labels {extent}, none of which is chosen: correct the times"
+        f"{'' if creates else ', or extend the store by --overwrite-chunks --overwrite-metadata --end'}"
+    )
+
+
+def _refuse_unknown(template: TemplateConfig, stores: StoreSet, root_run: str) -> None:
+    """As `refuse_unknown_run`, but where all that stands are shards of a run that ended within its first variable.
+
+    It has left no name, and nobody else has anything to lose.
+    """
+    anonymous = stores.primary.exists("zarr.json") and not ledger_partitions(stores.internal)
+    if not anonymous or _is_blank(template, stores):
+        refuse_unknown_run(template, stores.internal, root_run)
+
+
+def _is_blank(template: TemplateConfig, stores: StoreSet) -> bool:
+    """Whether a standing store holds metadata alone: nobody has committed a partition of it, and no shard is there."""
+    if ledger_partitions(stores.internal):
+        return False
+    return not any(stores.primary.list(f"{name}/c") for name in template.variables)
+
+
+def _text(time: Timestamp) -> str:
+    return f"{time:%Y-%m-%dT%H:%M}"
 
 
 def backfill(
@@ -117,10 +205,10 @@ def backfill(
     Refused
         As `plan_backfill`, before anything is written.
     """
-    if root_run not in {"", run_id} and not request.overwrite_metadata and _may_go_on(workspace, root_run):
-        request = request.model_copy(update={"overwrite_chunks": True})
-    end, partitions = plan_backfill(dataset, workspace, request, now)
-    if request.overwrite_metadata or not workspace.stores.primary.exists("zarr.json"):
+    end, partitions, writes_metadata = _plan(
+        dataset, workspace, request, now, resumes="" if root_run == run_id else root_run
+    )
+    if writes_metadata:
         dataset.initialise(workspace, end, now)
     report = RunReport(partitions)
     for label in partitions:
@@ -141,13 +229,3 @@ def backfill(
         except NothingSucceeded as error:
             report.failures[label] = str(error)
     return report
-
-
-def _may_go_on(workspace: Workspace, root_run: str) -> bool:
-    """Whether a run has uploaded a variable, or committed a partition, before it ended; or nobody has."""
-    internal = workspace.stores.internal
-    if any(f"/{root_run}/" in key for key, _ in internal.list(PROGRESS)):
-        return True
-    partitions = [key.rpartition("/")[2].removesuffix(".json") for key, _ in internal.list(LEDGER)]
-    entries = (previous_entry(internal, pd.Timestamp(partition)) for partition in partitions)
-    return not partitions or any(entry is not None and entry.root_run == root_run for entry in entries)

@@ -41,6 +41,14 @@ class TimeNotOnGrid(Refused, ValueError):
     """A time was given that is no label of the append dimension."""
 
 
+class NoPartition(Refused, LookupError):
+    """A choice of times that holds no partition."""
+
+
+class UnknownRun(Refused, LookupError):
+    """A run was to be gone on with that has left nothing, or never was."""
+
+
 class UnalignedRegion(Refused, ValueError):
     """A region that is not exactly one whole shard along the append dimension."""
 

@@ -3,7 +3,7 @@
 In: root `zarr.json` documents with consolidated metadata, as `json.loads` gives them. Out: nothing, or a `Refused`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from reformatters_dagster.core.errors import (
@@ -205,6 +205,7 @@ def check_overwrite(
     overwrite_metadata: bool,
     end_given: bool,
     filters_given: bool,
+    unfinished: Collection[str] = (),
 ) -> None:
     """Refuse a backfill whose options do not fit the store.
 
@@ -216,6 +217,8 @@ def check_overwrite(
         What may be replaced. Without either a store is created; with both and an end it may grow.
     end_given, filters_given : bool
         Whether an end, or any other choice of shards or variables, was asked for.
+    unfinished : collection of str
+        Runs that one may go on with instead.
 
     Raises
     ------
@@ -232,9 +235,11 @@ def check_overwrite(
             )
         return
     if not overwrite_chunks and not overwrite_metadata:
+        resume = " or ".join(f"--resume {run}" for run in unfinished)
         raise StoreExists(
-            "a store was to be created; one stands already: add --overwrite-chunks to rewrite data, "
+            "a store was to be created; one stands already: add --overwrite-chunks to fill or redo partitions of it, "
             "--overwrite-metadata to refresh attributes and coordinates and add arrays, or both with --end to extend it"
+            f"{f'; or {resume} to go on with a run that ended early' if resume else ''}"
         )
     if overwrite_metadata and not overwrite_chunks and (end_given or filters_given):
         raise Refused(

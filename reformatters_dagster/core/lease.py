@@ -86,6 +86,12 @@ class _Found:
     etag: Etag
 
 
+def lease_holders(store: Store) -> set[str]:
+    """Who holds a lease of any partition, or has died with one."""
+    found = (store.get_or_none(key) for key, _ in store.list(FOLDER))
+    return {str(json.loads(document[0]).get("holder")) for document in found if document is not None}
+
+
 @contextmanager
 def hold_lease(
     store: Store,

@@ -130,6 +130,11 @@ def write_ledger(store: Store, entry: LedgerEntry) -> None:
     store.put(_key(entry.partition), json.dumps(_to_json(entry), indent=1).encode())
 
 
+def ledger_partitions(store: Store) -> list[str]:
+    """Keys of the partitions that have an entry, oldest first."""
+    return [key.rpartition("/")[2].removesuffix(".json") for key, _ in store.list(FOLDER)]
+
+
 def read_ledger(store: Store, partition: str) -> LedgerEntry | None:
     """The entry of a partition; None when it was never committed.
 

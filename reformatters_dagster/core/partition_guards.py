@@ -4,6 +4,8 @@ In: a template, a partition's first label, and what stands in the store. Out: no
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from reformatters_dagster.core.config import DataVar
 from reformatters_dagster.core.coverage import previous_entry
@@ -14,13 +16,19 @@ from reformatters_dagster.core.errors import (
     StoreExists,
     StoreTooShort,
     TimeNotOnGrid,
+    UnknownRun,
 )
+from reformatters_dagster.core.lease import lease_holders
+from reformatters_dagster.core.ledger import ledger_partitions
 from reformatters_dagster.core.object_store import Store
 from reformatters_dagster.core.partition_run import PartitionPlan
+from reformatters_dagster.core.progress import unfinished_runs
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import Timestamp
 from reformatters_dagster.core.wording import spell_duration
+
+READERS = 16
 
 
 def refuse_other_times(template: TemplateConfig, label: Timestamp, now: Timestamp) -> None:
@@ -75,6 +83,26 @@ def refuse_overwrite(template: TemplateConfig, label: Timestamp, internal: Store
             f"backfill of {_subject(template, label)} was asked for without overwrite_chunks; the ledger says it was written "
             "before: set overwrite_chunks to write it again"
         )
+
+
+def refuse_unknown_run(template: TemplateConfig, internal: Store, root_run: str) -> None:
+    """Refuse to go on with a run that has left neither an uploaded variable, nor a lease, nor a partition it committed."""
+    unfinished = unfinished_runs(internal)
+    if root_run in unfinished or root_run in lease_holders(internal) or _has_committed(internal, root_run):
+        return
+    others = f"; those there are: {', '.join(unfinished)}" if unfinished else ""
+    raise UnknownRun(
+        f"run {root_run!r} of {template.dataset_id} was to be gone on with; there is no unfinished run {root_run!r}{others}: "
+        "correct the name, or leave out --resume to begin anew, as for a run that ended before its first upload"
+    )
+
+
+def _has_committed(internal: Store, root_run: str) -> bool:
+    """Whether any partition is as a run, or a retry of it, has left it."""
+    labels = [Timestamp(partition) for partition in reversed(ledger_partitions(internal))]
+    with ThreadPoolExecutor(READERS, "ledger") as pool:
+        entries = pool.map(partial(previous_entry, internal), labels)
+        return any(entry is not None and entry.root_run == root_run for entry in entries)
 
 
 def refuse_outdated(template: TemplateConfig, plan: PartitionPlan, primary: Store) -> None:

@@ -41,6 +41,20 @@ class Upload:
         return self.doubtful | {file.coord.key() for file in self.results if not file.succeeded}
 
 
+def unfinished_runs(store: Store) -> list[str]:
+    """Root runs that have begun to upload variables of a partition that nobody has committed yet; they may be at work still."""
+    found = [store.get_or_none(key) for key, _ in store.list(FOLDER)]
+    return sorted({root for one in found if one is not None and (root := _root_run_of(one[0]))})
+
+
+def _root_run_of(data: bytes) -> str:
+    """Empty where it cannot be told."""
+    try:
+        return str(json.loads(data)["root_run"])
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
 class UpdateProgressTracker:
     """Progress of one partition, kept in the dataset's internal location, an object for each variable.
 

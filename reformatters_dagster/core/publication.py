@@ -124,6 +124,15 @@ def create_store(template: TemplateConfig, workspace: Workspace, end: Timestamp)
             log.info("store=%s was created by another run", workspace.stores.primary.url)
 
 
+def refuse_early_end(template: TemplateConfig, end: Timestamp) -> None:
+    """Raise `TimeNotOnGrid` where a store with labels before `end` would have none."""
+    if end <= template.append_dim.start:
+        raise TimeNotOnGrid(
+            f"a store of {template.dataset_id} with labels before {end:%Y-%m-%dT%H:%M} was asked for; its archive starts at "
+            f"{template.append_dim.start:%Y-%m-%dT%H:%M}: give a later end, or set REFORMATTERS_START earlier"
+        )
+
+
 def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timestamp) -> int:
     """Create a store's metadata, or extend it to `[start, end)`; return the number of labels it covers.
 
@@ -136,11 +145,7 @@ def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timest
     TimeNotOnGrid
         When no label lies before `end`.
     """
-    if end <= template.append_dim.start:
-        raise TimeNotOnGrid(
-            f"a store of {template.dataset_id} with labels before {end:%Y-%m-%dT%H:%M} was asked for; its archive starts at "
-            f"{template.append_dim.start:%Y-%m-%dT%H:%M}: give a later end, or set REFORMATTERS_START earlier"
-        )
+    refuse_early_end(template, end)
     check_store(template, workspace)
     template_ds = template.get_template(end)
     commit_template(template_ds, workspace)

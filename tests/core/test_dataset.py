@@ -162,9 +162,8 @@ def test_a_partition_without_files_is_reported_and_stops_no_other(site: Site) ->
 
 def test_a_standing_store_is_not_created_again(published: Site) -> None:
     before = published.objects()
-    with pytest.raises(
-        StoreExists, match="one stands already: add --overwrite-chunks to rewrite data, --overwrite-metadata"
-    ):
+    advice = "one stands already: add --overwrite-chunks to fill or redo partitions of it, --overwrite-metadata .* extend it$"
+    with pytest.raises(StoreExists, match=advice):
         published.backfill()
     assert published.objects() == before
 
