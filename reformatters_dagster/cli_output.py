@@ -4,10 +4,11 @@ In: reports of the core. Out: on stdout tables or one JSON document, on stderr e
 here, since every `--help` passes through.
 """
 
+import itertools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.filesize import decimal
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
@@ -36,6 +38,10 @@ STDERR = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 MOST_SHOWN = 40
 """Partitions of a plan that are named one by one to people."""
+MOST_NOT_REACHED = 3
+"""Partitions after the one at which an update stopped that are named one by one to people."""
+LEAST_WIDTH = 16
+"""Of a column whose texts wrap: a time fits."""
 
 
 def tell[Document: JSON | list[JSON]](
@@ -126,9 +132,9 @@ def print_overviews(document: "list[JSON]") -> None:
     """One line per dataset."""
     rows = []
     for row in document:
-        extent = row["error"] or (" to ".join(row["extent"]) if row["extent"] else "no store yet")
-        rows.append([row["dataset_id"], extent, row["partitions"], row["last_complete"] or "none"])
-    _print_table(["dataset", "extent", "partitions", "last complete"], rows)
+        extent = f"{' to '.join(row['extent'])}, partitions: {row['partitions']:,}" if row["extent"] else "no store yet"
+        rows.append([row["dataset_id"], row["error"] or extent, row["last_complete"] or "none"])
+    _print_table(["dataset", "extent", "last\ncomplete"], rows, wrapping={"extent"})
 
 
 def status_document(report: "StatusReport") -> "JSON":
@@ -203,7 +209,8 @@ def print_status(document: "JSON") -> None:
             cells = [*counts, reason or ""] if written else ["", "", "", "never written"]
             key = f"{partition['partition']} (given up)" if partition["known_missing"] else partition["partition"]
             rows.append([key, "all" if everything else ", ".join(names), *cells])
-    _print_table(["partition", "variables", "expected", "succeeded", "missing", "first reason"], rows)
+    headers = ["partition", "variables", "expected", "succeeded", "missing", "first reason"]
+    _print_table(headers, rows, wrapping={"partition", "variables", "first reason"})
 
 
 def plan_document(
@@ -261,17 +268,41 @@ def run_document(
     return {"dataset_id": dataset_id, "store": store, "run_id": run_id, "partitions": partitions}
 
 
-def print_run(document: "JSON") -> None:
-    """One line per partition."""
-    rows = [
-        [row["partition"], row["status"], *(row[name] for name in COUNTED), row["reason"] or _kept(row)]
-        for row in document["partitions"]
-    ]
+def print_run(document: "JSON", nothing: str = "No partition was to be written", *, stands: bool = True) -> None:
+    """One line per partition, then what is to be said of some.
+
+    Parameters
+    ----------
+    nothing : str
+        What is said where there was no partition.
+    stands : bool
+        Whether there is a store by now.
+    """
+    counted = [name for name in COUNTED if any(row[name] is not None for row in document["partitions"])]
+    rows, remarks = [], []
+    for status, alike in itertools.groupby(document["partitions"], lambda row: row["status"]):
+        partitions = list(alike)
+        if status == "not reached" and len(partitions) > MOST_NOT_REACHED:
+            first, last = partitions[0]["partition"], partitions[-1]["partition"]
+            remarks.append(f"{first} … {last}: {len(partitions)} not reached")
+            continue
+        rows += [[row["partition"], status, *(_count(name, row[name]) for name in counted)] for row in partitions]
+        remarks += [f"{row['partition']}: {why}" for row in partitions if (why := row["reason"] or _kept(row))]
     if rows:
-        _print_table(["partition", "status", *(name.replace("_", " ") for name in COUNTED), "remarks"], rows)
-    else:
-        typer.echo("No partition was to be written")
-    typer.echo(f"Store: {document['store']}")
+        headers = [name.replace("_", "\n") for name in counted]
+        _print_table(["partition", "status", *headers], rows, right=headers)
+    for remark in remarks:
+        typer.echo(remark)
+    if not document["partitions"]:
+        typer.echo(nothing)
+    typer.echo(
+        f"Store: {document['store']}" if stands else "Store: none yet; the first partition that is there makes it"
+    )
+
+
+def _count(name: str, number: int | None) -> str | int | None:
+    """Bytes in the unit that people would use."""
+    return decimal(number) if name.startswith("bytes") and number is not None else number
 
 
 def _kept(row: "JSON") -> str:
@@ -296,7 +327,7 @@ def print_checks(document: "JSON") -> None:
             ["passed" if one["passed"] else f"FAILED ({one['severity']})", one["name"], one["message"]]
             for one in store["checks"]
         ]
-        _print_table(["", "check", "message"], rows)
+        _print_table(["", "check", "message"], rows, wrapping={"message"})
 
 
 def print_urls(document: "JSON") -> None:
@@ -304,17 +335,42 @@ def print_urls(document: "JSON") -> None:
     typer.echo("\n".join([document["primary"], *document["replicas"]]))
 
 
-def _print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _print_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    wrapping: Collection[str] = (),
+    right: Collection[str] = (),
+) -> None:
+    """Print a table whose columns keep their texts whole, but for those that may wrap; numbers, and others named, end alike."""
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    cells = [["" if one is None else f"{one:,}" if isinstance(one, int) else str(one) for one in row] for row in rows]
+    columns = list(zip(headers, *cells, strict=True))
+    widths = [_width(texts) for texts in columns]
+    least = [
+        min(width, LEAST_WIDTH) if header in wrapping else width for header, width in zip(headers, widths, strict=True)
+    ]
+    is_tight = sum(least) + 3 * (len(headers) - 1) + 2 > console.width
+    console.width = max(console.width, sum(least) + len(headers) + 1)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if is_tight else 1))
     for position, header in enumerate(headers):
-        is_number = any(isinstance(row[position], int) for row in rows)
-        table.add_column(header, justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+        is_number = header in right or any(isinstance(row[position], int) for row in rows)
+        table.add_column(
+            header,
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=header not in wrapping,
+            min_width=least[position],
+        )
+    for row in cells:
+        table.add_row(*row)
     console.print(table)
+
+
+def _width(texts: Sequence[str]) -> int:
+    return max(len(line) for text in texts for line in text.split("\n"))
 
 
 def _extent(report: "StatusReport") -> list[str]:
