@@ -6,6 +6,7 @@ errors on stderr; exit status 0 done, 1 failed, 2 refused, 130 interrupted, 143 
 Whatever is heavy is imported where a command needs it, so that `--help` answers at once.
 """
 
+import importlib.metadata
 import logging
 import os
 import signal
@@ -60,7 +61,13 @@ class _Commands(TyperGroup):
             raise typer.Exit(REFUSED if isinstance(error, Refused) else FAILED) from error
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="A dataset, as `reformat list` names it.")]
 StoreUrl = Annotated[
@@ -83,11 +90,22 @@ Resume = Annotated[
 Now = Annotated[str | None, typer.Option("--now", metavar="T", help="Work as if it were this time, UTC.")]
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"reformat {importlib.metadata.version('reformatters-dagster')}")
+        raise typer.Exit
+
+
 @app.callback()
 def reformat(
     ctx: typer.Context,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log what happens on a terminal too.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show INFO log lines also where stderr is a terminal.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print a traceback with an error.")] = False,  # noqa: ARG001
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Turn the GRIB2 files of weather models into Zarr stores. Times are UTC: 2026-07-29T18 or 2026-07-29T18:00."""
     ctx.with_resource(_termination_cleans_up())

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import logging
 import os
@@ -555,6 +556,22 @@ def test_bad_usage_is_refused(empty: Deployment) -> None:
     result = empty.reformat("backfill", ID, "--no-such-option")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--no-such-option" in result.stderr
+
+
+def test_the_version_is_that_of_the_package(empty: Deployment) -> None:
+    result = empty.reformat("--version")
+    assert (result.exit_code, result.stdout) == (0, f"reformat {importlib.metadata.version('reformatters-dagster')}\n")
+
+
+@pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
+def test_every_command_helps_in_short(command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*command, "-h"])
+    assert result.exit_code == 0
+    assert "Usage: " in result.stdout
+    if not command:
+        assert "Show INFO log lines also where stderr is a terminal." in " ".join(
+            result.stdout.replace("│", " ").split()
+        )
 
 
 def test_debug_prints_a_traceback(empty: Deployment) -> None:
