@@ -9,6 +9,7 @@ Whatever is heavy is imported where a command needs it, so that `--help` answers
 import importlib.metadata
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
     from reformatters_dagster.core.backfill import BackfillRequest
     from reformatters_dagster.core.dataset import DynamicalDataset
     from reformatters_dagster.core.settings import Settings, Workspace
-    from reformatters_dagster.core.types import Timestamp
+    from reformatters_dagster.core.types import JSON, Timestamp
 
 log = logging.getLogger(__name__)
 
 FAILED, REFUSED, TERMINATED = 1, 2, 128 + signal.SIGTERM
+TOKEN_LENGTH = 12
+"""Of what tells runs apart, in hexadecimal digits."""
 
 
 class _Commands(TyperGroup):
@@ -192,7 +195,7 @@ def backfill(
         force=force,
     )
     if dry_run:
-        _tell_plan(dataset, workspace, request, as_json)
+        _tell_plan(dataset, workspace, request, resume, as_json)
         return
     with _run(resume) as (root_run, run_id), output.progress_bars() as on_progress:
         report = backfill_partitions(
@@ -216,13 +219,19 @@ def update(
     """Run one operational update: the last published shard again, then every one since."""
     dataset, workspace = _open(dataset_id, _settings(store, replica, upstream))
     time = _now(now)
+    if resume is not None:
+        _refuse_unknown_run(dataset, workspace, _root_run(resume))
     with _run(resume) as (root_run, run_id), output.progress_bars() as on_progress:
         report = dataset.reformat_operational_update(
             workspace, run_id=run_id, root_run=root_run, now=time, on_progress=on_progress
         )
     # A published partition that cannot be read again has raised by now: what is left has not arrived yet.
     document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report, "not there yet")
-    output.tell(document, output.print_run, as_json)
+
+    def print_update(document: "JSON") -> None:
+        output.print_run(document, _why_nothing(dataset, time), stands=workspace.stores.primary.exists("zarr.json"))
+
+    output.tell(document, print_update, as_json)
 
 
 @app.command()
@@ -374,8 +383,10 @@ def _now(text: str | None = None) -> "Timestamp":
 @contextmanager
 def _run(resumed: str | None) -> Iterator[tuple[str, str]]:
     """Name of a run and of this attempt at it; when it ends early, how to go on is told."""
-    token = uuid.uuid4().hex[:12]
-    root_run = f"cli-{token}" if resumed is None else resumed.partition(".")[0]
+    from reformatters_dagster.core.backfill import CLI_RUN
+
+    token = uuid.uuid4().hex[:TOKEN_LENGTH]
+    root_run = f"{CLI_RUN}{token}" if resumed is None else _root_run(resumed)
     run_id = root_run if resumed is None else f"{root_run}.{token}"
     log.info("run=%s", run_id)
     try:
@@ -387,11 +398,44 @@ def _run(resumed: str | None) -> Iterator[tuple[str, str]]:
         raise
 
 
-def _tell_plan(dataset: "DynamicalDataset", workspace: "Workspace", request: "BackfillRequest", as_json: bool) -> None:
+def _root_run(resumed: str) -> str:
+    """The first of a chain of attempts, of which any may be named."""
+    root_run = resumed.strip().partition(".")[0]
+    if not root_run:
+        raise Refused(
+            f"--resume {resumed!r} names no run; give the name the run has said on stderr, as cli-0123456789ab"
+        )
+    return root_run
+
+
+def _refuse_unknown_run(dataset: "DynamicalDataset", workspace: "Workspace", root_run: str) -> None:
+    """Refuse an update that is to go on with a run that never was.
+
+    One that was ended before its first upload has left nothing, and has said that it can be gone on with: what is due is done.
+    """
+    from reformatters_dagster.core.backfill import CLI_RUN
+    from reformatters_dagster.core.partition_guards import refuse_unknown_run
+
+    if not re.fullmatch(f"{CLI_RUN}[0-9a-f]{{{TOKEN_LENGTH}}}", root_run):
+        refuse_unknown_run(dataset.template_config, workspace.stores.internal, root_run)
+
+
+def _why_nothing(dataset: "DynamicalDataset", time: "Timestamp") -> str:
+    """Why an update had no partition to look at."""
+    start = dataset.template_config.append_dim.start
+    if time < start:
+        return f"Nothing to do yet: it is {time:%Y-%m-%dT%H:%M}, and the archive starts at {start:%Y-%m-%dT%H:%M}"
+    return f"Nothing to do: the store reaches beyond {time:%Y-%m-%dT%H:%M} already"
+
+
+def _tell_plan(
+    dataset: "DynamicalDataset", workspace: "Workspace", request: "BackfillRequest", resume: str | None, as_json: bool
+) -> None:
     from reformatters_dagster.core.backfill import plan_backfill
 
     template = dataset.template_config
-    end, partitions = plan_backfill(dataset, workspace, request, _now())
+    resumes = "" if resume is None else _root_run(resume)
+    end, partitions = plan_backfill(dataset, workspace, request, _now(), resumes=resumes)
     names = [data_var.name for data_var in template.select(request.variables)]
     labels = list(template.append_dim.labels(end))
     document = output.plan_document(dataset.dataset_id, workspace.stores.primary.url, labels, partitions, names)

@@ -244,6 +244,66 @@ def test_a_store_that_cannot_be_read_does_not_count_as_absent(empty: Deployment)
     assert_fails(result, 1, "StoreUnavailable", str(blocked), "whether the object is there is not known")
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry run"])
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        (("--end", "2021-01-01"), "TimeNotOnGrid", ("before 2021-01-01T00:00", "starts at 2026-07-29T18:00")),
+        (
+            ("--start", "2026-07-30", "--end", "2026-07-29T18"),
+            "NoPartition",
+            ("--start 2026-07-30T00:00 is not before --end 2026-07-29T18:00",),
+        ),
+        (("--start", "2026-07-30T01", "--end", "2026-07-30T06"), "NoPartition", ("none of which is chosen",)),
+        (("--contains", "2099-01-01"), "NoPartition", ("--contains 2099-01-01T00:00", "none of which is chosen")),
+        (("--resume", "foo"), "UnknownRun", ("no unfinished run 'foo'", "leave out --resume")),
+        (("--resume", " "), "Refused", ("--resume ' ' names no run",)),
+    ],
+)
+def test_a_backfill_that_cannot_write_makes_no_store(
+    empty: Deployment, options: tuple[str, ...], error: str, words: tuple[str, ...], dry: tuple[str, ...]
+) -> None:
+    assert_fails(empty.reformat("backfill", ID, *options, *dry), 2, error, *words)
+    assert not (empty.folder / "stores").exists()
+
+
+def test_a_backfill_is_repeated_after_one_of_which_nothing_succeeded(empty: Deployment, published: Deployment) -> None:
+    assert empty.reformat("backfill", ID, *ONE_PARTITION).exit_code == 1
+    again = empty.reformat("backfill", ID, *ONE_PARTITION, "--upstream", str(published.folder / "upstream"), "--json")
+    assert [row["status"] for row in answer(again)["partitions"]] == ["committed"]
+    once_more = empty.reformat("backfill", ID, *ONE_PARTITION)
+    assert_fails(once_more, 2, "StoreExists", "--overwrite-chunks to fill or redo partitions of it")
+
+
+def test_an_update_goes_on_with_no_run_that_never_was(copied: Deployment) -> None:
+    before = copied.bytes_of_store()
+    result = copied.reformat("update", ID, "--now", "2026-07-29T20", "--resume", "foo")
+    assert_fails(result, 2, "UnknownRun", "no unfinished run 'foo'", "leave out --resume")
+    assert copied.bytes_of_store() == before
+
+
+def test_an_update_goes_on_with_a_run_that_ended_before_it_left_anything(empty: Deployment) -> None:
+    result = empty.reformat("update", ID, "--now", "2026-07-29T20", "--resume", "cli-0123456789ab", "--json")
+    assert [row["status"] for row in answer(result)["partitions"]] == ["not there yet"]
+
+
+def test_an_update_with_nothing_to_do_names_no_store_that_is_not_there(empty: Deployment, copied: Deployment) -> None:
+    early = empty.reformat("update", ID, "--now", "2026-07-01")
+    assert (early.exit_code, early.stdout) == (
+        0,
+        "Nothing to do yet: it is 2026-07-01T00:00, and the archive starts at 2026-07-29T18:00\n"
+        "Store: none yet; the first partition that is there makes it\n",
+    )
+    assert answer(empty.reformat("update", ID, "--now", "2026-07-01", "--json"))["store"] == str(empty.store)
+    absent = empty.reformat("update", ID, "--now", "2026-07-29T20").stdout
+    assert f"{LABEL}: {ID} partition {LABEL} wanted" in absent
+    assert str(empty.store) not in absent
+    extend = ("--overwrite-chunks", "--overwrite-metadata", "--end", "2026-07-31", "--start", "2026-07-30T19")
+    assert copied.reformat("backfill", ID, *extend).exit_code == 0
+    late = copied.reformat("update", ID, "--now", "2026-07-30").stdout
+    assert late == f"Nothing to do: the store reaches beyond 2026-07-30T00:00 already\nStore: {copied.store}\n"
+
+
 def test_a_backfill_of_which_nothing_succeeds_fails(empty: Deployment) -> None:
     (partition,) = answer(empty.reformat("backfill", ID, *ONE_PARTITION, "--json"), exit_code=1)["partitions"]
     assert (partition["partition"], partition["status"], partition["files_expected"]) == (LABEL, "failed", None)
