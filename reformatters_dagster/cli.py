@@ -423,9 +423,7 @@ def _refuse_unknown_run(dataset: "DynamicalDataset", workspace: "Workspace", roo
 def _why_nothing(dataset: "DynamicalDataset", time: "Timestamp") -> str:
     """Why an update had no partition to look at."""
     start = dataset.template_config.append_dim.start
-    if time < start:
-        return f"Nothing to do yet: it is {time:%Y-%m-%dT%H:%M}, and the archive starts at {start:%Y-%m-%dT%H:%M}"
-    return f"Nothing to do: the store reaches beyond {time:%Y-%m-%dT%H:%M} already"
+    return f"Nothing to do yet: it is {time:%Y-%m-%dT%H:%M}, and the archive starts at {start:%Y-%m-%dT%H:%M}"
 
 
 def _tell_plan(

@@ -287,7 +287,7 @@ def test_an_update_goes_on_with_a_run_that_ended_before_it_left_anything(empty: 
     assert [row["status"] for row in answer(result)["partitions"]] == ["not there yet"]
 
 
-def test_an_update_with_nothing_to_do_names_no_store_that_is_not_there(empty: Deployment, copied: Deployment) -> None:
+def test_an_update_with_nothing_to_do_names_no_store_that_is_not_there(empty: Deployment) -> None:
     early = empty.reformat("update", ID, "--now", "2026-07-01")
     assert (early.exit_code, early.stdout) == (
         0,
@@ -298,10 +298,6 @@ def test_an_update_with_nothing_to_do_names_no_store_that_is_not_there(empty: De
     absent = empty.reformat("update", ID, "--now", "2026-07-29T20").stdout
     assert f"{LABEL}: {ID} partition {LABEL} wanted" in absent
     assert str(empty.store) not in absent
-    extend = ("--overwrite-chunks", "--overwrite-metadata", "--end", "2026-07-31", "--start", "2026-07-30T19")
-    assert copied.reformat("backfill", ID, *extend).exit_code == 0
-    late = copied.reformat("update", ID, "--now", "2026-07-30").stdout
-    assert late == f"Nothing to do: the store reaches beyond 2026-07-30T00:00 already\nStore: {copied.store}\n"
 
 
 def test_a_backfill_of_which_nothing_succeeds_fails(empty: Deployment) -> None:

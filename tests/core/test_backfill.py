@@ -8,8 +8,9 @@ from reformatters_dagster.core.backfill import BackfillRequest, plan_backfill
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.errors import NoPartition, StoreExists, TimeNotOnGrid, UnknownRun
 from reformatters_dagster.core.ledger import write_ledger
+from reformatters_dagster.core.progress import UpdateProgressTracker
 from reformatters_dagster.core.types import Timedelta, Timestamp
-from tests.datasets import INIT, RAIN, SECOND, SOON, THIRD, Site, assert_forecast_true
+from tests.datasets import INIT, RAIN, SECOND, SOON, TEMPERATURE, THIRD, Site, assert_forecast_true
 
 pytest_plugins = ["tests.datasets"]
 
@@ -24,9 +25,15 @@ def published(site: Site) -> Site:
     return site
 
 
+def begin_upload(site: Site, root_run: str, variable: str) -> None:
+    """What a run leaves that is killed while it uploads."""
+    coord = site.dataset.region_job.source_file_coord
+    UpdateProgressTracker(site.stores.internal, partition_key(SECOND), root_run, coord).begin(variable, [], None)
+
+
 def test_a_standing_store_names_the_runs_that_can_be_gone_on_with(published: Site) -> None:
     for run in ("cli-one", "of-dagster"):
-        published.stores.internal.put(f"progress/{partition_key(SECOND)}/{run}/{RAIN}.json", b"[]")
+        begin_upload(published, run, RAIN if run == "cli-one" else TEMPERATURE)
     with pytest.raises(StoreExists, match=r"extend it; or --resume cli-one to go on with a run that ended early$"):
         published.backfill()
 
@@ -117,7 +124,7 @@ def test_a_run_that_left_nothing_is_not_gone_on_with(site: Site) -> None:
         with pytest.raises(UnknownRun, match=unknown):
             resume(site, "foo")
         site.arrive(INIT)
-    site.stores.internal.put(f"progress/{partition_key(SECOND)}/cli-one/{RAIN}.json", b"[]")
+    begin_upload(site, "cli-one", RAIN)
     with pytest.raises(UnknownRun, match="no unfinished run 'foo'; those there are: cli-one: correct the name"):
         resume(site, "foo", overwrite_chunks=True)
 
@@ -127,7 +134,7 @@ def test_a_run_that_left_something_is_gone_on_with(published: Site, left: str) -
     internal, entry = published.stores.internal, published.ledger()
     assert entry is not None
     if left == "progress":
-        internal.put(f"progress/{partition_key(SECOND)}/cli-one/{RAIN}.json", b"[]")
+        begin_upload(published, "cli-one", RAIN)
     elif left == "lease":
         internal.put(f"lease/{partition_key(INIT)}.json", b'{"holder": "cli-one", "beats": 1}')
     elif left == "ledger":
