@@ -20,6 +20,7 @@ from reformatters_dagster.core.object_store import Etag, Store
 log = logging.getLogger(__name__)
 
 FOLDER = "lease"
+UNKNOWN = "a holder that its lease does not name"
 PATIENCE = 5.0
 """Seconds to wait for a heartbeat that is under way when the lease ends."""
 
@@ -57,12 +58,29 @@ class _Lease:
         document = json.dumps({"holder": self.holder, "attempt": self.attempt, "beats": self.beats}).encode()
         self.etag = self.store.put(self.key, document, only_if="absent" if expected is None else expected)
 
+    def renew(self) -> bool:
+        """Show a sign of life; whether this attempt holds it still."""
+        try:
+            self.write(self.etag)
+        except ObjectMoved:
+            found = self.found()
+            if found is None or not self.is_own(found):
+                return False
+            self.etag = found.etag  # another step of the same run
+        return True
+
     def found(self) -> "_Found | None":
         found = self.store.get_or_none(self.key)
         if found is None:
             return None
-        document = json.loads(found[0])
-        return _Found(str(document.get("holder")), str(document.get("attempt", "")), found[1])
+        try:
+            document = json.loads(found[0])
+            return _Found(str(document["holder"]), str(document.get("attempt", "")), found[1])
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            log.warning(
+                "partition=%s lease at %s/%s cannot be read: %s", self.partition, self.store.url, self.key, error
+            )
+            return _Found(UNKNOWN, "", found[1])
 
     def is_own(self, found: "_Found | None") -> bool:
         """Whether this attempt holds it, in this step or in another."""
@@ -194,12 +212,8 @@ def _acquire(lease: _Lease, terms: LeaseTerms) -> None:
 def _beat(lease: _Lease, terms: LeaseTerms, stop: Event, lost: Event) -> None:
     while not stop.wait(terms.heartbeat):
         try:
-            lease.write(lease.etag)
-        except ObjectMoved:
-            found = lease.found()
-            if found is None or not lease.is_own(found):
+            if not lease.renew():
                 lost.set()
                 return
-            lease.etag = found.etag  # another step of the same run
         except ReformatError as error:
             log.warning("partition=%s lease could not be renewed: %s", lease.partition, error)

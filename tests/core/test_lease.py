@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reformatters_dagster.core.errors import LeaseHeld
+from reformatters_dagster.core.errors import LeaseHeld, ObjectMoved, StoreUnavailable
 from reformatters_dagster.core.lease import LeaseTerms, hold_lease
 from reformatters_dagster.core.object_store import Store, open_store
 
@@ -87,6 +87,54 @@ def test_a_dead_holder_is_replaced_after_its_time_to_live(store: Store, caplog: 
         "this run gives way to one that lives, and takes over from one that does not",
         f"partition={PARTITION} lease of killed shows no sign of life and is taken over",
     ]
+
+
+@pytest.mark.parametrize("document", [b"", b'{"holder"', b"[]", b"{}"])
+def test_a_lease_that_cannot_be_read_ends_like_that_of_a_dead_holder(store: Store, document: bytes) -> None:
+    """A power cut leaves an object without content."""
+    clock = Clock()
+    store.put(KEY, document)
+    with hold_lease(store, PARTITION, "one", terms=clock.terms()):
+        assert 60 <= clock.now < 70
+        assert b'"one"' in store.get(KEY)[0]
+
+
+def test_a_lease_that_cannot_be_read_is_no_longer_held(store: Store) -> None:
+    with hold_lease(store, PARTITION, "one", terms=QUICK) as still_held:
+        store.put(KEY, b"")
+        assert heart_stopped(f"lease-{PARTITION}")
+        with pytest.raises(LeaseHeld, match="another writer took it"):
+            still_held()
+    assert store.get(KEY)[0] == b""
+
+
+def test_a_store_that_fails_where_steps_of_one_run_meet_does_not_stop_the_heart(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, failed = threading.Event(), threading.Event()
+    put, looked = store.put, store.get_or_none
+
+    def watched(key: str, data: bytes, *, only_if: str | None = None) -> str:
+        try:
+            return put(key, data, only_if=only_if)
+        except ObjectMoved:
+            moved.set()
+            raise
+
+    def fail_once(key: str) -> Any:
+        if moved.is_set() and not failed.is_set():
+            failed.set()
+            raise StoreUnavailable("out of order")
+        return looked(key)
+
+    with hold_lease(store, PARTITION, "run", terms=QUICK):
+        monkeypatch.setattr(store, "put", watched)
+        monkeypatch.setattr(store, "get_or_none", fail_once)
+        # As another step of the same run does.
+        put(KEY, b'{"holder": "run", "attempt": "", "beats": 1000}')
+        assert failed.wait(10)
+        met = store.get(KEY)
+        assert any(store.get(KEY) != met for _ in range(500) if not threading.Event().wait(0.02))
 
 
 def test_a_holder_learns_that_it_was_replaced(store: Store) -> None:
