@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from reformatters_dagster.core.config import Frozen, Time
 from reformatters_dagster.core.errors import LedgerUnreadable, SourceFileUnavailable
-from reformatters_dagster.core.object_store import Store
+from reformatters_dagster.core.object_store import Etag, Store
 from reformatters_dagster.core.types import JSON, Timedelta, Timestamp
 
 FOLDER = "ledger"
@@ -119,15 +119,22 @@ def merge(previous: LedgerEntry | None, run: LedgerEntry) -> LedgerEntry:
     return run.model_copy(update={"variables": left_alone | run.variables, "etags": run.etags | previous.etags})
 
 
-def write_ledger(store: Store, entry: LedgerEntry) -> None:
+def write_ledger(store: Store, entry: LedgerEntry, *, only_if: Etag | None = None) -> None:
     """Replace the entry of a partition.
 
     Parameters
     ----------
     store : Store
         The dataset's internal location.
+    only_if : ETag, optional
+        Of the entry that is to be replaced, and no other.
+
+    Raises
+    ------
+    ObjectMoved
+        When another stands there.
     """
-    store.put(_key(entry.partition), json.dumps(_to_json(entry), indent=1).encode())
+    store.put(_key(entry.partition), json.dumps(_to_json(entry), indent=1).encode(), only_if=only_if)
 
 
 def ledger_partitions(store: Store) -> list[str]:
@@ -136,7 +143,12 @@ def ledger_partitions(store: Store) -> list[str]:
 
 
 def read_ledger(store: Store, partition: str) -> LedgerEntry | None:
-    """The entry of a partition; None when it was never committed.
+    """The entry of a partition; None when it was never committed. Raises `LedgerUnreadable` as `read_version` does."""
+    return read_version(store, partition)[0]
+
+
+def read_version(store: Store, partition: str) -> tuple[LedgerEntry | None, Etag | None]:
+    """The entry of a partition with the ETag it was read at; None, twice, when it was never committed.
 
     Raises
     ------
@@ -145,9 +157,9 @@ def read_ledger(store: Store, partition: str) -> LedgerEntry | None:
     """
     found = store.get_or_none(_key(partition))
     if found is None:
-        return None
+        return None, None
     try:
-        return _from_json(json.loads(found[0]))
+        return _from_json(json.loads(found[0])), found[1]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise LedgerUnreadable(
             f"the ledger entry of partition {partition!r} was asked for; {store.url}/{_key(partition)} is none: "

@@ -16,9 +16,10 @@ import pandas as pd
 from reformatters_dagster.core.arrivals import Arrivals, find_elsewhere
 from reformatters_dagster.core.coverage import partition_key, previous_entry
 from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.errors import SourceFileUnavailable
+from reformatters_dagster.core.errors import LedgerUnreadable, ObjectMoved, SourceFileUnavailable
 from reformatters_dagster.core.guards import arrays_of
-from reformatters_dagster.core.ledger import LedgerEntry, read_ledger, write_ledger
+from reformatters_dagster.core.ledger import LedgerEntry, read_version, write_ledger
+from reformatters_dagster.core.object_store import Etag
 from reformatters_dagster.core.published import published_labels, read_root
 from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.types import Timestamp
@@ -126,16 +127,21 @@ def survey_incomplete(dataset: DynamicalDataset, workspace: Workspace, now: Time
     A partition is worth a run when it lacks files and the upstream lists something else than at its last run, when archives
     refused a file at its last run that they list, or when a file it was made from has been published again; and its variables
     that no run has written yet are worth one by themselves. One that is past the give-up age is marked as known missing in the
-    ledger.
+    ledger, unless a run has written it meanwhile. One whose entry cannot be read waits for somebody to run it again.
     """
     survey, stored = Survey(), _stored_variables(dataset, workspace)
     for label in _recent_published(dataset, workspace, now):
         if budget.is_spent:
             survey.waiting.append(f"the listing budget ended before {partition_key(label)}")
             break
-        entry = read_ledger(workspace.stores.internal, partition_key(label))
+        try:
+            entry, version = read_version(workspace.stores.internal, partition_key(label))
+        except LedgerUnreadable as error:
+            log.warning("%s", error)
+            survey.waiting.append(f"{partition_key(label)} has no readable entry: {error}")
+            continue
         if _past_give_up(dataset, label, now):
-            _give_up(dataset, workspace, entry, label, survey)
+            _give_up(dataset, workspace, entry, version, label, survey)
             continue
         if entry is not None and now - entry.written_at < dataset.heal_cool_down:
             survey.waiting.append(f"{partition_key(label)} {_cools_down(entry, now)}")
@@ -204,12 +210,16 @@ def is_whole(dataset: DynamicalDataset, entry: LedgerEntry) -> bool:
 
 
 def _recent_published(dataset: DynamicalDataset, workspace: Workspace, now: Timestamp) -> Iterator[Timestamp]:
-    """Published shards up to one past the give-up age, newest first: how many does not depend on the archive's length."""
+    """Published shards that have begun, up to one past the give-up age, newest first.
+
+    How many does not depend on the archive's length, nor on how far into the future its metadata was extended.
+    """
     template = dataset.template_config
     published = published_labels(workspace.stores.primary, template.append_dim.name)
     if not len(published):
         return
-    label = template.append_dim.start + (len(published) - 1) // template.shard_length * template.shard_duration
+    start, length = template.append_dim.start, template.shard_duration
+    label = start + (min(published[-1], now) - start) // length * length
     oldest = max(now - dataset.give_up_age - 4 * template.shard_duration, template.append_dim.start)
     while label >= oldest:
         yield label
@@ -298,11 +308,20 @@ def _past_give_up(dataset: DynamicalDataset, label: Timestamp, now: Timestamp) -
 
 
 def _give_up(
-    dataset: DynamicalDataset, workspace: Workspace, entry: LedgerEntry | None, label: Timestamp, survey: Survey
+    dataset: DynamicalDataset,
+    workspace: Workspace,
+    entry: LedgerEntry | None,
+    version: Etag | None,
+    label: Timestamp,
+    survey: Survey,
 ) -> None:
     if entry is None or entry.known_missing or is_whole(dataset, entry):
         return
-    write_ledger(workspace.stores.internal, entry.model_copy(update={"known_missing": True}))
+    try:
+        write_ledger(workspace.stores.internal, entry.model_copy(update={"known_missing": True}), only_if=version)
+    except ObjectMoved:
+        survey.waiting.append(f"{partition_key(label)} was written by a run a moment ago")
+        return
     survey.given_up.append(label)
     log.warning(
         "partition=%s is incomplete past its give-up age and is known missing from now on", partition_key(label)

@@ -13,6 +13,7 @@ from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import NothingSucceeded
 from reformatters_dagster.core.ledger import write_ledger
+from reformatters_dagster.core.publication import commit_template
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.reconcile import (
     Budget,
@@ -294,6 +295,53 @@ def test_past_its_age_a_hole_is_known_missing(site: Site) -> None:
     assert entry is not None
     assert entry.known_missing
     assert survey_incomplete(site.dataset, site.workspace, old, Budget(20)).given_up == []
+
+
+def test_giving_up_leaves_an_entry_that_a_run_writes_meanwhile(site: Site) -> None:
+    site.arrive(INIT, leads=range(6))
+    now = INIT + LATE
+    run(site, launches(site, now)[0], now, publish=True)
+    site.arrive(INIT)
+    old = INIT + site.dataset.give_up_age
+
+    def backfill_first(url: str, key: str) -> None:
+        if key.startswith("ledger/"):
+            site.backfill(old, contains=(INIT,), overwrite_chunks=True)
+
+    beside = replace(site, before_put=backfill_first)
+    survey = survey_incomplete(site.dataset, beside.workspace, old, Budget(20))
+    assert (survey.given_up, survey.waiting) == ([], ["2026-07-29T18:00 was written by a run a moment ago"])
+    entry = site.ledger()
+    assert entry is not None
+    assert (entry.run_id, entry.known_missing) == ("backfill", False)
+    assert is_whole(site.dataset, entry)
+
+
+def test_an_entry_that_cannot_be_read_does_not_keep_others_from_being_healed(site: Site) -> None:
+    site.arrive(INIT, leads=[lead for lead in LEADS if lead != 4])
+    site.arrive(SECOND)
+    now = SECOND + LATE
+    site.update(now)
+    site.arrive(INIT, leads=[4])
+    site.stores.internal.put("ledger/2026-07-30T00:00.json", b"")
+    survey = survey_incomplete(site.dataset, site.workspace, now + site.dataset.heal_cool_down, Budget(20))
+    assert [launch.label for launch in survey.launches] == [INIT]
+    (told,) = survey.waiting
+    assert told.startswith("2026-07-30T00:00 has no readable entry: the ledger entry of partition '2026-07-30T00:00'")
+    assert told.endswith("run the partition again to replace it")
+
+
+def test_metadata_that_reaches_into_the_future_does_not_hide_what_is_to_be_healed(site: Site) -> None:
+    """A year of it, by a slip."""
+    site.arrive(INIT)
+    site.update()
+    commit_template(site.dataset.template_config.get_template(INIT + Timedelta("365D")), site.workspace)
+    site.arrive(SECOND)
+    survey = survey_incomplete(site.dataset, site.workspace, SECOND + LATE, Budget(20))
+    assert [(launch.label, launch.reason) for launch in survey.launches] == [
+        (SECOND, "never written, and 10 of 10 files are there")
+    ]
+    assert survey.waiting == []
 
 
 def test_files_that_only_another_archive_has_are_launched_at_the_soft_deadline(site: Site) -> None:
