@@ -91,20 +91,18 @@ def degraded(stores: StoreSet) -> list[Degraded]:
     Those that were written without it, and those not yet copied to one that `mend_replicas` has found without history: at
     least the newest, while its metadata is not there.
     """
-    every = (*_not_copied(stores), *_marks(stores.internal))
+    every = (*_not_copied(stores), *_marks(stores))
     lacking = {(one.replica, one.partition): one for one in every}
     return [one for _, one in sorted(lacking.items(), key=lambda item: item[0])]
 
 
 def _not_copied(stores: StoreSet) -> Iterator[Degraded]:
-    fillings = [stores.internal.get_or_none(key) for key, _ in stores.internal.list(FILLING)]
+    fillings = list(_fillings(stores))
     partitions = _partitions(stores.primary) if fillings else []
-    for found in fillings:
-        if found is not None and partitions:
-            filling = Filling.model_validate_json(found[0])
-            for shard in range(min(filling.copied, len(partitions) - 1), len(partitions)):
-                reason = "the primary is being copied to it, oldest partition first"
-                yield Degraded(replica=filling.replica, partition=partitions[shard], shard=shard, reason=reason)
+    for filling in fillings if partitions else []:
+        for shard in range(min(filling.copied, len(partitions) - 1), len(partitions)):
+            reason = "the primary is being copied to it, oldest partition first"
+            yield Degraded(replica=filling.replica, partition=partitions[shard], shard=shard, reason=reason)
 
 
 def mend_replicas(stores: StoreSet, run_id: str, terms: LeaseTerms) -> None:
@@ -130,9 +128,9 @@ def _mend(stores: StoreSet, replica: Store, run_id: str, terms: LeaseTerms, unti
         return
     root: JSON = json.loads(found[0])
     partitions = _partitions(primary)
-    marked = {one.shard: one.partition for one in _marks(internal) if one.replica == replica.url}
-    filling = internal.get_or_none(_filling_key(replica))
-    copied = _copied(primary, replica, root, filling and Filling.model_validate_json(filling[0]))
+    marked = {one.shard: one.partition for one in _marks(stores) if one.replica == replica.url}
+    filling = next((one for one in _fillings(stores) if one.replica == replica.url), None)
+    copied = _copied(primary, replica, root, filling)
     if copied >= len(partitions) and not marked and filling is None:
         return
     _note(internal, replica, copied)
@@ -325,9 +323,40 @@ def _copy(source: Store, target: Store, keys: Sequence[str]) -> None:
     pool.shutdown()
 
 
-def _marks(internal: Store) -> list[Degraded]:
-    found = (internal.get_or_none(key) for key, _ in internal.list(FOLDER))
-    return [Degraded.model_validate_json(one[0]) for one in found if one is not None]
+def _marks(stores: StoreSet) -> Iterator[Degraded]:
+    """Every mark; of one that cannot be read, what its key tells."""
+    for name, document in _objects(stores.internal, FOLDER):
+        try:
+            yield Degraded.model_validate_json(document)
+        except ValueError:
+            digest, _, partition = name.partition("/")
+            partitions = _partitions(stores.primary)
+            # One that is not published is the next to be.
+            shard = partitions.index(partition) if partition in partitions else len(partitions)
+            reason = "the mark of what it lacks cannot be read"
+            yield Degraded(replica=_url(stores, digest), partition=partition, shard=shard, reason=reason)
+
+
+def _fillings(stores: StoreSet) -> Iterator[Filling]:
+    """Every note of how far a replica is; where one cannot be read nothing counts as copied."""
+    for digest, document in _objects(stores.internal, FILLING):
+        try:
+            yield Filling.model_validate_json(document)
+        except ValueError:
+            yield Filling(replica=_url(stores, digest), copied=0)
+
+
+def _objects(internal: Store, folder: str) -> Iterator[tuple[str, bytes]]:
+    """Key below a folder, without its ending, and content of every object there."""
+    for key, _ in internal.list(folder):
+        found = internal.get_or_none(key)
+        if found is not None:
+            yield key.removeprefix(f"{folder}/").removesuffix(".json"), found[0]
+
+
+def _url(stores: StoreSet, digest: str) -> str:
+    """The replica of a digest; the digest itself where that is none of these."""
+    return next((replica.url for replica in stores.replicas if _digest(replica) == digest), digest)
 
 
 def _note(internal: Store, replica: Store, copied: int) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Lock
@@ -474,6 +475,52 @@ def _beat(site: Site, number: int) -> None:
     """What the holder of a lease does now and then."""
     document = f'{{"holder": "other", "attempt": "", "beats": {number + 100}}}'
     site.stores.internal.put(f"lease/{PARTITIONS[0]}.json", document.encode())
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_mark_that_cannot_be_read_is_a_mark(replicated: Site, line: Line, *, published: bool) -> None:
+    """A power cut leaves an object without content."""
+    line.puts_left = 0
+
+    def die(url: str, key: str) -> None:
+        line(url, key)
+        if not published and key == "zarr.json":
+            raise Stopped(key)
+
+    with nullcontext() if published else pytest.raises(Stopped):
+        replace(replicated, before_put=die).update(SECOND + SOON)
+    internal = replicated.stores.internal
+    (mark,) = [key for key, _ in internal.list("degraded") if "2026-07-30" in key]
+    internal.put(mark, b"")
+    (told,) = [one for one in degraded(replicated.stores) if one.partition == PARTITIONS[1]]
+    assert (told.replica, told.shard) == (replicated.stores.replicas[0].url, 1)
+    assert told.reason == "the mark of what it lacks cannot be read"
+    line.puts_left = 10**9
+    replicated.update(SECOND + SOON)
+    assert degraded(replicated.stores) == []
+    primary, replica = copies(replicated)
+    assert primary == replica
+
+
+def test_a_mark_of_nobody_stops_nothing(replicated: Site) -> None:
+    replicated.stores.internal.put(f"degraded/x/{PARTITIONS[0]}.json", b"")
+    replicated.update(SECOND + SOON)
+    assert [(one.replica, one.partition, one.shard) for one in degraded(replicated.stores)] == [("x", PARTITIONS[0], 0)]
+    primary, replica = copies(replicated)
+    assert primary == replica
+
+
+def test_of_a_replica_whose_note_cannot_be_read_nothing_is_copied(history: Site, line: Line) -> None:
+    line.puts_left = 2
+    history.update(SECOND + SOON)
+    ((note, _),) = history.stores.internal.list("filling")
+    history.stores.internal.put(note, b"")
+    assert lacking(history) == PARTITIONS[:2]
+    line.puts_left = 10**9
+    history.update(SECOND + SOON)
+    assert history.stores.internal.list("filling") == []
+    primary, replica = copies(history)
+    assert primary == replica
 
 
 def test_a_replica_that_was_left_out_for_a_while_gets_what_it_lacks(replicated: Site) -> None:
