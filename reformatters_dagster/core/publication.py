@@ -13,8 +13,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.errors import ObjectMoved, StoreExists, StoreMissing, StoreTooShort, TimeNotOnGrid
+from reformatters_dagster.core.errors import (
+    CorruptRoot,
+    ObjectMoved,
+    ReformatError,
+    StoreExists,
+    StoreMissing,
+    StoreTooShort,
+    TemplateDrift,
+    TimeNotOnGrid,
+)
 from reformatters_dagster.core.guards import (
+    append_dim_of,
     arrays_of,
     length_along,
     refuse_other_labels,
@@ -26,10 +36,10 @@ from reformatters_dagster.core.guards import (
 from reformatters_dagster.core.published import ROOT, open_published, published_labels, read_root
 from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.shards import on_tmp_disk
-from reformatters_dagster.core.storage import Store, commit_metadata
+from reformatters_dagster.core.storage import Store, commit_metadata, first_value
 from reformatters_dagster.core.template import TemplateConfig, write_metadata
 from reformatters_dagster.core.tmp_folder import tmp_folder
-from reformatters_dagster.core.types import Lengths, Names, Timestamp
+from reformatters_dagster.core.types import JSON, Lengths, Names, Timestamp
 
 log = logging.getLogger(__name__)
 
@@ -48,25 +58,121 @@ def tmp_metadata(template_ds: xr.Dataset, tmp: Path) -> Iterator[Path]:
 
 
 def check_store(template: TemplateConfig, workspace: Workspace) -> None:
-    """Refuse a store that the template does not describe; one that does not exist yet is fine.
+    """Refuse a store that the template does not describe; one that does not exist yet is fine, unless it was lost.
 
     Raises
     ------
     TemplateDrift
         Naming what differs: dataset, version, start of the archive, structure, labels of the other dimensions.
+    StoreMissing
+        See `refuse_lost_primary`.
     """
     store_root = read_root(workspace.stores.primary)
     if store_root is None:
+        refuse_lost_primary(template, workspace)
         return
     refuse_version_mismatch(store_root["attributes"], template.dataset_id, template.dataset_version)
     refuse_other_start(
         template.append_dim.start, published_labels(workspace.stores.primary, template.append_dim.name)[0]
     )
     template.get_template(template.append_dim.start)  # refuses a committed template that is not the code's
-    refuse_structure_drift(json.loads((template.path / ROOT).read_text()), store_root, template.append_dim.name)
+    refuse_structure_drift(template_root(template), store_root, template.append_dim.name)
     published = open_published(workspace.stores.primary)
     for dim in template.all_dims:
         refuse_other_labels(dim.name, list(dim.index()), list(published.indexes[dim.name]))
+
+
+def refuse_lost_primary(template: TemplateConfig, workspace: Workspace) -> None:
+    """Refuse to make anew a primary that was lost, while a replica has data of it: that would be written over.
+
+    A first publication that ended between the two roots leaves a replica of the same objects as the primary, and goes on. A
+    replica of another archive is no copy of this one; see `refuse_other_archive`.
+
+    Raises
+    ------
+    StoreMissing
+        Naming the replica.
+    StoreUnavailable
+        When a replica cannot be asked.
+    """
+    primary = workspace.stores.primary
+    for replica in workspace.stores.replicas:
+        if read_root(replica) is None:
+            continue
+        try:
+            refuse_other_archive(template_root(template), template.append_dim.start, replica)
+        except TemplateDrift:
+            continue
+        held, there = (
+            {key for name in template.variables for key, _ in store.list(f"{name}/c")} for store in (replica, primary)
+        )
+        # Looked at once more: another run may have created it meanwhile.
+        if held - there and read_root(primary) is None:
+            raise StoreMissing(
+                f"{template.dataset_id} was to be created at {primary.url}; no store stands there, while its replica "
+                f"{replica.url} has {len(held - there)} objects of data that would be written over: copy the replica back "
+                "while nothing writes to it, the root zarr.json last; or wipe the replica to begin anew"
+            )
+
+
+def refuse_other_archive(root: JSON, start: Timestamp, replica: Store) -> JSON | None:
+    """Refuse a replica that another archive stands on: its readers would see both mixed.
+
+    Parameters
+    ----------
+    root : JSON
+        Root document of the template, or of the primary.
+    start : Timestamp
+        Its first label.
+
+    Returns
+    -------
+    JSON or None
+        Root document of the replica; None where no store stands there.
+
+    Raises
+    ------
+    TemplateDrift
+        When it is of another structure, or starts at another label.
+    CorruptRoot
+        When nobody can read its root, or its first labels.
+    """
+    theirs, dim = read_root(replica), append_dim_of(root)
+    if theirs is None:
+        return None
+    first = _first_label(replica, theirs, dim)
+    try:
+        # Arrays that it lacks, or has of a commit that ended halfway, make it no other.
+        refuse_structure_drift(root, theirs, dim)
+        if first is not None:
+            refuse_other_start(start, first)
+    except TemplateDrift as error:
+        raise TemplateDrift(
+            f"replica {replica.url} was to be written to; another archive stands there, and readers would see both mixed: "
+            f"{error}; or wipe that replica, or take it out of REFORMATTERS_REPLICAS"
+        ) from error
+    return theirs
+
+
+def _first_label(store: Store, root: JSON, dim: str) -> Timestamp | None:
+    if dim not in arrays_of(root):
+        return None
+    try:
+        first = first_value(store, root, dim)
+    except ReformatError:
+        raise
+    except Exception as error:
+        raise CorruptRoot(
+            f"{store.url}/{dim}/c/0 was to be read as the first labels of a store; it is none: {str(error)[:300]}; put back "
+            "what stood there, as its primary or a replica has it"
+        ) from error
+    return None if first is None else pd.Timestamp(first.astype("datetime64[s]")).as_unit("us")
+
+
+def template_root(template: TemplateConfig) -> JSON:
+    """Root document of the committed template."""
+    root: JSON = json.loads((template.path / ROOT).read_text())
+    return root
 
 
 def refuse_lagging_replicas(template: TemplateConfig, workspace: Workspace) -> None:
@@ -79,18 +185,16 @@ def refuse_lagging_replicas(template: TemplateConfig, workspace: Workspace) -> N
     StoreMissing, StoreTooShort
         When a replica has no store while the primary has one, or has fewer labels or variables.
     TemplateDrift
-        When a replica is of another structure, or nobody can read its root.
+        When a replica is of another archive, or nobody can read its root.
     """
     stores, dim = workspace.stores, template.append_dim.name
     root = read_root(stores.primary)
-    if root is None:
-        return
-    ours, template_root = arrays_of(root), json.loads((template.path / ROOT).read_text())
     for replica in stores.replicas:
-        if (theirs := read_root(replica)) is not None:
-            # Of the template: a commit that ended halfway leaves a replica ahead of its primary.
-            refuse_structure_drift(template_root, theirs, dim)
-        arrays = {} if theirs is None else arrays_of(theirs)
+        # Of the template: a commit that ended halfway leaves a replica ahead of its primary.
+        theirs = refuse_other_archive(template_root(template), template.append_dim.start, replica)
+        if root is None:
+            continue
+        ours, arrays = arrays_of(root), {} if theirs is None else arrays_of(theirs)
         lengths = [length_along(one[dim], dim) or 0 if dim in one else 0 for one in (arrays, ours)]
         if theirs is not None and ours.keys() <= arrays.keys() and lengths[0] >= lengths[1]:
             continue
@@ -115,8 +219,9 @@ def refuse_unpublished(template: TemplateConfig, workspace: Workspace, variables
 def create_store(template: TemplateConfig, workspace: Workspace, end: Timestamp) -> None:
     """Create a store whose metadata covers `[start, end)` and whose data is yet to be written.
 
-    Several runs may do this at once: one creates it, the others find it there.
+    Several runs may do this at once: one creates it, the others find it there. See `refuse_lost_primary` for when it is not.
     """
+    refuse_lost_primary(template, workspace)
     with tmp_metadata(template.get_template(end), workspace.tmp) as tmp_store:
         try:
             commit_metadata(tmp_store, workspace.stores, expected_root="absent")

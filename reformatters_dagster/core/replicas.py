@@ -17,10 +17,11 @@ from itertools import islice
 from reformatters_dagster.core.config import Frozen
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.errors import CorruptRoot, ReformatError, StoreMissing, StoreUnavailable
-from reformatters_dagster.core.guards import append_dim_of, arrays_of, length_along, refuse_structure_drift
+from reformatters_dagster.core.guards import append_dim_of, arrays_of, length_along
 from reformatters_dagster.core.lease import FOLDER as LEASES
 from reformatters_dagster.core.lease import LeaseTerms, hold_lease
 from reformatters_dagster.core.pools import GRACE
+from reformatters_dagster.core.publication import refuse_other_archive
 from reformatters_dagster.core.published import published_labels, read_root
 from reformatters_dagster.core.storage import ROOT, Store, StoreSet
 from reformatters_dagster.core.types import JSON, Timestamp
@@ -159,8 +160,8 @@ def _copied(primary: Store, replica: Store, root: JSON, filling: Filling | None)
     dim = append_dim_of(root)
     length, reached = _length(root, dim), 0
     try:
-        theirs = read_root(replica)
-        if theirs is not None and not refuse_structure_drift(root, theirs, dim):  # it lacks no variable
+        theirs = refuse_other_archive(root, published_labels(primary, dim)[0], replica)
+        if theirs is not None and arrays_of(root).keys() <= arrays_of(theirs).keys():
             reached = _length(theirs, dim)
     except CorruptRoot as error:
         log.warning("replica %s is filled anew: %s", replica.url, error)

@@ -28,6 +28,7 @@ from reformatters_dagster.core.errors import (
     StoreExists,
     StoreMissing,
     StoreUnavailable,
+    TemplateDrift,
 )
 from reformatters_dagster.core.guards import (
     append_dim_of,
@@ -351,7 +352,10 @@ class _Commit:
         """Refuse a replica that lacks what the primary has, or is of another structure."""
         found = replica.get_or_none(ROOT)
         if found is not None:
-            refuse_structure_drift(self.root, json.loads(found[0]), self.append_dim)
+            try:
+                refuse_structure_drift(self.root, json.loads(found[0]), self.append_dim)
+            except TemplateDrift as error:
+                raise TemplateDrift(f"replica {replica.url} was to be written to: {error}") from error
         elif not create:
             raise StoreMissing(
                 f"replica {replica.url} was to be extended; no store stands there, while the primary has one: copy the "
@@ -423,6 +427,19 @@ def _merged(array: JSON, found: bytes, wanted: bytes) -> bytes:
             return unchanged
     target[...] = merged
     return objects[key].to_bytes()
+
+
+def first_value(store: Store, root: JSON, name: str) -> "np.generic | None":
+    """First value of an array of one dimension, as it is stored; None where its first chunk is not there."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    found = store.get_or_none(f"{name}/c/0")
+    if found is None:
+        return None
+    array = zarr.open_array(MemoryStore(_one_chunk(arrays_of(root)[name], "c/0", found[0])), mode="r")
+    first: np.generic = np.asarray(array[:1])[0]
+    return first
 
 
 def _one_chunk(array: JSON, key: str, data: bytes) -> "dict[str, AnyBuffer]":

@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 from reformatters_dagster.core.backfill import BackfillRequest, plan_backfill
-from reformatters_dagster.core.errors import StoreMissing, StoreTooShort, StoreUnavailable, TemplateDrift
+from reformatters_dagster.core.errors import CorruptRoot, StoreMissing, StoreTooShort, StoreUnavailable, TemplateDrift
 from reformatters_dagster.core.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
 from reformatters_dagster.core.replicas import MENDING_SECONDS, check_replicas, degraded, mend_replicas
 from reformatters_dagster.core.status import status
@@ -555,6 +555,100 @@ def test_a_store_is_created_without_a_replica_that_is_down(replicated: Site, lin
     replicated.backfill(SECOND + SOON)
     assert replicated.read().sizes["init_time"] == 2
     line.puts_left = 10**9
+    replicated.update(SECOND + SOON)
+    primary, replica = copies(replicated)
+    assert primary == replica
+
+
+KINDS = pytest.mark.parametrize("kind", ["required", "best_effort"])
+
+
+@KINDS
+def test_a_primary_that_was_lost_is_not_made_anew_over_its_replica(replicated: Site, kind: str) -> None:
+    """The replica is the only copy, and files that it was made from are gone."""
+    replicated.update(SECOND + SOON)
+    replicated.remove(*range(1, 9))
+    shutil.rmtree(replicated.folder / "primary")
+    before = objects_of(replicated.folder / "copy")
+    site = replace(replicated.having(replicas=kind), before_put=no_put)
+    asked: list[Callable[[], object]] = [
+        lambda: site.update(SECOND + SOON),
+        lambda: site.backfill(SECOND + SOON),
+        lambda: site.dataset.plan_partition(site.workspace, INIT, now=SECOND + SOON, publish=False),
+        lambda: site.dataset.initialise(site.workspace, None, SECOND + SOON),
+    ]
+    for ask in asked:
+        with pytest.raises(StoreMissing) as refused:
+            ask()
+        message = str(refused.value)
+        assert f"test-gfs-forecast was to be created at {site.folder}/primary/{STORE}; no store stands there" in message
+        assert f"its replica {site.folder}/copy/{STORE} has 4 objects of data that would be written over" in message
+        assert (
+            "copy the replica back while nothing writes to it, the root zarr.json last; or wipe the replica" in message
+        )
+    assert objects_of(site.folder / "copy") == before
+    shutil.copytree(site.folder / "copy", site.folder / "primary")
+    replicated.having(replicas=kind).update(SECOND + SOON)
+    assert open_as_reader(str(site.folder / "copy" / STORE))[TEMPERATURE].notnull().all()
+
+
+@KINDS
+def test_a_first_publication_that_ended_between_two_roots_may_be_repeated(replicated: Site, kind: str) -> None:
+    def die(url: str, key: str) -> None:
+        if "/primary/" in url and key == "zarr.json":
+            raise Stopped(key)
+
+    for make in (Site.update, Site.backfill):
+        for folder in ("primary", "copy"):
+            shutil.rmtree(replicated.folder / folder)
+        site = replicated.having(replicas=kind)
+        with pytest.raises(Stopped):
+            make(replace(site, before_put=die))
+        assert (site.folder / "copy" / STORE / "zarr.json").exists()
+        make(site)
+        primary, replica = copies(site)
+        assert primary == replica
+        assert site.read()[TEMPERATURE].notnull().all()
+
+
+def test_a_replica_that_starts_elsewhere_is_refused(replicated: Site) -> None:
+    """A primary of a later REFORMATTERS_START is new, or stands; the replica's shards are others'."""
+    replicated.update(SECOND + SOON)
+    before = objects_of(replicated.folder / "copy")
+    later = replicated.dataset.template_config.started_at(SECOND)
+    site = replace(replicated.having(template_config=later), folder=replicated.folder / "later")
+    site.arrive(SECOND)
+    told = (
+        rf"replica {replicated.folder}/copy/{STORE} was to be written to; another archive stands there, .*: the archive was "
+        r"to start at 2026-07-30T00:00; the store starts at 2026-07-29T18:00: .*; or wipe that replica, or take it out"
+    )
+    required = replace(site.having(replicas="required"), before_put=no_put)
+    with pytest.raises(TemplateDrift, match=told):
+        required.update(SECOND + SOON)
+    replace(site, settings={}).update(SECOND + SOON)
+    with pytest.raises(TemplateDrift, match=told):
+        required.update(SECOND + SOON)
+    mend_replicas(site.stores, "run", DEFAULT_TERMS)
+    assert objects_of(replicated.folder / "copy") == before
+
+
+def test_a_required_replica_of_another_structure_is_refused_by_its_name(wider: Site, replicated: Site) -> None:
+    wider.update(SECOND + SOON)
+    shutil.rmtree(wider.folder / "primary")
+    required = replace(replicated.having(replicas="required"), before_put=no_put)
+    told = (
+        rf"replica {wider.folder}/copy/{STORE} was to be written to; another archive stands .* {WIND} is in the store"
+    )
+    with pytest.raises(TemplateDrift, match=told):
+        required.update()
+
+
+@pytest.mark.parametrize("labels", [b"", b"damaged"])
+def test_a_replica_without_readable_labels_is_filled_anew(replicated: Site, labels: bytes) -> None:
+    (replicated.folder / "copy" / STORE / "init_time/c/0").write_bytes(labels)
+    told = rf"copy/{STORE}/init_time/c/0 was to be read as the first labels of a store; it is none"
+    with pytest.raises(CorruptRoot, match=told):
+        replace(replicated.having(replicas="required"), before_put=no_put).update(SECOND + SOON)
     replicated.update(SECOND + SOON)
     primary, replica = copies(replicated)
     assert primary == replica
