@@ -243,7 +243,7 @@ class DynamicalDataset:
             refuse_lagging_replicas(self.template_config, workspace)
         if self.replicas == "required" or not workspace.stores.replicas:
             return workspace
-        return replace(workspace, stores=tolerant(workspace.stores))
+        return replace(workspace, stores=tolerant(workspace.stores, self.template_config))
 
     def _published_again(self, workspace: Workspace, label: Timestamp, now: Timestamp) -> tuple[str, ...]:
         """Keys of files of a partition that the upstream lists in another version than the ledger."""
@@ -312,7 +312,7 @@ class DynamicalDataset:
         if self.replicas == "required" or not stores.replicas:
             return stores
         shard = (plan.label - self.template_config.append_dim.start) // self.template_config.shard_duration
-        return tolerant(stores, partition_key(plan.label), int(shard))
+        return tolerant(stores, self.template_config, partition_key(plan.label), int(shard))
 
     def _published_shard(self, entry: LedgerEntry | None, plan: PartitionPlan) -> PublishedShard | None:
         """What the ledger tells of the shard; None where that is of another version."""

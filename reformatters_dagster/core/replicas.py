@@ -16,14 +16,15 @@ from itertools import islice
 
 from reformatters_dagster.core.config import Frozen
 from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.errors import CorruptRoot, ReformatError, StoreMissing, StoreUnavailable
+from reformatters_dagster.core.errors import CorruptRoot, ReformatError, StoreMissing, StoreUnavailable, TemplateDrift
 from reformatters_dagster.core.guards import append_dim_of, arrays_of, length_along
 from reformatters_dagster.core.lease import FOLDER as LEASES
 from reformatters_dagster.core.lease import LeaseTerms, hold_lease
 from reformatters_dagster.core.pools import GRACE
-from reformatters_dagster.core.publication import refuse_other_archive
+from reformatters_dagster.core.publication import refuse_other_archive, template_root
 from reformatters_dagster.core.published import published_labels, read_root
 from reformatters_dagster.core.storage import ROOT, Store, StoreSet
+from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import JSON, Timestamp
 from reformatters_dagster.core.validation import CheckResult
 
@@ -64,8 +65,10 @@ class Filling(Frozen):
     """Shards along the append dimension that it has, counted from the first."""
 
 
-def tolerant(stores: StoreSet, partition: str | None = None, shard: int = 0) -> StoreSet:
+def tolerant(stores: StoreSet, template: TemplateConfig, partition: str | None = None, shard: int = 0) -> StoreSet:
     """The same stores, going on without a replica that fails, and without those that lack something already.
+
+    Nor is anything written to one that another archive than the template's stands on.
 
     Every partition written so is marked, until `mend_replicas` has copied it. Without a partition it is metadata that is
     written, and nothing is marked: a replica's own metadata tells that it lags.
@@ -80,10 +83,20 @@ def tolerant(stores: StoreSet, partition: str | None = None, shard: int = 0) -> 
     leaving = replace(stores, tolerate=mark, _left_out=set())
     lagging = {one.replica: one for one in degraded(stores)}
     for replica in stores.replicas:
-        if replica.url in lagging:
+        if (why := _why_leave_out(replica, template, lagging.get(replica.url))) is not None:
             leaving.leave_out(replica)
-            mark(replica, StoreUnavailable(lagging[replica.url].reason))
+            mark(replica, why)
     return leaving
+
+
+def _why_leave_out(replica: Store, template: TemplateConfig, lacking: Degraded | None) -> Exception | None:
+    if lacking is not None:
+        return StoreUnavailable(lacking.reason)
+    try:
+        refuse_other_archive(template_root(template), template.append_dim.start, replica)
+    except (StoreUnavailable, TemplateDrift) as error:
+        return error
+    return None
 
 
 def degraded(stores: StoreSet) -> list[Degraded]:

@@ -643,6 +643,38 @@ def test_a_required_replica_of_another_structure_is_refused_by_its_name(wider: S
         required.update()
 
 
+@pytest.mark.parametrize("other", ["start", "variables", "root"])
+def test_an_update_goes_on_without_a_replica_of_another_archive(wider: Site, other: str) -> None:
+    """Nothing is written to it, of its own or beside that, and what it lacks is marked until somebody wipes it."""
+    wider.update(SECOND + SOON)
+    changes: dict[str, Any] = {"template_config": wider.dataset.template_config.started_at(SECOND)}
+    if other == "variables":
+        changes = {"template_config": gfs_forecast(wider.folder / "fewer", variables=[TEMPERATURE]).template_config}
+    site = replace(wider.having(**changes if other != "root" else {}), folder=wider.folder / "new")
+    if other == "root":
+        shutil.copytree(wider.folder / "primary", site.folder / "primary")
+        (wider.folder / "copy" / STORE / "zarr.json").write_bytes(b"{}")
+    before = objects_of(wider.folder / "copy")
+    site.arrive(INIT, SECOND)
+
+    site.backfill(SECOND + SOON, **({"overwrite_chunks": True} if other == "root" else {}))
+    if other != "root":  # an update fills that one anew
+        site.update(SECOND + SOON)
+
+    assert objects_of(wider.folder / "copy") == before
+    assert site.read()[TEMPERATURE].sel(init_time=SECOND).notnull().all()
+    lacking = degraded(site.stores)
+    assert "2026-07-30T00:00" in [one.partition for one in lacking]
+    told = "it is none" if other == "root" else "another archive stands there, and readers would see both mixed"
+    assert {told in one.reason for one in lacking} == {True}
+    assert f"{wider.folder}/copy/{STORE}" in lacking[0].reason
+    assert not check_replicas(site.stores, SECOND).passed
+    shutil.rmtree(wider.folder / "copy")
+    site.update(SECOND + SOON)
+    assert degraded(site.stores) == []
+    assert objects_of(site.folder / "primary" / STORE) == objects_of(wider.folder / "copy" / STORE)
+
+
 @pytest.mark.parametrize("labels", [b"", b"damaged"])
 def test_a_replica_without_readable_labels_is_filled_anew(replicated: Site, labels: bytes) -> None:
     (replicated.folder / "copy" / STORE / "init_time/c/0").write_bytes(labels)
