@@ -486,7 +486,7 @@ class DynamicalDataset:
 
     def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:
         """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers."""
-        return initialise_store(self.template_config, self._for_metadata(workspace), end or now + MOMENT)
+        return initialise_store(self.template_config, self._for_metadata(workspace), end or now + MOMENT, now)
 
     def validate(
         self,

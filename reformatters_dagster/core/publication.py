@@ -238,7 +238,7 @@ def refuse_early_end(template: TemplateConfig, end: Timestamp) -> None:
         )
 
 
-def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timestamp) -> int:
+def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timestamp, now: Timestamp) -> int:
     """Create a store's metadata, or extend it to `[start, end)`; return the number of labels it covers.
 
     Raises
@@ -248,10 +248,20 @@ def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timest
     TemplateDrift
         When the store is not the template's.
     TimeNotOnGrid
-        When no label lies before `end`.
+        When no label lies before `end`; or when it lies more than a shard after `now`, and past what the store covers:
+        metadata is never cut short again.
     """
     refuse_early_end(template, end)
     check_store(template, workspace)
+    published = published_labels(workspace.stores.primary, template.append_dim.name)
+    if end > now + template.shard_duration and not (
+        len(published) and end <= published[-1] + template.append_dim.frequency
+    ):
+        raise TimeNotOnGrid(
+            f"a store of {template.dataset_id} with labels before {end:%Y-%m-%dT%H:%M} was asked for; it is "
+            f"{now:%Y-%m-%dT%H:%M} now, and metadata that readers see is never cut short: give an end of at most "
+            f"{now + template.shard_duration:%Y-%m-%dT%H:%M}, one shard ahead"
+        )
     template_ds = template.get_template(end)
     commit_template(template_ds, workspace)
     return int(template_ds.sizes[template.append_dim.name])

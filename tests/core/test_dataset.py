@@ -38,7 +38,7 @@ from reformatters_dagster.core.errors import (
 )
 from reformatters_dagster.core.job_context import JobStats
 from reformatters_dagster.core.partition_run import GroupOutcome
-from reformatters_dagster.core.publication import merge_ingested_lengths
+from reformatters_dagster.core.publication import commit_template, merge_ingested_lengths
 from reformatters_dagster.core.published import open_published
 from reformatters_dagster.core.settings import Settings
 from reformatters_dagster.core.source_file import Downloaded, FileResult, SourceFileStatus
@@ -746,6 +746,25 @@ def test_a_store_too_short_for_a_backfill_names_the_job_that_extends_it(publishe
         StoreTooShort, match=r"ends before 2026-07-30T00:00: extend it with job 'test_gfs_forecast__initialise'"
     ):
         plan(published, "2026-07-30T00", publish=False)
+
+
+def test_metadata_is_extended_by_one_shard_into_the_future_at_most(published: Site) -> None:
+    dataset, before = published.dataset, published.objects()
+    now = SECOND + HOUR
+    told = (
+        r"labels before 2027-07-29T18:00 was asked for; it is 2026-07-30T01:00 now, and metadata that readers see is never cut "
+        r"short: give an end of at most 2026-07-30T07:00, one shard ahead"
+    )
+    with pytest.raises(TimeNotOnGrid, match=told):
+        dataset.initialise(published.workspace, INIT + Timedelta("365D"), now)
+    assert published.objects() == before
+    assert dataset.initialise(published.workspace, now + 6 * HOUR, now) == 3
+
+
+def test_metadata_that_reaches_too_far_is_refreshed_as_far_as_it_reaches(published: Site) -> None:
+    commit_template(published.dataset.template_config.get_template(INIT + Timedelta("9D")), published.workspace)
+    assert published.backfill(SECOND, overwrite_metadata=True).partitions == []
+    assert published.read().sizes["init_time"] == 36
 
 
 def test_a_written_partition_is_kept_where_that_is_asked(published: Site) -> None:
