@@ -17,7 +17,7 @@ from reformatters_dagster.core.config import GribField, Grid, LambertGrid, Regul
 from reformatters_dagster.core.errors import CorruptMessage
 from reformatters_dagster.core.grib_packing import Units, place, unpack
 from reformatters_dagster.core.grib_sections import GridHeader, MessageHeader, check_framing, read_header
-from reformatters_dagster.core.projection import latitudes_longitudes
+from reformatters_dagster.core.projection import on_plane
 from reformatters_dagster.core.types import Array2D, Float32Array, Placing, Timedelta, Timestamp
 
 __all__ = [
@@ -47,6 +47,8 @@ _ECCODES = Lock()
 _MOST_POINTS = 2**27
 _GRID_TOLERANCE = 1e-3  # of a grid step
 _ANGLE_TOLERANCE = 1e-4  # degrees
+# Sources write a first point to three decimals or to six: half a thousandth of a degree is 0.02 of a step of 3 km.
+_CORNER_TOLERANCE = 0.05  # of a grid step
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,17 +318,25 @@ def _lambert_order(header: GridHeader, grid: LambertGrid, where: str) -> _GridOr
     if cone is None or mode is None or header.latitude_first is None or header.longitude_first is None:
         raise CorruptMessage(f"{where} is on grid template {header.template!r}, template expects 30, Lambert conformal")
     order = _GridOrder(bool(mode & _J_POSITIVE) != (grid.y.step > 0), bool(mode & _I_NEGATIVE) == (grid.x.step > 0))
-    corner = (-1 if order.upside_down else 0, -1 if order.mirrored else 0)
-    latitude, longitude = (float(degrees[corner]) for degrees in latitudes_longitudes(grid))
-    angles = (*cone, header.latitude_first, header.longitude_first)
-    expected, spacing = (*wanted, latitude, longitude), (abs(grid.x.step), abs(grid.y.step))
-    turned = [abs((one - other + 180) % 360 - 180) for one, other in zip(angles, expected, strict=True)]
-    if max(turned) > _ANGLE_TOLERANCE or (header.dx, header.dy) != spacing:
+    corner = tuple(
+        axis.first + axis.step * (axis.size - 1) if from_last else axis.first
+        for axis, from_last in ((grid.y, order.upside_down), (grid.x, order.mirrored))
+    )
+    spacing = abs(grid.y.step), abs(grid.x.step)
+    found = on_plane(grid, header.latitude_first, header.longitude_first)
+    turned = [abs((one - other + 180) % 360 - 180) for one, other in zip(cone, wanted, strict=True)]
+    away = [abs(one - other) / step for one, other, step in zip(found, corner, spacing, strict=True)]
+    if max(turned) > _ANGLE_TOLERANCE or (header.dy, header.dx) != spacing or max(away) > _CORNER_TOLERANCE:
         raise CorruptMessage(
-            f"{where} has cone and first point {angles!r} and spacing {(header.dx, header.dy)!r}, template expects {expected!r} "
-            f"and {spacing!r}; a new grid needs a new dataset version"
+            f"{where} has cone {cone!r}, spacing {(header.dy, header.dx)!r} and its first point at {_metres(found)} of the "
+            f"projection, template expects {wanted!r}, {spacing!r} and {_metres(corner)}; a new grid needs a new dataset "
+            "version"
         )
     return order
+
+
+def _metres(place: Sequence[float]) -> str:
+    return "y {:.0f} m, x {:.0f} m".format(*place)
 
 
 def _source_axes(header: GridHeader, shape: tuple[int, int], where: str) -> tuple[RegularAxis, RegularAxis]:

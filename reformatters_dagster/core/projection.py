@@ -1,6 +1,6 @@
 """Where the points of a projected grid lie on the globe, and its fields on a plain map.
 
-In: a `LambertGrid`. Out: latitudes and longitudes in degrees.
+In: a `LambertGrid`. Out: latitudes and longitudes in degrees, or metres on its plane.
 """
 
 from functools import lru_cache
@@ -24,6 +24,15 @@ def latitudes_longitudes(grid: LambertGrid) -> tuple[FloatArray, FloatArray]:
     for array in (latitude, longitude):
         array.setflags(write=False)
     return latitude, longitude
+
+
+@lru_cache(maxsize=64)
+def on_plane(grid: LambertGrid, latitude: float, longitude: float) -> tuple[float, float]:
+    """Where a place lies on the plane of a grid: y and x in metres; infinite where the projection has no such place."""
+    import pyproj
+
+    x, y = pyproj.Proj(_parameters(grid))(longitude, latitude)
+    return float(y), float(x)
 
 
 def on_plain_map(values: Array2D, grid: LambertGrid, columns: int = 700) -> tuple[Array2D, FloatArray, FloatArray]:

@@ -1,6 +1,7 @@
 """The HRRR datasets: real messages on their grid, and every special rule from upstream to the reader."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,53 @@ def test_another_cone_spacing_or_corner_is_refused(shared_data: Path) -> None:
             to_grid(values, header.grid, grid, REAL)
     with pytest.raises(CorruptMessage, match=r"has shape \(1059, 1799\), template expects \(11, 18\)"):
         to_grid(values, header.grid, SMALL, REAL)
+
+
+TODAY, OF_HRRR_1 = (21.138123, 237.280472), (21.138, 237.28)
+
+
+def moved(message: bytes, latitude: float, longitude: float) -> bytes:
+    """A real message whose header puts its first point elsewhere."""
+    for found, other in zip(TODAY, (latitude, longitude), strict=True):
+        packed = round(found * 1e6).to_bytes(4, "big")
+        assert message.count(packed) == 1
+        message = message.replace(packed, round(other * 1e6).to_bytes(4, "big"))
+    return message
+
+
+def test_a_first_point_written_to_three_decimals_is_still_the_grids(shared_data: Path) -> None:
+    today = (shared_data / REAL).read_bytes()
+    assert moved(today, *TODAY) == today
+    early = moved(today, *OF_HRRR_1)
+    assert early != today
+    np.testing.assert_array_equal(decode(early, grid=CONUS_3KM), decode(today, grid=CONUS_3KM))
+
+
+@pytest.mark.parametrize(
+    ("steps", "found"),
+    [
+        ((0.1, 0.0), "y -1587006 m, x -2697520 m"),
+        ((0.0, 0.1), "y -1587306 m, x -2697220 m"),
+        ((1.0, 0.0), "y -1584306 m, x -2697520 m"),
+        ((0.0, -1.0), "y -1587306 m, x -2700520 m"),
+    ],
+)
+def test_a_first_point_of_another_grid_is_refused(shared_data: Path, steps: tuple[float, float], found: str) -> None:
+    north, east = (3000.0 * step for step in steps)
+    corner = CONUS_3KM.model_copy(
+        update={
+            "y": RegularAxis(first=CONUS_3KM.y.first + CONUS_3KM.y.step * 1058 + north, step=3000.0, size=1),
+            "x": RegularAxis(first=CONUS_3KM.x.first + east, step=3000.0, size=1),
+        }
+    )
+    latitude, longitude = (float(degrees[0, 0]) for degrees in latitudes_longitudes(corner))
+    message = moved((shared_data / REAL).read_bytes(), latitude, longitude % 360)
+    expected = (
+        f"spacing (3000.0, 3000.0) and its first point at {found} of the projection, template expects "
+        "(38.5, -97.5, 38.5, 38.5), (3000.0, 3000.0) and y -1587306 m, x -2697520 m; a new grid needs a new dataset version"
+    )
+    with pytest.raises(CorruptMessage, match=re.escape(expected)):
+        decode(message, grid=CONUS_3KM, where=REAL)
 
 
 def test_a_field_is_seen_on_a_plain_map() -> None:
