@@ -253,9 +253,11 @@ def validate(
     checks: dict[str, list[CheckResult]] = {
         stores.primary.url: dataset.validate(stores.primary, time, internal=stores.internal)
     }
+    # The ledger tells what both are made of; what it says of recent partitions is said once.
+    of_copies = [validator for validator in dataset.validators if not validator.needs_ledger]
     for copy in stores.replicas:
         try:
-            checks[copy.url] = dataset.validate(copy, time)
+            checks[copy.url] = dataset.validate(copy, time, of_copies, internal=stores.internal)
         except Exception as error:
             log.debug("replica %s could not be validated", copy.url, exc_info=True)
             unread = CheckResult(name="readable", passed=False, message=f"{type(error).__name__}: {error}")

@@ -24,7 +24,10 @@ from dataset_defs.noaa.gfs.forecast import DATASET
 from reformatters_dagster.cli import app
 from reformatters_dagster.cli_output import COUNTED, print_overviews, print_plan, print_run, print_status, progress_bars
 from reformatters_dagster.core.job_context import ignore_progress
-from reformatters_dagster.core.validation import CheckCurrentData
+from reformatters_dagster.core.ledger import MissingFile, VariableCoverage, read_ledger, write_ledger
+from reformatters_dagster.core.ledger_checks import CheckPlausibleRates
+from reformatters_dagster.core.object_store import open_store
+from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards
 from tests.upstreams import FaultServer, Slow
 
 ID = "noaa-gfs-forecast"
@@ -522,6 +525,31 @@ def test_validate_asks_replicas_too(
     assert "passed   current_data   no init_time is due yet" in text
     text = published.reformat("validate", ID, "--now", "2026-08-29T20").stdout
     assert "FAILED (ERROR)   current_data   init_time" in text
+
+
+def test_validate_goes_by_the_ledger_of_the_primary_for_replicas_too(
+    published: Deployment, copied: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = (CheckExpectedShards(), CheckPlausibleRates())
+    monkeypatch.setattr(dataset_defs, "DATASETS", (replace(DATASET, validators=checks),))
+    internal = open_store(str(copied.folder / "stores" / ID), "_internal/v0.1.0")
+    entry = read_ledger(internal, LABEL)
+    assert entry is not None
+    lost = MissingFile(file="f", labels="", reason="SourceFileMissing: never made")
+    none = dict.fromkeys(DATASET.template_config.variables, VariableCoverage(expected=1, succeeded=0, missing=(lost,)))
+    write_ledger(internal, entry.model_copy(update={"variables": none | entry.variables}))
+    arguments = ("validate", ID, "--now", "2026-08-29T20", "--json", "--replica", str(published.folder / "stores"))
+    primary, replica = answer(copied.reformat(*arguments))["stores"]
+    assert [one["name"] for one in primary["checks"]] == [
+        "expected_shards",
+        "plausible_rates",
+        "replicas_match_primary",
+    ]
+    (shards,) = replica["checks"]
+    assert shards == primary["checks"][0]
+    assert "have none, since the source has no file of them" in shards["message"]
+    before_given_up = answer(copied.reformat(*arguments[:3], "2026-07-30T20", *arguments[4:]), exit_code=1)["stores"]
+    assert [one["checks"][0]["passed"] for one in before_given_up] == [False, False]
 
 
 @pytest.mark.parametrize("root", ["{}", '{"attributes"', '{"consolidated_metadata": {"metadata": {}}}'])

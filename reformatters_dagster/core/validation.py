@@ -15,11 +15,14 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from reformatters_dagster.core.config import AppendAxis, DataVar, Duration, Frozen
-from reformatters_dagster.core.errors import UnknownVariable
-from reformatters_dagster.core.ledger import LedgerView
+from reformatters_dagster.core.errors import SourceFileMissing, UnknownVariable
+from reformatters_dagster.core.ledger import LedgerEntry, LedgerView
 from reformatters_dagster.core.types import AppendDim, Timedelta, Timestamp
 
 log = logging.getLogger(__name__)
+
+MOST_HOLES = 100
+"""Partitions lacking shards of which the ledger is asked; more are not single holes any more, and each is a request."""
 
 type Severity = Literal["ERROR", "WARN"]
 
@@ -266,33 +269,39 @@ class CheckValueRange(Validator):
 class CheckExpectedShards(Validator):
     """Every shard of the published extent is stored.
 
-    Empty shards are written too, so a missing object was never written. Objects beyond the extent are of no concern:
-    they wait for their metadata.
+    Empty shards are written too, so a missing object was never written. Not missed are shards that end before the source has
+    their variable, and those of which the ledger says that the source has no file at all and nobody waits for one any more.
+    Objects beyond the extent are of no concern: they wait for their metadata.
     """
 
     name: str = "expected_shards"
 
-    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
         absent = [data_var.name for data_var in opened.data_vars if data_var.name not in opened.ds]
-        expected, missing = 0, dict[frozenset[str], list[str]]()
+        expected, lacking = 0, dict[str, set[str]]()
         for data_var in opened.data_vars:
             if data_var.name not in absent:
-                wanted = _expected_shards(opened.ds[data_var.name])
+                wanted = _wanted_shards(opened, data_var)
                 expected += len(wanted)
-                missing.setdefault(frozenset(wanted - opened.shard_keys(data_var.name)), []).append(data_var.name)
+                lacking[data_var.name] = wanted - opened.shard_keys(data_var.name)
+        excused = _without_source(opened, lacking, now)
+        missing = dict[frozenset[str], list[str]]()
+        for name, keys in lacking.items():
+            missing.setdefault(frozenset(keys - excused.get(name, set())), []).append(name)
         missing.pop(frozenset(), None)
-        lacking = sum(len(keys) * len(names) for keys, names in missing.items())
+        none_to_have = sum(map(len, excused.values()))
         metadata: dict[str, float | int | str] = {
             "shards_expected": expected,
-            "shards_missing": lacking,
+            "shards_missing": sum(len(keys) * len(names) for keys, names in missing.items()),
+            "shards_without_source": none_to_have,
             "variables_incomplete": len(absent) + sum(map(len, missing.values())),
         }
+        remark = f"; {none_to_have} have none, since the source has no file of them" if none_to_have else ""
         if not absent and not missing:
-            message = f"all {expected} shards are stored"
+            message = f"all {expected - none_to_have} shards are stored{remark}"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
-        return CheckResult(
-            name=self.name, passed=False, message=_explain_missing(opened, absent, missing), metadata=metadata
-        )
+        message = _explain_missing(opened, absent, missing) + remark
+        return CheckResult(name=self.name, passed=False, message=message, metadata=metadata)
 
 
 def run_validators(validators: Sequence[Validator], opened: OpenedStore, now: Timestamp) -> list[CheckResult]:
@@ -353,6 +362,46 @@ def _sampled_columns(opened: OpenedStore, array: xr.DataArray, most: int) -> Ite
         yield {dim: slice(at, at + chunk) for at, (dim, chunk) in zip(starts, chunks.items(), strict=True)}
 
 
+def _wanted_shards(opened: OpenedStore, data_var: DataVar) -> set[str]:
+    """Shards of a variable, without those that end before its source has it."""
+    array, since = opened.ds[data_var.name], data_var.available_from
+    if since is None or not opened.labels.size:
+        return _expected_shards(array)
+    first = int(opened.labels.searchsorted(since)) // _shard_shape(array)[0]
+    return {key for key in _expected_shards(array) if _place_of(key) >= first}
+
+
+def _without_source(opened: OpenedStore, lacking: dict[str, set[str]], now: Timestamp) -> dict[str, set[str]]:
+    """Of missing shards, by variable, those that no run could have made; empty where there are too many for that."""
+    places = {_place_of(key) for keys in lacking.values() for key in keys}
+    if opened.ledger is None or len(places) > MOST_HOLES:
+        return {}
+    partitions = dict(enumerate(opened.shards()))
+    given_up = {
+        at: opened.ledger.entry_of(partitions[at][0])
+        for at in places
+        if now - partitions[at][-1] >= opened.ledger.give_up_age
+    }
+    return {
+        name: {key for key in keys if _has_no_source(given_up.get(_place_of(key)), name)}
+        for name, keys in lacking.items()
+    }
+
+
+def _has_no_source(entry: LedgerEntry | None, name: str) -> bool:
+    coverage = entry.variables.get(name) if entry is not None else None
+    return (
+        coverage is not None
+        and not coverage.succeeded
+        and all(one.reason.startswith(SourceFileMissing.__name__) for one in coverage.missing)
+    )
+
+
+def _place_of(key: str) -> int:
+    """Position of a shard along the append dimension, by its key."""
+    return int(key.split("/")[1])
+
+
 def _expected_shards(array: xr.DataArray) -> set[str]:
     counts = [math.ceil(size / shard) for size, shard in zip(array.shape, _shard_shape(array), strict=True)]
     return {"/".join(map(str, ("c", *place))) for place in product(*map(range, counts))}
@@ -381,7 +430,7 @@ def _explain_missing(opened: OpenedStore, absent: list[str], missing: dict[froze
 
 def _shard_starts(opened: OpenedStore, name: str, keys: frozenset[str]) -> list[Timestamp]:
     length = _shard_shape(opened.ds[name])[0]
-    return [opened.labels[index * length] for index in sorted({int(key.split("/")[1]) for key in keys})]
+    return [opened.labels[index * length] for index in sorted(set(map(_place_of, keys)))]
 
 
 def _quoted(names: Sequence[str]) -> str:

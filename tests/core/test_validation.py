@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,16 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reformatters_dagster.core import validation
 from reformatters_dagster.core.config import AppendAxis, DataVar, GribField, Statistic
 from reformatters_dagster.core.errors import StoreUnavailable, UnknownVariable
-from reformatters_dagster.core.types import Float32Array, Timestamp
+from reformatters_dagster.core.ledger import LedgerEntry, LedgerView, MissingFile, VariableCoverage
+from reformatters_dagster.core.types import Float32Array, Timedelta, Timestamp
 from reformatters_dagster.core.validation import (
     CheckCurrentData,
     CheckExpectedShards,
     CheckRecentNans,
+    CheckResult,
     CheckValueRange,
     OpenedStore,
     Validator,
@@ -88,7 +92,8 @@ class Published:
 
     def open(self, data_vars: Sequence[DataVar] | None = None) -> OpenedStore:
         ds = xr.open_zarr(self.folder, consolidated=False, chunks=None)
-        return OpenedStore(ds, self.axis, self.data_vars if data_vars is None else tuple(data_vars), self.shard_keys)
+        rows = self.data_vars if data_vars is None else tuple(data_vars)
+        return OpenedStore(ds, self.axis, rows, self.shard_keys)
 
 
 type Publish = Callable[..., Published]
@@ -401,7 +406,12 @@ def test_a_field_of_nothing_but_nan_and_one_without_a_range_are_not_judged(publi
 def test_expected_shards_counts_the_objects_of_the_extent(publish: Publish, shape: str, shards: int) -> None:
     result = CheckExpectedShards().check(publish(shape, 5).write().open(), NOW)
     assert result.passed
-    assert result.metadata == {"shards_expected": shards, "shards_missing": 0, "variables_incomplete": 0}
+    assert result.metadata == {
+        "shards_expected": shards,
+        "shards_missing": 0,
+        "shards_without_source": 0,
+        "variables_incomplete": 0,
+    }
     assert result.message == f"all {shards} shards are stored"
 
 
@@ -412,7 +422,12 @@ def test_expected_shards_finds_a_gap_in_the_middle(publish: Publish) -> None:
     result = CheckExpectedShards().check(store.open(), NOW)
     assert not result.passed
     assert result.severity == "ERROR"
-    assert result.metadata == {"shards_expected": 20, "shards_missing": 2, "variables_incomplete": 2}
+    assert result.metadata == {
+        "shards_expected": 20,
+        "shards_missing": 2,
+        "shards_without_source": 0,
+        "variables_incomplete": 2,
+    }
     assert result.message == (
         "lacking 1 of 10 shards: 'temperature_2m', 'precipitation_surface', from init_time 2026-07-29T12:00; "
         "`reformat backfill noaa-gfs-forecast --contains 2026-07-29T12:00 --overwrite-chunks` writes the first"
@@ -473,6 +488,132 @@ def test_expected_shards_of_an_unsharded_variable_are_its_chunks(tmp_path: Path)
     result = CheckExpectedShards().check(opened, NOW)
     assert result.metadata["shards_missing"] == 1
     assert "from init_time 2026-07-29T06:00" in result.message
+
+
+# NaN that is a value
+
+
+def test_recent_nans_leave_out_variables_in_which_nan_is_a_value(publish: Publish) -> None:
+    ceiling = data_var("ceiling").model_copy(update={"source_fill_value": 9999.0})
+    store = publish("forecast", 3, (TEMPERATURE, ceiling))
+    store["ceiling"][:] = np.nan
+    opened = store.write().open()
+    result = CheckRecentNans().check(opened, NOW)
+    assert result.passed
+    assert result.metadata["variables_measured"] == 1
+    named = CheckRecentNans(include=("ceiling",)).check(opened, NOW)
+    assert (named.passed, named.metadata["worst_nan_fraction"]) == (False, 1.0)
+
+
+# Shards that no run could have made
+
+ABSENT, REFUSED = "SourceFileMissing: not published yet, or never made", "SourceFileUnavailable: 503"
+
+
+def ledger_of(
+    reasons: Mapping[int, Sequence[str]], *, succeeded: int = 0, asked: list[Timestamp] | None = None
+) -> LedgerView:
+    """The ledger of a store of 6-hourly partitions, some of which lack files of precipitation for these reasons."""
+
+    def entry_of(label: Timestamp) -> LedgerEntry | None:
+        if asked is not None:
+            asked.append(label)
+        place = (label - START) // FORECAST.frequency
+        if place not in reasons:
+            return None
+        missing = tuple(MissingFile(file=f"f{n}", labels="", reason=why) for n, why in enumerate(reasons[place]))
+        coverage = VariableCoverage(expected=len(missing) + succeeded, succeeded=succeeded, missing=missing)
+        return LedgerEntry(
+            partition="p",
+            dataset_id="d",
+            version="0.1.0",
+            region=(label, label),
+            variables={"precipitation_surface": coverage},
+            extent=(START, label),
+            template_hash="",
+            code_version="",
+            run_id="",
+            written_at=label,
+        )
+
+    return LedgerView(entry_of, Timedelta("6h"), Timedelta("1D"))
+
+
+@pytest.fixture
+def holed(publish: Publish) -> OpenedStore:
+    """Five partitions; nothing was uploaded of precipitation in the first two."""
+    store = publish("forecast", 5, (TEMPERATURE, PRECIPITATION)).write()
+    for place in (0, 1):
+        shutil.rmtree(store.folder / f"precipitation_surface/c/{place}")
+    return store.open()
+
+
+def shards_of(opened: OpenedStore, ledger: LedgerView | None, now: str) -> CheckResult:
+    return CheckExpectedShards().check(replace(opened, ledger=ledger), Timestamp(now))
+
+
+def test_expected_shards_that_the_source_never_had_are_excused_once_given_up(holed: OpenedStore) -> None:
+    ledger = ledger_of({0: [ABSENT, ABSENT], 1: [ABSENT]})
+    found = [
+        (one.passed, one.metadata["shards_missing"], one.metadata["shards_without_source"])
+        for one in (
+            shards_of(holed, ledger, now)
+            for now in ("2026-07-29T23:59", "2026-07-30T00", "2026-07-30T05:59", "2026-07-30T06")
+        )
+    ]
+    assert found == [(False, 4, 0), (False, 2, 2), (False, 2, 2), (True, 0, 4)]
+    result = shards_of(holed, ledger, "2026-07-30T06")
+    assert result.message == "all 16 shards are stored; 4 have none, since the source has no file of them"
+    assert result.metadata["variables_incomplete"] == 0
+    assert "lacking 2 of 10 shards" in (half := shards_of(holed, ledger, "2026-07-30T00").message)
+    assert half.endswith("writes the first; 2 have none, since the source has no file of them")
+
+
+@pytest.mark.parametrize(
+    "ledger",
+    [
+        None,
+        ledger_of({}),
+        ledger_of({0: [ABSENT, REFUSED], 1: [REFUSED]}),
+        ledger_of({0: ["CorruptMessage: cut short"], 1: ["the run was stopped"]}),
+        ledger_of({0: [ABSENT], 1: [ABSENT]}, succeeded=1),
+    ],
+)
+def test_expected_shards_that_a_run_could_make_are_missed(holed: OpenedStore, ledger: LedgerView | None) -> None:
+    result = shards_of(holed, ledger, "2026-08-29")
+    assert not result.passed
+    assert result.metadata["shards_without_source"] == 0
+
+
+def test_expected_shards_excuses_only_the_variable_that_has_no_file(holed: OpenedStore, tmp_path: Path) -> None:
+    (tmp_path / "store.zarr/temperature_2m/c/0/0/0/0").unlink()
+    result = shards_of(holed, ledger_of({0: [ABSENT], 1: [ABSENT]}), "2026-08-29")
+    assert (result.passed, result.metadata["shards_missing"]) == (False, 1)
+    assert result.message.startswith("lacking 1 of 10 shards: 'temperature_2m', from")
+
+
+def test_expected_shards_asks_the_ledger_of_few_partitions_only(
+    holed: OpenedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Timestamp] = []
+    ledger = ledger_of({0: [ABSENT], 1: [ABSENT]}, asked=asked)
+    assert shards_of(holed, ledger, "2026-08-29").passed
+    assert len(asked) == 2
+    monkeypatch.setattr(validation, "MOST_HOLES", 1)
+    assert not shards_of(holed, ledger, "2026-08-29").passed
+    assert len(asked) == 2
+
+
+def test_expected_shards_are_those_since_the_source_has_the_variable(holed: OpenedStore) -> None:
+    since_third = PRECIPITATION.model_copy(update={"available_from": START + Timedelta("12h")})
+    since_second = PRECIPITATION.model_copy(update={"available_from": START + Timedelta("6h")})
+    later, sooner = (
+        CheckExpectedShards().check(replace(holed, data_vars=(TEMPERATURE, row)), NOW)
+        for row in (since_third, since_second)
+    )
+    assert later.passed
+    assert later.message == "all 16 shards are stored"
+    assert (sooner.passed, sooner.metadata["shards_missing"]) == (False, 2)
 
 
 # All of them
