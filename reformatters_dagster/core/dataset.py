@@ -508,8 +508,15 @@ class DynamicalDataset:
         def stored_keys(variable: str) -> set[str]:
             return {key.removeprefix(f"{variable}/") for key, _ in store.list(f"{variable}/c")}
 
+        def read_object(key: str) -> bytes | None:
+            found = store.get_or_none(key)
+            return found and found[0]
+
         ledger = None
         if internal is not None:
             ledger = LedgerView(partial(previous_entry, internal), self.soft_deadline, self.give_up_age)
-        opened = OpenedStore(ds, self.template_config.append_dim, self.template_config.data_vars, stored_keys, ledger)
+        template = self.template_config
+        opened = OpenedStore(
+            ds, template.append_dim, template.data_vars, stored_keys, read_object, template.coordinates, ledger
+        )
         return run_validators(self.validators if validators is None else validators, opened, now)

@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
 from reformatters_dagster.core.ledger import LedgerEntry, LedgerView, MissingFile
+from reformatters_dagster.core.structure_checks import (
+    CheckAppendCoordinate,
+    CheckConsolidatedMetadata,
+    CheckCoordinates,
+)
 from reformatters_dagster.core.types import Timedelta, Timestamp
 from reformatters_dagster.core.validation import (
     CheckExpectedShards,
@@ -147,6 +152,9 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
 
 
 STANDARD_CHECKS: tuple[Validator, ...] = (
+    CheckAppendCoordinate(),
+    CheckCoordinates(),
+    CheckConsolidatedMetadata(),
     CheckExpectedShards(),
     CheckValueRange(),
     CheckCompleteness(),

@@ -53,6 +53,10 @@ class OpenedStore:
         The variables the template has.
     shard_keys : callable
         Variable name to the keys of its stored objects, below the array: `{"c/0/0/0/1", ...}`. It lists the store.
+    read_object : callable
+        Key to the content of an object of the store; None where there is none.
+    coordinates : callable
+        End of the append dimension to every coordinate the template has for labels before it.
     ledger : LedgerView, optional
         None where nobody keeps one of this store.
     """
@@ -61,6 +65,8 @@ class OpenedStore:
     append_axis: AppendAxis
     data_vars: tuple[DataVar, ...]
     shard_keys: Callable[[str], set[str]]
+    read_object: Callable[[str], bytes | None]
+    coordinates: Callable[[Timestamp], xr.Dataset]
     ledger: LedgerView | None = None
 
     @property
@@ -331,7 +337,7 @@ def _nan_shares(opened: OpenedStore, data_var: DataVar, recencies: list[int], sa
     recent = array.isel({opened.append_dim: [newest - recency for recency in recencies]})
     other_dims = [dim for dim in array.dims if dim != opened.append_dim]
     nans, values = np.zeros(len(recencies), dtype=np.int64), 0
-    for column in _sampled_columns(opened, array, sampled_chunks):
+    for column in sampled_columns(opened, array, sampled_chunks):
         block = recent.isel(column).load()
         if "lead_time" in block.dims and not data_var.has_hour_0:
             block = block.isel(lead_time=block.indexes["lead_time"] > Timedelta(0))
@@ -344,12 +350,12 @@ def _extremes(opened: OpenedStore, data_var: DataVar, sampled_chunks: int) -> tu
     """Least and most of the newest label; both NaN where nothing but NaN was found."""
     array = opened.ds[data_var.name]
     newest = array.isel({opened.append_dim: -1})
-    blocks = [newest.isel(column).to_numpy() for column in _sampled_columns(opened, array, sampled_chunks)]
+    blocks = [newest.isel(column).to_numpy() for column in sampled_columns(opened, array, sampled_chunks)]
     found = np.concatenate([block[~np.isnan(block)] for block in blocks])
     return (float(found.min()), float(found.max())) if found.size else (math.nan, math.nan)
 
 
-def _sampled_columns(opened: OpenedStore, array: xr.DataArray, most: int) -> Iterator[dict[str, slice]]:
+def sampled_columns(opened: OpenedStore, array: xr.DataArray, most: int) -> Iterator[dict[str, slice]]:
     """Whole chunks along all dimensions but the append dimension and lead time; no global random state."""
     chunks = {str(dim): int(chunk) for dim, chunk in zip(array.dims, array.encoding["chunks"], strict=True)}
     for dim in (opened.append_dim, "lead_time"):

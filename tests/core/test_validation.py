@@ -51,6 +51,14 @@ TEMPERATURE = data_var("temperature_2m")
 PRECIPITATION = data_var("precipitation_surface", "acc")
 
 
+def nothing(_: str) -> None:
+    """No object of the store."""
+
+
+def no_coordinates(_: Timestamp) -> xr.Dataset:
+    return xr.Dataset()
+
+
 class Published:
     """A small store on disk, and the objects it is made of."""
 
@@ -93,7 +101,7 @@ class Published:
     def open(self, data_vars: Sequence[DataVar] | None = None) -> OpenedStore:
         ds = xr.open_zarr(self.folder, consolidated=False, chunks=None)
         rows = self.data_vars if data_vars is None else tuple(data_vars)
-        return OpenedStore(ds, self.axis, rows, self.shard_keys)
+        return OpenedStore(ds, self.axis, rows, self.shard_keys, nothing, no_coordinates)
 
 
 type Publish = Callable[..., Published]
@@ -162,7 +170,7 @@ def test_current_data_may_be_ahead(publish: Publish) -> None:
 def test_current_data_passes_exactly_when_no_missing_label_is_due(labels: int, delay: int, elapsed: int) -> None:
     axis_labels = pd.date_range(START, periods=labels, freq="6h", unit="us")
     ds = xr.Dataset(coords={"init_time": axis_labels}, attrs={"dataset_id": "x"})
-    opened = OpenedStore(ds, FORECAST, (), lambda _: set())
+    opened = OpenedStore(ds, FORECAST, (), lambda _: set(), nothing, no_coordinates)
     now = START + pd.Timedelta(minutes=elapsed)
     result = CheckCurrentData(max_delay=pd.Timedelta(minutes=delay)).check(opened, now)
     first_missing = START + labels * pd.Timedelta("6h")
@@ -484,6 +492,8 @@ def test_expected_shards_of_an_unsharded_variable_are_its_chunks(tmp_path: Path)
         FORECAST,
         (data_var("t"),),
         lambda _: {"c/0", "c/2"},
+        nothing,
+        no_coordinates,
     )
     result = CheckExpectedShards().check(opened, NOW)
     assert result.metadata["shards_missing"] == 1
