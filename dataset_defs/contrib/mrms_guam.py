@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from reformatters_dagster.core.config import (
+    PROJ_WORDS,
     AppendAxis,
     DataVar,
     GribField,
@@ -41,7 +42,9 @@ TEMPLATE = TemplateConfig(
     grid=LatLonGrid(
         latitude=RegularAxis(first=17.998, step=-0.005, size=1800),
         longitude=RegularAxis(first=140.003, step=0.005, size=2000),
-        earth_radius=6367470.0,
+        earth_radius=6378160.0,
+        semi_minor_axis=6356775.0,
+        words=PROJ_WORDS.model_copy(update={"ellipsoid": "IAU 1965"}),
     ),
     chunks={"time": 24, "latitude": 225, "longitude": 200},
     shards={"time": 24, "latitude": 1800, "longitude": 2000},

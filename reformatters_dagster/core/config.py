@@ -240,8 +240,19 @@ class LatLonGrid(Frozen):
     latitude: RegularAxis
     longitude: RegularAxis
     earth_radius: float = 6371229.0
-    """Sphere the source computes on, in metres (GRIB2 code table 3.2, shape 6)."""
+    """Sphere the source computes on, in metres (GRIB2 code table 3.2, shape 6), or semi-major axis of its ellipsoid."""
+    semi_minor_axis: float | None = Field(default=None, gt=0)
+    """In metres, where the source's latitudes and longitudes refer to an ellipsoid; None on a sphere."""
     words: EarthWords = PROJ_WORDS
+
+    @model_validator(mode="after")
+    def _is_flattened(self) -> Self:
+        if self.semi_minor_axis is not None and self.semi_minor_axis >= self.earth_radius:
+            raise ValueError(
+                f"semi-minor axis {self.semi_minor_axis!r} of an ellipsoid must be less than its semi-major axis "
+                f"{self.earth_radius!r}; leave it out on a sphere"
+            )
+        return self
 
     @property
     def dims(self) -> tuple[Dimension, Dimension]:
@@ -259,17 +270,24 @@ class LatLonGrid(Frozen):
     @property
     def spatial_ref_attrs(self) -> dict[str, object]:
         """CF grid mapping plus the well-known text GDAL and rioxarray look for."""
-        words = self.words
+        words, minor = self.words, self.semi_minor_axis
+        inverse_flattening = 0.0 if minor is None else self.earth_radius / (self.earth_radius - minor)
+        spheroid = f'SPHEROID["{words.ellipsoid}",{self.earth_radius:.0f},{inverse_flattening:.15g}]'
+        comment = "Latitudes and longitudes are those of the source, on this ellipsoid, not geodetic WGS 84 ones."
+        if minor is None:
+            comment = (
+                "The model computes on a sphere of this radius; latitudes and longitudes are those of the model, "
+                "not geodetic WGS 84 ones."
+            )
         wkt = (
-            f'GEOGCS["{words.geographic}",'
-            f'DATUM["{words.datum}",SPHEROID["{words.ellipsoid}",{self.earth_radius:.0f},0]],{words.prime_meridian},'
+            f'GEOGCS["{words.geographic}",DATUM["{words.datum}",{spheroid}],{words.prime_meridian},'
             f'UNIT["degree",0.0174532925199433,AUTHORITY["EPSG","9122"]],{words.axes}]'
         )
         return {
             "crs_wkt": wkt,
             "semi_major_axis": self.earth_radius,
-            "semi_minor_axis": self.earth_radius,
-            "inverse_flattening": 0.0,
+            "semi_minor_axis": self.earth_radius if minor is None else minor,
+            "inverse_flattening": inverse_flattening,
             "reference_ellipsoid_name": words.ellipsoid,
             "longitude_of_prime_meridian": 0.0,
             "prime_meridian_name": "Greenwich",
@@ -277,10 +295,7 @@ class LatLonGrid(Frozen):
             "horizontal_datum_name": words.datum,
             "grid_mapping_name": "latitude_longitude",
             "spatial_ref": wkt,
-            "comment": (
-                "The model computes on a sphere of this radius; latitudes and longitudes are those of the model, "
-                "not geodetic WGS 84 ones."
-            ),
+            "comment": comment,
         }
 
 

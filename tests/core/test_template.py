@@ -295,6 +295,22 @@ def test_coordinates_follow_from_the_labels(forecast: TinyTemplate) -> None:
     assert ds["spatial_ref"].attrs["grid_mapping_name"] == "latitude_longitude"
 
 
+def test_an_ellipsoid_is_told_with_its_flattening() -> None:
+    axis = RegularAxis(first=0.0, step=1.0, size=3)
+    attrs = LatLonGrid(
+        latitude=axis, longitude=axis, earth_radius=6378137.0, semi_minor_axis=6356752.314245
+    ).spatial_ref_attrs
+    assert attrs["inverse_flattening"] == pytest.approx(298.257223563)
+    assert 'SPHEROID["unknown",6378137,298.2572235' in str(attrs["crs_wkt"])
+    assert attrs["comment"] == (
+        "Latitudes and longitudes are those of the source, on this ellipsoid, not geodetic WGS 84 ones."
+    )
+    with pytest.raises(
+        ValueError, match=r"semi-minor axis 2\.0 of an ellipsoid must be less than its semi-major axis 2\.0"
+    ):
+        LatLonGrid(latitude=axis, longitude=axis, earth_radius=2.0, semi_minor_axis=2.0)
+
+
 def test_data_variables_are_nan_and_hold_no_memory(forecast: TinyTemplate) -> None:
     ds = forecast.get_template(pd.Timestamp("2424-01-01"))
     assert ds["temperature_2m"].nbytes > 200e6

@@ -1,5 +1,6 @@
 """Radar around Guam from upstream files to readers: sample hours, a real file, and numbers that are no precipitation."""
 
+import gzip
 import json
 import shutil
 from collections.abc import Iterator
@@ -104,3 +105,21 @@ def test_a_real_file_reaches_readers_through_dagster(
     # The mean of all points, of which those unseen count as -3, tells how many there are.
     total = float(field.astype(float).sum()) * 3600
     assert (total - 3 * unseen) / expected["n_points"] == pytest.approx(expected["mean"], abs=2e-3)
+
+
+def test_readers_are_told_the_ellipsoid_of_the_real_file(shared_data: Path) -> None:
+    import pygrib
+    import pyproj
+
+    message = pygrib.fromstring(gzip.decompress((shared_data / REAL).read_bytes()))
+    assert message["shapeOfTheEarth"] == 2
+    axes = float(message["earthMajorAxisInMetres"]), float(message["earthMinorAxisInMetres"])
+    attrs = TEMPLATE.get_template(NOON)["spatial_ref"].attrs
+    assert (attrs["semi_major_axis"], attrs["semi_minor_axis"]) == axes == (6378160.0, 6356775.0)
+    for crs in (pyproj.CRS.from_wkt(attrs["crs_wkt"]), pyproj.CRS.from_cf(attrs)):
+        assert crs.ellipsoid is not None
+        found = crs.ellipsoid.semi_major_metre, crs.ellipsoid.semi_minor_metre
+        np.testing.assert_allclose(found, axes, atol=1e-4, rtol=0)
+        assert crs.ellipsoid.inverse_flattening == pytest.approx(attrs["inverse_flattening"])
+    assert "model" not in attrs["comment"]
+    assert attrs["reference_ellipsoid_name"] == "IAU 1965"
