@@ -16,7 +16,18 @@ class GefsDataVar(DataVar):
 
 
 _IN_B_FILES = {"wind_u_80m", "wind_v_80m", "wind_u_100m", "wind_v_100m", "temperature_80m", "pressure_80m"}
-_IN_S_FILES_LATER = {"percent_frozen_precipitation_surface", "geopotential_height_cloud_ceiling"}
+_COARSER = "Where the source's file is coarser than this grid (before 2022-10-18T12 UTC, and beyond lead time 240 h)"
+_IN_S_FILES_LATER = {
+    "percent_frozen_precipitation_surface": (
+        "Share of precipitation that is frozen; the source writes -50 where there is no precipitation to judge, so mask "
+        f"everything below 0. {_COARSER} values beside dry points are mixtures with -50, also those that are not below 0."
+    ),
+    "geopotential_height_cloud_ceiling": (
+        "Height of the lowest broken or overcast layer; the source writes about 20000 m where the sky has none. "
+        f"{_COARSER} values beside such points are mixtures with 20000 m."
+    ),
+}
+"""With their comments: a value that stands for none is interpolated like any other."""
 
 
 def _of_gfs(row: DataVar) -> GefsDataVar:
@@ -24,7 +35,7 @@ def _of_gfs(row: DataVar) -> GefsDataVar:
     if row.name in _IN_B_FILES:
         own["gefs_file_type"] = "b"
     elif row.name in _IN_S_FILES_LATER:
-        own["gefs_file_type"] = "s+b-b22"
+        own |= {"gefs_file_type": "s+b-b22", "comment": _IN_S_FILES_LATER[row.name]}
     if row.name.endswith("_80m"):
         own["available_from"] = "2020-01-01"
     if row.name == "precipitation_surface":
