@@ -38,7 +38,7 @@ FLOORS = (
     ),
     ("core.ledger", "core.lease", "core.progress", "core.published", "core.settings"),
     ("core.reuse", "core.validation"),
-    ("core.structure_checks",),
+    ("core.structure_checks", "core.drift_check"),
     ("core.job_context", "core.ledger_checks"),
     ("core.pools", "core.region_hooks", "core.partition_run"),
     ("core.region_job", "core.publication"),

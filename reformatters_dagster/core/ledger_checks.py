@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
+from reformatters_dagster.core.drift_check import CheckStatsDrift
 from reformatters_dagster.core.ledger import LedgerEntry, LedgerView, MissingFile
 from reformatters_dagster.core.structure_checks import (
     CheckAppendCoordinate,
@@ -157,6 +158,7 @@ STANDARD_CHECKS: tuple[Validator, ...] = (
     CheckConsolidatedMetadata(),
     CheckExpectedShards(),
     CheckValueRange(),
+    CheckStatsDrift(),
     CheckCompleteness(),
     CheckPlausibleRates(),
 )
