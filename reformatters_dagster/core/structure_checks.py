@@ -32,9 +32,11 @@ class CheckAppendCoordinate(Validator):
             message = f"{labels.size} labels of {axis.name} are those of the grid"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         first = int(wrong[0])
+        # A run that finds another first label takes the store for one that starts elsewhere, and refuses it.
+        advice = _REWRITE.format(opened.dataset_id) if first else f"put back {axis.name}/c from a replica or a backup"
         message = (
             f"{wrong.size} of {labels.size} labels of {axis.name} are not those of its grid: at position {first} stands "
-            f"{text_of(labels[first])}, {text_of(wanted[first])} belongs there; {_REWRITE.format(opened.dataset_id)}"
+            f"{text_of(labels[first])}, {text_of(wanted[first])} belongs there; {advice}"
         )
         return CheckResult(name=self.name, passed=False, message=message, metadata=metadata)
 
@@ -51,14 +53,19 @@ class CheckCoordinates(Validator):
         found = {str(name): coord for name, coord in opened.ds.coords.items() if name != axis.name}
         wrong = [f"{name} is not in the store" for name in sorted(wanted.keys() - found.keys())]
         wrong += [f"{name} is not in the template" for name in sorted(found.keys() - wanted.keys())]
+        moved: list[str] = []
         for name in sorted(wanted.keys() & found.keys()):
             if (difference := _difference(wanted[name].variable, found[name].variable)) is not None:
                 wrong.append(f"{name} {difference}")
+                moved += [f"{name}/c"] if name in template.dims else []
         metadata: dict[str, float | int | str] = {"coordinates": len(wanted), "coordinates_wrong": len(wrong)}
         if not wrong:
             message = f"{len(wanted)} coordinates are those of the template"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
-        message = f"not as the template has it: {listed(wrong, '; ')}; {_REWRITE.format(opened.dataset_id)}"
+        advice = _REWRITE.format(opened.dataset_id)
+        if moved:  # a run takes the store for one of another structure, and refuses it
+            advice = f"put back {listed(moved)} from templates/{opened.dataset_id}/latest.zarr or a replica"
+        message = f"not as the template has it: {listed(wrong, '; ')}; {advice}"
         return CheckResult(name=self.name, passed=False, message=message, metadata=metadata)
 
 
@@ -94,13 +101,13 @@ _REWRITE = "`reformat backfill {} --overwrite-metadata` writes metadata and coor
 
 
 def _difference(wanted: xr.Variable, found: xr.Variable) -> str | None:
-    """In what two coordinates differ; what the template leaves to runs is any."""
+    """In what two coordinates differ; what the template leaves to runs is any, and so is the number a grid mapping holds."""
     if (wanted.dims, wanted.shape) != (found.dims, found.shape):
         return f"has dimensions {dict(found.sizes)!r}, {dict(wanted.sizes)!r} belong there"
     values, stored = wanted.to_numpy(), found.to_numpy()
     if values.dtype.kind != stored.dtype.kind:
         return f"is of dtype {stored.dtype}, {values.dtype} belongs there"
-    if values.dtype.kind in "Mm" and values.size and np.isnat(values).all():
+    if not values.ndim or (values.dtype.kind in "Mm" and values.size and np.isnat(values).all()):
         return None
     # A NaT is equal to no NaT.
     same = np.isclose(stored, values, SAME_PLACE, SAME_PLACE) if values.dtype.kind == "f" else stored == values
