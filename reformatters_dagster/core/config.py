@@ -140,7 +140,7 @@ class AppendAxis(Frozen):
 
     @property
     def coordinate_chunk(self) -> int:
-        """Labels in one coordinate chunk (P 2.8)."""
+        """Labels in one coordinate chunk."""
         years = max(2025 - self.start.year + self.years, 10)
         return int(pd.Timedelta(days=365 * years) / self.frequency)
 
@@ -402,7 +402,7 @@ class SourceArchive(Frozen):
     requests_per_minute: int | None = None
     """What the host tolerates; None sets no limit."""
     answers: Mapping[int, Answer] = STATUS_ANSWERS
-    """What each HTTP status means at this host (P pain 10)."""
+    """What each HTTP status means at this host."""
 
     @model_validator(mode="after")
     def _folder_is_relative(self) -> Self:

@@ -27,7 +27,7 @@ class MissingFile(Frozen):
     file: str
     """Its key, or its URL."""
     labels: str
-    """Where its data would have gone, such as `init_time=2026-07-29T18:00 lead_time=6h`."""
+    """Where its data would have gone, such as `init_time=2026-07-29 18:00:00 lead_time=0 days 06:00:00`."""
     reason: str
     label: Time | None = None
     """Label of the append dimension that it lies at."""
