@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from reformatters_dagster.core.config import Frozen, Time
-from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.coverage import partition_key, previous_entry
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.errors import StoreMissing
-from reformatters_dagster.core.ledger import LedgerEntry, read_ledger
+from reformatters_dagster.core.ledger import LedgerEntry
 from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.replicas import Degraded, degraded
 from reformatters_dagster.core.storage import StoreSet
@@ -108,9 +108,9 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
         )
     partitions = labels[:: template.shard_length]
     skipped = 0 if newest is None else max(len(partitions) - newest, 0)
-    looked_at = [partition_key(label) for label in partitions[skipped:]]
+    looked_at = partitions[skipped:]
     with ThreadPoolExecutor(READERS, "ledger") as pool:
-        entries = list(pool.map(partial(read_ledger, stores.internal), looked_at))
+        entries = list(pool.map(partial(previous_entry, stores.internal), looked_at))
     return StatusReport(
         dataset_id=dataset.dataset_id,
         store=stores.primary.url,
@@ -119,7 +119,8 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
         variables=tuple(template.variables),
         partition_count=len(partitions),
         partitions=tuple(
-            PartitionStatus(partition=key, entry=entry) for key, entry in zip(looked_at, entries, strict=True)
+            PartitionStatus(partition=partition_key(label), entry=entry)
+            for label, entry in zip(looked_at, entries, strict=True)
         ),
         degraded=tuple(degraded(stores)),
     )
