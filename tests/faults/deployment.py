@@ -24,8 +24,8 @@ from tests.faults.children import ID, STORE
 from tests.stores import S3Server
 
 ROOT = Path(__file__).parents[2]
-PUTS = 30
-"""Of an undisturbed update; with each variable that is uploaded goes a note of it."""
+PUTS = 34
+"""Of an undisturbed update; before and after each variable that is uploaded goes a note of it."""
 NOW = SECOND + SOON
 """Of the update that appends the second init time."""
 SETTINGS = ("AWS_", "NO_PROXY", "PATH", "HOME", "TMPDIR", "TEST_")

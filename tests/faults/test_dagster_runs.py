@@ -12,7 +12,7 @@ from tests.faults.rows import after_each
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
 
-PUTS, UPLOADED = 25, 11
+PUTS, UPLOADED = 27, 13
 """Of a run that appends one init time, with what its steps hand to each other; and until all its variables are noted."""
 
 pytestmark = pytest.mark.slow

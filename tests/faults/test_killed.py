@@ -79,7 +79,7 @@ def test_an_undisturbed_update_puts_so_many_objects(there: Deployment, undisturb
 def test_an_update_killed_among_the_puts_of_its_metadata_is_resumed(
     there: Deployment, undisturbed: Undisturbed
 ) -> None:
-    end_and_go_on(there, undisturbed, 22, signal.SIGKILL, resumed=True)
+    end_and_go_on(there, undisturbed, 26, signal.SIGKILL, resumed=True)
 
 
 @pytest.mark.slow

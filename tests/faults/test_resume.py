@@ -21,7 +21,7 @@ def test_a_killed_backfill_goes_on_where_it_ended(in_bucket: Deployment) -> None
     undisturbed = there.at(f"{there.base}/undisturbed")
     assert undisturbed.reformat("backfill", *TWO).status == 0
     there = there.at(f"{there.base}/killed")
-    there.s3.gate("/killed/.*/progress/2026-07-30", after=1)
+    there.s3.gate("/killed/.*/progress/2026-07-30", after=3)
     killed = there.start("reformat", "backfill", "test-gfs-forecast", *TWO)
     killed.wait_for(lambda: there.s3.at_gate()[0])
     killed.send(signal.SIGKILL)
