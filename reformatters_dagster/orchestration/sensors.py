@@ -20,6 +20,7 @@ from reformatters_dagster.core.reconcile import Budget, Launch, Survey, survey_i
 from reformatters_dagster.core.types import Timedelta, Timestamp
 from reformatters_dagster.orchestration.names import (
     ATTEMPT_TAG,
+    BACKFILL_TAG,
     DATASET_TAG,
     EXCLUSIVE_TAG,
     FINGERPRINT_TAG,
@@ -45,13 +46,8 @@ LISTING_BUDGET = 20.0
 """Seconds of listing per tick; Dagster kills a sensor after 60."""
 LISTING_PATIENCE = Patience(attempts=2, deadline=10.0, timeout=10.0)
 
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
 
 
@@ -212,8 +208,9 @@ def _run_config(dataset: DynamicalDataset, **config: bool | list[str]) -> dict[s
 
 
 def _unfinished(instance: dg.DagsterInstance, tags: dict[str, str]) -> list[dg.DagsterRun]:
-    """Runs with these tags that are not over."""
-    return list(instance.get_runs(dg.RunsFilter(tags=tags, statuses=UNFINISHED)))
+    """Runs with these tags that are at work, or will be soon: those of a backfill may wait in the queue for days."""
+    runs = instance.get_runs(dg.RunsFilter(tags=tags, statuses=WAITING + AT_WORK))
+    return [run for run in runs if run.status in AT_WORK or BACKFILL_TAG not in run.tags]
 
 
 def _writes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:

@@ -16,7 +16,14 @@ from reformatters_dagster.core.config import AppendAxis
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.errors import NothingSucceeded
 from reformatters_dagster.core.types import Timedelta, Timestamp
-from reformatters_dagster.orchestration.names import ATTEMPT_TAG, DATASET_TAG, EXCLUSIVE_TAG, FINGERPRINT_TAG, MODE_TAG
+from reformatters_dagster.orchestration.names import (
+    ATTEMPT_TAG,
+    BACKFILL_TAG,
+    DATASET_TAG,
+    EXCLUSIVE_TAG,
+    FINGERPRINT_TAG,
+    MODE_TAG,
+)
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import (
@@ -206,6 +213,19 @@ def test_a_partition_that_another_run_writes_waits(watched: Watched) -> None:
     watched.announce(FIRST)
     watched.record_run(dg.RunRequest(partition_key=partition_key(FIRST)), dg.DagsterRunStatus.STARTED, "backfill")
     assert f"{partition_key(FIRST)} is being written" in skipped(watched.tick())
+
+
+@pytest.mark.parametrize("kind", ["upstream", "heal"])
+def test_a_backfill_that_waits_in_the_queue_holds_up_nothing(watched: Watched, kind: str) -> None:
+    watched.announce(FIRST)
+    if kind == "heal":
+        watched.publish(FIRST)
+    queued = dg.RunRequest(partition_key=partition_key(FIRST), tags={BACKFILL_TAG: "abcdefgh"})
+    run = watched.record_run(queued, dg.DagsterRunStatus.NOT_STARTED, "backfill", ago=Timedelta("3D"))
+    assert only(watched.tick(kind)).partition_key == partition_key(FIRST)
+    watched.deployment.instance.delete_run(run.run_id)
+    watched.record_run(queued, dg.DagsterRunStatus.STARTED, "backfill")
+    assert f"{partition_key(FIRST)} is being written" in skipped(watched.tick(kind))
 
 
 @pytest.mark.parametrize(
