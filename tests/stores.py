@@ -6,6 +6,7 @@ hence PYTEST_DONT_REWRITE.
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -168,6 +169,21 @@ class S3Bucket:
     server: S3Server
 
 
+@dataclass
+class Silence:
+    """A bucket whose server takes connections and never answers, with the environment set to reach it."""
+
+    url: str
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Silence]:
+    """Nobody takes what the system has accepted."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        _point_at(f"http://127.0.0.1:{server.getsockname()[1]}", monkeypatch)
+        yield Silence("s3://silence")
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """One S3 server for the whole session."""
@@ -186,16 +202,20 @@ def s3_server() -> Iterator[S3Server]:
 @pytest.fixture
 def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
     """A new bucket; credentials are made up, and none of the machine's own are seen."""
+    _point_at(s3_server.endpoint, monkeypatch)
+    yield S3Bucket(f"s3://{s3_server.new_bucket()}", s3_server)
+    s3_server.fail()
+
+
+def _point_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     made_up = {
         "ACCESS_KEY_ID": "test",
         "SECRET_ACCESS_KEY": "test",
         "REGION": "us-east-1",
-        "ENDPOINT_URL": s3_server.endpoint,
+        "ENDPOINT_URL": endpoint,
     }
     for name, value in made_up.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield S3Bucket(f"s3://{s3_server.new_bucket()}", s3_server)
-    s3_server.fail()

@@ -7,10 +7,13 @@ where the backend says so: a refusal, a missing bucket or a dead network raises 
 import fcntl
 import itertools
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, cast
@@ -19,7 +22,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import GCSStore, LocalStore, MemoryStore, ObjectStore, from_url
 
-from reformatters_dagster.core.errors import ObjectMoved, Refused
+from reformatters_dagster.core.errors import ObjectMoved, Refused, StoreUnavailable
 from reformatters_dagster.core.store_failures import (
     CREDENTIALS,
     STORE_ERRORS,
@@ -32,6 +35,7 @@ from reformatters_dagster.core.store_failures import (
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode, PutResult, UpdateVersion
+    from obstore.store import ClientConfig
     from zarr.abc.store import Store as ZarrStore
 
 log = logging.getLogger(__name__)
@@ -41,12 +45,25 @@ type Expected = Literal["absent"] | Etag
 type Sleep = Callable[[float], None]
 type Clients = tuple[ObjectStore, ObjectStore]
 """One that does not retry, and one that does."""
+type Connect = Callable[[StorePatience], Clients]
 
-ATTEMPTS = 6
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
-TIMEOUT = "90s"
 # Parts of one upload are in memory at once, and several uploads run at a time.
 PART_BYTES, PARTS_AT_ONCE = 8 << 20, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorePatience:
+    """How long and how often a bucket is asked. Times in seconds."""
+
+    attempts: int = 6
+    timeout: float = 90.0
+    """For one request, its body included."""
+    asked_for: float = math.inf
+    """After its opening, from which on no further request begins."""
+
+
+DEFAULT_PATIENCE = StorePatience()
 
 
 class Store:
@@ -62,9 +79,12 @@ class Store:
     patient : obstore.store.ObjectStore, optional
         The same location with a client that retries single requests, for uploads in parts and for readers.
     connect : callable, optional
-        Makes both clients anew, with credentials as they are by then. Asked once for each request that is denied.
+        Makes both clients anew, with credentials as they are by then, to wait so long. Asked once for each request that is
+        denied.
     sleep : callable
         Waits the given number of seconds between attempts.
+    patience : StorePatience
+        What its clients were made with.
     """
 
     def __init__(
@@ -73,8 +93,9 @@ class Store:
         backend: ObjectStore,
         *,
         patient: ObjectStore | None = None,
-        connect: "Callable[[], Clients] | None" = None,
+        connect: "Connect | None" = None,
         sleep: Sleep = time.sleep,
+        patience: StorePatience = DEFAULT_PATIENCE,
     ) -> None:
         self.url = url
         self._backend = backend
@@ -83,6 +104,15 @@ class Store:
         self._connecting = Lock()
         self._sleep = sleep
         self._has_conditions = True
+        self._patience = patience
+        self._ends = time.monotonic() + patience.asked_for
+
+    def hurried(self, patience: StorePatience) -> "Store":
+        """The same location for somebody who cannot wait for it; a folder or this process's memory is as it was."""
+        if self._connect is None:
+            return self
+        backend, patient = self._connect(patience)
+        return Store(self.url, backend, patient=patient, connect=self._connect, sleep=self._sleep, patience=patience)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -93,6 +123,7 @@ class Store:
 
     def reader(self) -> "ZarrStore":
         """The location as zarr and xarray open it, read-only: `xr.open_zarr(store.reader())`."""
+        self._refuse_late("read", "")
         from zarr.storage import ObjectStore as ZarrObjects
 
         return ZarrObjects(self._patient, read_only=True)
@@ -209,6 +240,7 @@ class Store:
     def _put_if(self, key: str, data: bytes, only_if: Expected) -> Etag:
         """Put on a condition; where an answer is lost, look at what stands there before trying again."""
         unsure, refused, renewed = False, False, False
+        self._refuse_late("put", key)
         for attempt in itertools.count(1):
             if not self._has_conditions:
                 return self._put_compared(key, data, only_if)
@@ -260,6 +292,7 @@ class Store:
     def _try[T](self, action: str, key: str, call: Callable[[], T]) -> T:
         """Call, and call again after failures that may pass by themselves."""
         renewed = False
+        self._refuse_late(action, key)
         for attempt in itertools.count(1):
             used = self._backend
             try:
@@ -281,7 +314,7 @@ class Store:
         with self._connecting:
             if self._backend is used:
                 try:
-                    self._backend, self._patient = self._connect()
+                    self._backend, self._patient = self._connect(self._patience)
                 except (BaseError, ValueError) as error:
                     log.warning("%s was denied, and credentials could not be read again: %s", self.url, gist(error))
                     return False
@@ -289,11 +322,23 @@ class Store:
         return True
 
     def _pause(self, attempt: int, action: str, key: str, error: Exception) -> None:
-        if attempt >= ATTEMPTS:
+        attempts = self._patience.attempts
+        if attempt >= attempts or self._is_late:
             raise self._translated(action, key, error) from error
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))
-        log.info("%s %s/%s attempt=%d of %d: %s", action, self.url, key, attempt, ATTEMPTS, gist(error))
+        log.info("%s %s/%s attempt=%d of %d: %s", action, self.url, key, attempt, attempts, gist(error))
         self._sleep(random.uniform(longest / 2, longest))
+
+    @property
+    def _is_late(self) -> bool:
+        return time.monotonic() >= self._ends
+
+    def _refuse_late(self, action: str, key: str) -> None:
+        if self._is_late:
+            raise StoreUnavailable(
+                f"{self.url}/{key}: {action} was not begun: for {self._patience.asked_for:g} s the store was asked, and is "
+                "asked for nothing more; the next look asks: if that ends so too, see why it is slow"
+            )
 
     def _failure(self, error: Exception) -> Failure:
         return failure_of(error, remote=not isinstance(self._backend, LocalStore | MemoryStore))
@@ -387,11 +432,13 @@ def open_store(base_url: str, path: str, *, sleep: Sleep = time.sleep) -> Store:
             f"store {base_url!r} was asked for; a store is a folder, or begins with s3://, gs://, az://, file:// or memory://"
         )
 
-    def connect() -> Clients:
-        return _connect(url, retries=0), _connect(url, retries=ATTEMPTS - 1)
+    def connect(patience: StorePatience) -> Clients:
+        # A reader's retries would be out of sight of who cannot wait.
+        retries = 0 if patience.asked_for < math.inf else patience.attempts - 1
+        return _connect(url, patience, retries=0), _connect(url, patience, retries=retries)
 
     try:
-        backend, patient = connect()
+        backend, patient = connect(DEFAULT_PATIENCE)
         return Store(url, backend, patient=patient, connect=connect, sleep=sleep)
     except (BaseError, ValueError) as error:
         if failure_of(error, remote=True) == "denied":
@@ -406,9 +453,10 @@ def _folder_of(url: str) -> Path:
     return Path.from_uri(url)
 
 
-def _connect(url: str, *, retries: int) -> ObjectStore:
+def _connect(url: str, patience: StorePatience, *, retries: int) -> ObjectStore:
     # An endpoint is https unless its own URL says http, as one inside a cluster may.
-    return from_url(url, client_options={"allow_http": True, "timeout": TIMEOUT}, retry_config={"max_retries": retries})
+    options: ClientConfig = {"allow_http": True, "timeout": timedelta(seconds=patience.timeout)}
+    return from_url(url, client_options=options, retry_config={"max_retries": retries})
 
 
 def _state(found: Expected) -> str:

@@ -5,7 +5,7 @@ In: a mapping of environment variables that someone else read. Out: values the w
 
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -16,11 +16,14 @@ from pydantic import Field
 from reformatters_dagster.core.config import Frozen, SourceArchive, Time
 from reformatters_dagster.core.download import Patience, Upstream
 from reformatters_dagster.core.errors import Refused
+from reformatters_dagster.core.object_store import StorePatience
 from reformatters_dagster.core.storage import StoreSet, open_store_set
 from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import Timestamp
 
 DEFAULT_STORE = "data/stores"
+STORES_ASKED_FOR = 35.0
+"""Seconds from which on nothing more is asked of stores, where patience is limited: Dagster gives a sensor 60."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,20 +93,34 @@ class Settings(Frozen):
     ) -> Workspace:
         """Open everything one dataset needs.
 
+        Parameters
+        ----------
+        patience : Patience, optional
+            How long archives are waited for, and stores no longer; default: as a run does, which has hours.
+
         Raises
         ------
         UpstreamMissing
             When the upstream is a folder that does not exist.
         """
         return Workspace(
-            stores=self.stores(template),
+            stores=self.stores(template, patience),
             upstream=Upstream(archives, mirror=self.upstream, patience=patience),
             tmp=self.tmp_folder(),
         )
 
-    def stores(self, template: TemplateConfig) -> StoreSet:
+    def stores(self, template: TemplateConfig, patience: Patience | None = None) -> StoreSet:
         """Primary and replicas of one dataset."""
-        return open_store_set(self.store, self.replicas, template.dataset_id, template.dataset_version)
+        stores = open_store_set(self.store, self.replicas, template.dataset_id, template.dataset_version)
+        if patience is None:
+            return stores
+        hurry = StorePatience(attempts=patience.attempts, timeout=patience.timeout, asked_for=STORES_ASKED_FOR)
+        return replace(
+            stores,
+            primary=stores.primary.hurried(hurry),
+            replicas=tuple(replica.hurried(hurry) for replica in stores.replicas),
+            internal=stores.internal.hurried(hurry),
+        )
 
     def tmp_folder(self) -> Path:
         """Folder for tmp stores and downloads."""

@@ -53,7 +53,7 @@ class Reformatters(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Settings(store=self.store, replicas=tuple(self.replicas), upstream=self.upstream, tmp=self.tmp)
 
     def workspace(self, dataset: DynamicalDataset, patience: Patience | None = None) -> Workspace:
-        """Open everything one dataset needs; `patience` says how long archives are waited for."""
+        """Open everything one dataset needs; `patience` says how long archives and stores are waited for."""
         return dataset.workspace(self.settings(), patience)
 
 

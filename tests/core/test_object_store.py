@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,10 +13,11 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import zarr
+from obstore.exceptions import BaseError
 
 from reformatters_dagster.core.errors import ObjectMoved, Refused, StoreAccessDenied, StoreUnavailable
-from reformatters_dagster.core.object_store import ATTEMPTS, PART_BYTES, Store, open_store
-from tests.stores import KEYS_PER_PAGE, S3Bucket
+from reformatters_dagster.core.object_store import DEFAULT_PATIENCE, PART_BYTES, Store, StorePatience, open_store
+from tests.stores import KEYS_PER_PAGE, S3Bucket, Silence
 
 UNREACHABLE = "http://127.0.0.1:9"
 type Pauses = list[float]
@@ -217,7 +219,7 @@ def test_throttling_without_end(s3: S3Bucket, remote: Store, pauses: Pauses, onl
     s3.server.fail({"methods": ["PUT"], "status": 503, "code": "SlowDown"})
     with pytest.raises(StoreUnavailable, match=r"a/v1\.zarr/x: put failed: .*503.*check URL, endpoint and network"):
         remote.put("x", b"1", only_if=only_if)
-    assert len(pauses) == ATTEMPTS - 1
+    assert len(pauses) == DEFAULT_PATIENCE.attempts - 1
     assert remote.get_or_none("x") is None
 
 
@@ -349,10 +351,35 @@ def test_a_wrong_endpoint_is_not_absence(
     with pytest.raises(StoreUnavailable, match="check URL, endpoint and network") as caught:
         ask(store)
     assert not isinstance(caught.value, StoreAccessDenied)
-    assert len(pauses) >= ATTEMPTS - 1
+    assert len(pauses) >= DEFAULT_PATIENCE.attempts - 1
 
 
 @ask
 def test_a_missing_bucket_is_not_absence(s3: S3Bucket, ask: Callable[[Store], object]) -> None:
     with pytest.raises(StoreUnavailable, match=r"NoSuchBucket.*create the bucket, or correct the URL"):
         ask(open_store("s3://no-such-bucket-here", "a"))
+
+
+def test_one_who_cannot_wait_does_not_for_a_store_that_never_answers(silence: Silence, pauses: Pauses) -> None:
+    hurry = StorePatience(attempts=2, timeout=0.3, asked_for=30.0)
+    store = open_store(silence.url, "a/v1.zarr", sleep=pauses.append).hurried(hurry)
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="whether the object is there is not known"):
+        store.get_or_none("zarr.json")
+    assert len(pauses) == 1
+    with pytest.raises(BaseError):
+        zarr.open_array(store.reader(), path="time", mode="r")
+    assert time.monotonic() - began < 5.0
+
+
+def test_nothing_more_is_asked_of_a_store_once_the_time_is_over(store: Store) -> None:
+    store.put("key", b"old")
+    hurried = store.hurried(StorePatience(asked_for=0.0))
+    if hurried is store:
+        assert not store.url.startswith("s3://"), "a folder is not waited for"
+        return
+    words = r"was not begun: for 0 s the store was asked, and is asked for nothing more; the next look asks"
+    for ask in (lambda: hurried.get("key"), lambda: hurried.put("key", b"new", only_if="absent"), hurried.reader):
+        with pytest.raises(StoreUnavailable, match=words):
+            ask()
+    assert store.get("key")[0] == b"old"

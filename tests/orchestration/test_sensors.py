@@ -1,6 +1,7 @@
 """Sensors: what has arrived, what is published and what is running decide, and nothing else."""
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -14,8 +15,10 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from reformatters_dagster.core.config import AppendAxis
 from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.errors import NothingSucceeded
+from reformatters_dagster.core.errors import NothingSucceeded, StoreUnavailable
+from reformatters_dagster.core.settings import STORES_ASKED_FOR
 from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.orchestration import sensors
 from reformatters_dagster.orchestration.names import (
     ATTEMPT_TAG,
     BACKFILL_TAG,
@@ -25,6 +28,7 @@ from reformatters_dagster.orchestration.names import (
     MODE_TAG,
 )
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
+from reformatters_dagster.orchestration.sensors import LISTING_PATIENCE
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import (
     LEADS,
@@ -40,8 +44,9 @@ from tests.datasets import (
 )
 from tests.datasets import STEP as SAMPLE_STEP
 from tests.orchestration.deployments import Deployment
+from tests.stores import Silence
 
-pytest_plugins = ["tests.datasets"]
+pytest_plugins = ["tests.datasets", "tests.stores"]
 
 CYCLE = Timedelta("6h")
 # Sensors ask the clock of the machine; the newest cycles of it are what there is to publish.
@@ -373,6 +378,21 @@ def test_an_upstream_that_is_not_there_fails_the_tick(watched: Watched) -> None:
     with pytest.raises(Exception, match="upstream") as caught:
         watched.tick()
     assert "UpstreamMissing" in repr(caught.value.__cause__ or caught.value)
+
+
+@pytest.mark.parametrize("kind", ["upstream", "heal"])
+def test_a_store_that_never_answers_fails_the_tick_before_dagster_gives_it_up(
+    watched: Watched, silence: Silence, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Its thread would go on to wait, and those of the code location are few."""
+    assert 2 * (LISTING_PATIENCE.timeout + LISTING_PATIENCE.attempts) < 45
+    assert STORES_ASKED_FOR + LISTING_PATIENCE.timeout <= 45
+    monkeypatch.setattr(sensors, "LISTING_PATIENCE", replace(LISTING_PATIENCE, timeout=0.3))
+    site = replace(watched.site, settings={"store": silence.url})
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="whether the object is there is not known"):
+        Watched(replace(watched.deployment, site=site)).tick(kind)
+    assert time.monotonic() - began < 10.0
 
 
 def test_sensors_are_off_until_a_person_turns_them_on(watched: Watched) -> None:
