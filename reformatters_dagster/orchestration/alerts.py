@@ -18,6 +18,7 @@ from pydantic import Field
 from reformatters_dagster.core.config import Frozen
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.types import JSON, Timedelta, Timestamp
+from reformatters_dagster.orchestration.names import BACKFILL_TAG
 from reformatters_dagster.orchestration.resources import utc_now
 
 log = logging.getLogger(__name__)
@@ -25,9 +26,11 @@ log = logging.getLogger(__name__)
 SILENT_AFTER = Timedelta("30min")
 """A running sensor that has not ticked for so long is stale; so is one of which every tick of that time failed."""
 REPEATED_WITHIN = Timedelta("6h")
-"""A failure of the same job and partition, or of the same check, is told once in so long."""
+"""A failure of the same job and partition, of the same backfill, or of the same check, is told once in so long."""
 EVALUATIONS_READ = 200
 """Of a check, to know since when it fails."""
+FAILURES_READ = 200
+"""Of the same job and partition, or backfill, to know when it was told last."""
 TIMEOUT = 10.0
 LONGEST = 1500
 RUNNING = dg.DefaultSensorStatus.RUNNING
@@ -151,7 +154,7 @@ def build_alert_sensors(
         check_in(run, "error")
         for alert in failed_checks(context.instance, run):
             alerts.tell(alert)
-        if not told_before(context.instance, run, utc_now()):
+        if not told_before(context.instance, run):
             alerts.tell(failed_run(context.instance, run, context.failure_event.message or "no reason was recorded"))
 
     @dg.run_status_sensor(dg.DagsterRunStatus.SUCCESS, name=f"{provider}__alert_checks", default_status=RUNNING)
@@ -219,23 +222,44 @@ def _failures(steps: Sequence[dg.EventLogEntry]) -> Iterator[Any]:
 
 
 def _subject(run: dg.DagsterRun) -> str:
-    partition = run.tags.get("dagster/partition")
+    """Job and partition; of a run of a backfill, the backfill, whose runs may all fail for one reason."""
+    backfill, partition = run.tags.get(BACKFILL_TAG), run.tags.get("dagster/partition")
     assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
     job = assets if run.job_name.startswith(IMPLICIT_JOB) and assets else run.job_name
+    if backfill:
+        return f"{job} backfill {backfill}"
     return f"{job} {partition}" if partition else job
 
 
-def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun, now: Timestamp) -> bool:
-    """Whether another run of the same subject failed a short while before this one."""
-    since = (now - REPEATED_WITHIN).tz_localize("UTC").to_pydatetime()
-    tags = {"dagster/partition": run.tags["dagster/partition"]} if "dagster/partition" in run.tags else {}
-    failed = dg.RunsFilter(
-        job_name=run.job_name, tags=tags, statuses=[dg.DagsterRunStatus.FAILURE], created_after=since
-    )
-    records = instance.get_run_records(failed)
-    own = next((record for record in records if record.dagster_run.run_id == run.run_id), None)
-    earlier = [record for record in records if own is None or record.storage_id < own.storage_id]
-    return any(_subject(record.dagster_run) == _subject(run) and record.dagster_run != run for record in earlier)
+def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether another run of the same subject, launched before this one, was told a short while before: see `_is_told`."""
+    own = instance.get_run_record_by_id(run.run_id)
+    if own is None:
+        return False
+    tags = {tag: run.tags[tag] for tag in (BACKFILL_TAG, "dagster/partition") if tag in run.tags}
+    if BACKFILL_TAG in tags:
+        tags.pop("dagster/partition", None)
+    failed = dg.RunsFilter(job_name=run.job_name, tags=tags, statuses=[dg.DagsterRunStatus.FAILURE])
+    records = instance.get_run_records(failed, limit=FAILURES_READ, cursor=run.run_id)
+    times = [one.create_timestamp.timestamp() for one in records if _subject(one.dagster_run) == _subject(run)]
+    return _is_told(times[::-1], own.create_timestamp.timestamp(), since_known=len(records) < FAILURES_READ)
+
+
+def _is_told(failures: Sequence[float], time: float, *, since_known: bool) -> bool:
+    """Whether the same trouble was told a short while before, given the earlier times of it, oldest first.
+
+    It is told when it is met first, and again by the first that comes so long after it was told last. Where it was met more
+    often than is read, it is told by the first of each quarter of a day.
+    """
+    within = REPEATED_WITHIN.total_seconds()
+    if not failures:
+        return False
+    if not since_known:
+        return failures[-1] // within == time // within
+    told = failures[0]
+    for failure in failures:
+        told = failure if failure - told >= within else told
+    return time - told < within
 
 
 def failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Alert]:
@@ -254,21 +278,9 @@ def failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[
 
 
 def check_told_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> bool:
-    """Whether a check that failed has not passed since it was told, which was a short while before.
-
-    It is told when it fails first, and again by the first failure so long after it was told last. Where it fails for longer
-    than is read, it is told by the first failure of each quarter of a day.
-    """
+    """Whether a check that failed has not passed since it was told, which was a short while before: see `_is_told`."""
     failures, since_known = _failures_before(instance, entry)
-    within = REPEATED_WITHIN.total_seconds()
-    if not failures:
-        return False
-    if not since_known:
-        return failures[-1] // within == entry.timestamp // within
-    told = failures[0]
-    for time in failures:
-        told = time if time - told >= within else told
-    return entry.timestamp - told < within
+    return _is_told(failures, entry.timestamp, since_known=since_known)
 
 
 def _failures_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> tuple[list[float], bool]:

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,10 +38,13 @@ from reformatters_dagster.orchestration.alerts import (
     Alerts,
     build_alert_sensors,
     failed_checks,
+    failed_run,
     open_alerts,
     silent_sensors,
+    told_before,
 )
 from reformatters_dagster.orchestration.build import build_definitions
+from reformatters_dagster.orchestration.names import BACKFILL_TAG
 from tests.datasets import INIT, SECOND
 from tests.orchestration.deployments import Deployment
 
@@ -163,6 +166,41 @@ def test_a_failed_run_is_told_once(deployment: Deployment, webhook: Webhook) -> 
     assert "none succeeded, nothing was published" in body["message"]
     assert body["text"] == f"run failed: {body['subject']}: {body['message']}"
     assert body["facts"]["job"] == "test_gfs_forecast__update"
+
+
+def told_at(instance: dg.DagsterInstance, hours: Iterable[int], *tags: dict[str, str]) -> list[int]:
+    """Hours at which a failed run was told; one was launched at each of those, the tags by turns."""
+    found = []
+    for hour in hours:
+        run = dg.DagsterRun("gfs__update", tags=tags[hour % len(tags)], status=dg.DagsterRunStatus.FAILURE)
+        created = (NOON + pd.Timedelta(hours=hour)).to_pydatetime()
+        if not told_before(instance, instance.run_storage.add_historical_run(run, created)):
+            found.append(hour)
+    return found
+
+
+def test_runs_that_keep_failing_are_told_once_in_six_hours(instance: dg.DagsterInstance) -> None:
+    """Though one fails every hour: from the last time it was told, not from the last time it failed."""
+    partition = {"dagster/partition": "2026-07-29T18:00"}
+    assert told_at(instance, range(20), partition) == [0, 6, 12, 18]
+    assert told_at(instance, range(20, 22), {"dagster/partition": "2026-07-30T00:00"}) == [20]
+    assert told_at(instance, range(22, 24), {}) == [22]
+
+
+def test_runs_of_one_backfill_are_one_trouble(instance: dg.DagsterInstance) -> None:
+    runs = [{BACKFILL_TAG: "abcdefgh", "dagster/partition": f"2026-07-{day}T18:00"} for day in (26, 27, 28)]
+    assert told_at(instance, [*range(4), 7, 8], *runs) == [0, 7]
+    assert told_at(instance, [9], runs[0] | {BACKFILL_TAG: "ijklmnop"}) == [9]
+    assert told_at(instance, [10], {"dagster/partition": runs[0]["dagster/partition"]}) == [10]
+    run = dg.DagsterRun("gfs__update", tags=runs[0])
+    assert failed_run(instance, run, "").subject == "gfs__update backfill abcdefgh"
+
+
+def test_runs_that_have_always_failed_are_told_once_in_a_quarter_of_a_day(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts_module, "FAILURES_READ", 4)
+    assert told_at(instance, range(20), {"dagster/partition": "2026-07-29T18:00"}) == [0, 6, 12, 18]
 
 
 @pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:dagster")
