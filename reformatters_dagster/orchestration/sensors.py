@@ -166,15 +166,10 @@ def _why_wait(
     unfinished = _unfinished(instance, {"dagster/partition": partition_key(launch.label)})
     if any(_writes(run, dataset) for run in unfinished):
         return "is being written"
-    if launch.variables:
-        # A run that finds none of them in the files leaves nothing in the ledger that would tell.
-        if not instance.get_runs(dg.RunsFilter(tags=_same_files(dataset, launch) | _same_variables(launch)), limit=1):
-            return None
-        waits = "it is tried again when a file changes, or by a person"
-        return f"was tried with the files that are there, for the variables it lacks; {waits}"
     if (again := attempts.cool_until) is not None and utc_now() < again:
         waits = f"it is tried again at {again:%Y-%m-%dT%H:%M}, or when a file changes, or by a person"
-        return f"ran {attempts.count} times with the files that are there; {waits}"
+        of_what = " for the variables it lacks" if launch.variables else ""
+        return f"ran {attempts.count} times{of_what} with the files that are there; {waits}"
     return None
 
 
@@ -185,7 +180,7 @@ def _request(dataset: DynamicalDataset, launch: Launch, attempts: Attempts, tags
         reason = f"{reason}; tried {attempts.ended} times, what cannot be used is missing"
     return dg.RunRequest(
         partition_key=key,
-        run_key=f"{key}@{launch.arrivals.fingerprint}#{number}",
+        run_key=f"{key}@{'/'.join([launch.arrivals.fingerprint, *_same_variables(launch).values()])}#{number}",
         tags={
             FINGERPRINT_TAG: launch.arrivals.fingerprint,
             ATTEMPT_TAG: str(number),
@@ -221,11 +216,12 @@ def _writes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:
 
 
 def _same_files(dataset: DynamicalDataset, launch: Launch) -> dict[str, str]:
-    """Tags of the runs of a partition that sensors launched with the files that are there now."""
+    """Tags of the runs of a partition that sensors launched with the files that are there now, of the same variables."""
     return {
         DATASET_TAG: dataset.dataset_id,
         "dagster/partition": partition_key(launch.label),
         FINGERPRINT_TAG: launch.arrivals.fingerprint,
+        **_same_variables(launch),
     }
 
 

@@ -442,14 +442,27 @@ def test_a_heal_of_variables_that_nobody_wrote_is_of_them_alone(watched: Watched
     assert_forecast_true(watched.site.read(), FIRST)
 
 
-def test_variables_that_the_files_do_not_hold_are_tried_once(watched: Watched, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended", [dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE])
+def test_variables_that_nobody_wrote_are_tried_again_whatever_ended_their_run(
+    watched: Watched, tmp_path: Path, ended: dg.DagsterRunStatus
+) -> None:
+    watched = with_wind_unwritten(watched, tmp_path, TEMPERATURE, WIND)
+    heal = only(watched.tick("heal"))
+    watched.record_run(heal, ended, "heal", ago=Timedelta("1h"))
+    again = only(watched.tick("heal"))
+    assert settings_of(again) == settings_of(heal)
+    assert again.run_key == str(heal.run_key).replace("#1", "#2")
+
+
+def test_variables_that_the_files_do_not_hold_are_tried_ever_less_often(watched: Watched, tmp_path: Path) -> None:
     watched = with_wind_unwritten(watched, tmp_path, TEMPERATURE)
     heal = only(watched.tick("heal"))
     with pytest.raises(NothingSucceeded, match="none succeeded"):
         watched.deployment.run("backfill", FIRST, tags=dict(heal.tags), **settings_of(heal))
+    for _ in range(2):
+        watched.record_run(only(watched.tick("heal")), dg.DagsterRunStatus.FAILURE, "heal")
     reason = skipped(watched.tick("heal"))
-    assert f"{partition_key(FIRST)} was tried with the files that are there, for the variables it lacks" in reason
-    assert "it is tried again when a file changes, or by a person" in reason
+    assert f"{partition_key(FIRST)} ran 3 times for the variables it lacks with the files that are there" in reason
     path = watched.site.file(4, FIRST)
     data = path.read_bytes()
     path.unlink()
@@ -466,9 +479,8 @@ def test_runs_of_other_variables_with_the_same_files_are_no_try(watched: Watched
     )
     for _ in range(3):
         watched.record_run(earlier, dg.DagsterRunStatus.FAILURE)
-    again = only(watched.tick("heal"))
-    assert settings_of(again)["variables"] == [WIND]
-    assert again.run_key != heal.run_key
+    assert only(watched.tick("heal")) == heal
+    assert str(heal.run_key) != f"{partition_key(FIRST)}@{heal.tags[FINGERPRINT_TAG]}#1"
 
 
 def settings_of(request: dg.RunRequest) -> dict[str, Any]:
