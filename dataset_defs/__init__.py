@@ -25,6 +25,9 @@ MODULES = (
 )
 """Each has a `DATASET`. One below another, so that two changes that add one each can be merged."""
 
+PROVIDERS = frozenset(module.split(".")[1] for module in MODULES)
+"""Who makes what the datasets are made from: the first words of their ids."""
+
 
 def of_provider(provider: str) -> "tuple[DynamicalDataset, ...]":
     """Datasets of one provider; the modules of others are not imported."""

@@ -175,9 +175,9 @@ def _packages(root: Path, name: DatasetName) -> dict[Path, bytes]:
         _DATASETS / name.provider / "README.md": f"# {provider}\n\n## Where files are\n\n## Quirks\n",
         _DATASETS / name.provider / "definitions.py": (
             f'"""The code location of {provider}\'s datasets."""\n\n'
-            "from dataset_defs import of_provider\n"
+            "from dataset_defs import PROVIDERS, of_provider\n"
             "from reformatters_dagster.orchestration.build import build_definitions\n\n"
-            f'defs = build_definitions(of_provider("{name.provider}"))\n'
+            f'defs = build_definitions(of_provider("{name.provider}"), providers=PROVIDERS)\n'
         ),
         _TESTS / name.provider / "__init__.py": "",
     }

@@ -68,7 +68,7 @@ def test_a_provider_that_is_new_gets_a_code_location(checkout: Path) -> None:
     own = {"__init__.py", "README.md", "definitions.py", "no_such_regional/__init__.py", "no_such_regional/forecast.py"}
     assert written >= {f"dataset_defs/nobody/{name}" for name in own}
     assert written >= {"tests/dataset_defs/nobody/__init__.py", "workspace.yaml"}
-    assert 'of_provider("nobody")' in (checkout / "dataset_defs/nobody/definitions.py").read_text()
+    assert 'of_provider("nobody"), among=PROVIDERS)' in (checkout / "dataset_defs/nobody/definitions.py").read_text()
     scaffold_dataset(checkout, DatasetName("nobody", "no-such-regional", "analysis"))
     assert (checkout / "workspace.yaml").read_text().count("module_name: dataset_defs.nobody.definitions\n") == 1
     modules = (checkout / "dataset_defs/__init__.py").read_text().partition("MODULES = (\n")[2].partition(")")[0]

@@ -74,18 +74,19 @@ class Settings(Frozen):
         start = self.starts.get(template.dataset_id, self.start)
         return template if start is None else template.started_at(start)
 
-    def refuse_unknown_starts(self, dataset_ids: Collection[str], provider: str | None = None) -> None:
+    def refuse_unknown_starts(self, dataset_ids: Collection[str], elsewhere: Collection[str] = ()) -> None:
         """Refuse starts of datasets that there are not: a misspelt one would leave an archive where its template starts.
 
         Parameters
         ----------
-        provider : str, optional
-            Whose datasets the ids are all of; starts of other providers' are of no concern then.
+        elsewhere : names, optional
+            Providers whose datasets are known to others; starts of those are of no concern.
         """
-        own = [name for name in self.starts if provider is None or name.split("-")[0] == provider]
-        if unknown := sorted(set(own) - set(dataset_ids)):
+        own = {name for name in self.starts if name.split("-")[0] not in elsewhere}
+        if unknown := sorted(own - set(dataset_ids)):
+            there = [*sorted(dataset_ids), *(f"those of {provider}" for provider in sorted(elsewhere))]
             raise Refused(
-                f"REFORMATTERS_START names {', '.join(unknown)}; there are {', '.join(sorted(dataset_ids))}: correct the name"
+                f"REFORMATTERS_START names {', '.join(unknown)}; there are {', '.join(there)}: correct the name"
             )
 
     def workspace(

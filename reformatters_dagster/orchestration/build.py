@@ -3,7 +3,7 @@
 In: the datasets of one provider. Out: one code location.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import dagster as dg
@@ -51,7 +51,11 @@ class InitialiseConfig(dg.Config):
 
 
 def build_definitions(
-    datasets: Sequence[DynamicalDataset], settings: Settings | None = None, alerts: Alerts | None = None
+    datasets: Sequence[DynamicalDataset],
+    settings: Settings | None = None,
+    alerts: Alerts | None = None,
+    *,
+    providers: Collection[str] = (),
 ) -> dg.Definitions:
     """Everything Dagster is to know of some datasets.
 
@@ -63,10 +67,12 @@ def build_definitions(
         Default: those of the environment.
     alerts : Alerts, optional
         Who is told of trouble. Default: whom the environment names, nobody where it names none.
+    providers : names, optional
+        All that there are: a start of a dataset of any other is misspelt, and refused.
     """
     settings = settings or environment_settings()
-    for provider in {dataset.provider for dataset in datasets}:
-        settings.refuse_unknown_starts([dataset.dataset_id for dataset in datasets], provider)
+    elsewhere = set(providers) - {dataset.provider for dataset in datasets}
+    settings.refuse_unknown_starts([dataset.dataset_id for dataset in datasets], elsewhere)
     alerts = open_alerts(*environment_alert_targets()) if alerts is None else alerts
     shared = dg.Definitions(
         resources={

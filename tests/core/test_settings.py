@@ -62,9 +62,14 @@ def test_a_start_of_a_dataset_that_there_is_not_is_refused() -> None:
     message = "REFORMATTERS_START names dwd-icon, noaa-gfs-forcast; there are noaa-gefs-analysis, noaa-gfs-forecast"
     with pytest.raises(Refused, match=message):
         misspelt.refuse_unknown_starts(known)
-    with pytest.raises(Refused, match="REFORMATTERS_START names noaa-gfs-forcast; there are"):
-        misspelt.refuse_unknown_starts(known, "noaa")
-    misspelt.refuse_unknown_starts(["ecmwf-ifs-ens-forecast"], "ecmwf")
+    message = "REFORMATTERS_START names noaa-gfs-forcast; there are .*, those of dwd, those of ecmwf: correct the name"
+    with pytest.raises(Refused, match=message):
+        misspelt.refuse_unknown_starts(known, {"dwd", "ecmwf"})
+    misspelt.refuse_unknown_starts(["ecmwf-ifs-ens-forecast"], {"dwd", "noaa"})
+    with pytest.raises(
+        Refused, match="REFORMATTERS_START names dwd-icon; there are ecmwf-ifs-ens-forecast, those of noaa"
+    ):
+        misspelt.refuse_unknown_starts(["ecmwf-ifs-ens-forecast"], {"noaa"})
 
 
 @pytest.mark.parametrize(
