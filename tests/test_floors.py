@@ -57,6 +57,7 @@ FLOORS = (
         "sample_upstream",
         "PROVIDER",
     ),
+    ("orchestration.lost_runs",),
     (
         "orchestration.alerts",
         "orchestration.assets",

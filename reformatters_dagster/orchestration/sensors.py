@@ -4,20 +4,23 @@ In: a survey of upstream, ledger and store. Out: an update of the partition to p
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from pydantic import Field
 
 from reformatters_dagster.core.arrivals import Arrivals
+from reformatters_dagster.core.config import Frozen
 from reformatters_dagster.core.coverage import partition_key
 from reformatters_dagster.core.dataset import DynamicalDataset
 from reformatters_dagster.core.download import Patience
 from reformatters_dagster.core.reconcile import Budget, Launch, Survey, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.settings import Workspace
 from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.orchestration.lost_runs import Sign, end_lost_runs
 from reformatters_dagster.orchestration.names import (
     ATTEMPT_TAG,
     BACKFILL_TAG,
@@ -71,6 +74,15 @@ class Attempts:
         return until
 
 
+class Memory(Frozen):
+    """What a tick leaves to the next in its cursor; losing it costs a repeated observation, and a later end of a lost run."""
+
+    observed: dict[str, str] = Field(default_factory=dict)
+    """Fingerprints of what was observed of the upstream, by partition, so that an arrival is recorded once."""
+    signs: dict[str, Sign] = Field(default_factory=dict)
+    """Of life, by run."""
+
+
 def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
     """A sensor that launches an update for the partition to publish next, once its files have arrived.
 
@@ -86,12 +98,15 @@ def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAsset
         description="Launches an operational update when the next partition's source files are there.",
     )
     def upstream(context: dg.SensorEvaluationContext, reformatters: Reformatters) -> dg.SensorResult | dg.SkipReason:
+        workspace, memory, budget = _open(context, dataset, reformatters)
+        signs = end_lost_runs(context.instance, dataset, workspace.stores.internal, memory.signs, utc_now())
+        memory = memory.model_copy(update={"signs": signs})
         running = _unfinished(context.instance, {EXCLUSIVE_TAG: dataset.dataset_id})
         if running:
-            return dg.SkipReason(f"run {running[0].run_id} is {running[0].status.value.lower()}; the next waits for it")
-        workspace = reformatters.workspace(dataset, LISTING_PATIENCE)
-        survey = survey_unpublished(dataset, workspace, utc_now(), Budget(LISTING_BUDGET))
-        return _answer(context, dataset, survey, most=1)
+            reason = f"run {running[0].run_id} is {running[0].status.value.lower()}; the next waits for it"
+            return dg.SensorResult(skip_reason=reason, cursor=memory.model_dump_json())
+        survey = survey_unpublished(dataset, workspace, utc_now(), budget)
+        return _answer(context, dataset, survey, memory, most=1)
 
     return upstream
 
@@ -110,25 +125,31 @@ def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJo
         description="Fills holes of recent partitions when late or corrected source files appear.",
     )
     def heal(context: dg.SensorEvaluationContext, reformatters: Reformatters) -> dg.SensorResult | dg.SkipReason:
-        workspace = reformatters.workspace(dataset, LISTING_PATIENCE)
-        survey = survey_incomplete(dataset, workspace, utc_now(), Budget(LISTING_BUDGET))
-        return _answer(context, dataset, survey, most=MAX_HEALS, tags={MODE_TAG: "heal", PRIORITY_TAG: HEAL_PRIORITY})
+        workspace, memory, budget = _open(context, dataset, reformatters)
+        survey = survey_incomplete(dataset, workspace, utc_now(), budget)
+        tags = {MODE_TAG: "heal", PRIORITY_TAG: HEAL_PRIORITY}
+        return _answer(context, dataset, survey, memory, most=MAX_HEALS, tags=tags)
 
     return heal
+
+
+def _open(
+    context: dg.SensorEvaluationContext, dataset: DynamicalDataset, reformatters: Reformatters
+) -> tuple[Workspace, Memory, Budget]:
+    """The places of a dataset, asked for no longer than a tick may last, what the last tick left, and time to list."""
+    return reformatters.workspace(dataset, LISTING_PATIENCE), _read_cursor(context.cursor), Budget(LISTING_BUDGET)
 
 
 def _answer(
     context: dg.SensorEvaluationContext,
     dataset: DynamicalDataset,
     survey: Survey,
+    memory: Memory,
     *,
     most: int,
     tags: dict[str, str] | None = None,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Run requests of a survey, at most so many; or why there are none.
-
-    The cursor remembers what was observed, so that an arrival is recorded once; losing it costs a repeated observation.
-    """
+    """Run requests of a survey, at most so many; or why there are none."""
     requests: list[dg.RunRequest] = []
     waiting = list(survey.waiting)
     for launch in survey.launches:
@@ -141,22 +162,24 @@ def _answer(
             waiting.append(f"{key} {reason}")
             continue
         requests.append(_request(dataset, launch, attempts, tags or {}))
-    observed = _read_cursor(context.cursor)
     seen = {partition_key(arrivals.label): arrivals for arrivals in survey.seen if arrivals.present}
-    events = [_observation(asset_key(dataset), seen[key]) for key in seen if observed.get(key) != seen[key].fingerprint]
+    events = [
+        _observation(asset_key(dataset), seen[key]) for key in seen if memory.observed.get(key) != seen[key].fingerprint
+    ]
+    observed = {key: arrivals.fingerprint for key, arrivals in seen.items()}
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else dg.SkipReason("; ".join(waiting) or "nothing to do"),
         asset_events=events,
-        cursor=json.dumps({key: arrivals.fingerprint for key, arrivals in seen.items()}),
+        cursor=memory.model_copy(update={"observed": observed}).model_dump_json(),
     )
 
 
-def _read_cursor(cursor: str | None) -> dict[str, str]:
+def _read_cursor(cursor: str | None) -> Memory:
     try:
-        return dict(json.loads(cursor or "{}"))
-    except (ValueError, TypeError):
-        return {}
+        return Memory.model_validate_json(cursor or "{}")
+    except ValueError:
+        return Memory()
 
 
 def _why_wait(

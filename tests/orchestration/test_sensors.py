@@ -214,6 +214,17 @@ def test_one_update_of_a_dataset_at_a_time(watched: Watched, status: dg.DagsterR
     assert run.run_id in skipped(watched.tick())
 
 
+def test_an_update_whose_process_was_lost_does_not_hold_up_the_next(watched: Watched) -> None:
+    watched.announce(FIRST)
+    run = watched.record_run(only(watched.tick()), dg.DagsterRunStatus.STARTED)
+    memory = json.loads(watched.tick().cursor or "")
+    assert memory["signs"][run.run_id]["lease"] == ""
+    memory["signs"][run.run_id]["since"] = str(utc_now() - Timedelta("2h"))
+    again = watched.tick(cursor=json.dumps(memory))
+    assert str(only(again).run_key).endswith("#2")
+    assert json.loads(again.cursor or "")["signs"] == {}
+
+
 def test_a_partition_that_another_run_writes_waits(watched: Watched) -> None:
     watched.announce(FIRST)
     watched.record_run(dg.RunRequest(partition_key=partition_key(FIRST)), dg.DagsterRunStatus.STARTED, "backfill")

@@ -1,0 +1,81 @@
+"""Runs whose process is gone, found by their leases where nobody watches processes.
+
+In: a dataset's runs that Dagster believes to be at work, their leases, and what was seen of those before. Out: what is seen
+now; a run that has shown no sign of life for long is failed, and Dagster's run retries begin it again.
+
+Run monitoring does this by itself where the launcher can ask after a process, as that of Kubernetes can. The default one of a
+single machine cannot: after a power cut its runs would stay started until they exceed their longest runtime.
+"""
+
+import logging
+from collections.abc import Mapping
+
+import dagster as dg
+
+from reformatters_dagster.core.config import Frozen, Time
+from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.lease import FOLDER
+from reformatters_dagster.core.storage import Store
+from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.orchestration.names import DATASET_TAG, EXCLUSIVE_TAG, asset_key
+from reformatters_dagster.orchestration.resources import in_cluster
+
+log = logging.getLogger(__name__)
+
+LOST_AFTER = Timedelta("10min")
+"""A run is lost whose lease stands still for so long; one that lives renews it four times a minute."""
+LOST_WITHOUT_LEASE = Timedelta("1h")
+"""The same of a run that holds no lease, as it does not while it plans and while it validates."""
+PARTITION_TAG = "dagster/partition"
+
+
+class Sign(Frozen):
+    """What a run's lease said, and when it was first seen to say so."""
+
+    lease: str
+    """The whole document; empty where the run holds none."""
+    since: Time
+
+
+def end_lost_runs(
+    instance: dg.DagsterInstance, dataset: DynamicalDataset, internal: Store, seen: Mapping[str, Sign], now: Timestamp
+) -> dict[str, Sign]:
+    """Fail the runs of a dataset that are lost, and tell what the others' leases say.
+
+    Times are those of the one who looks: no clock is compared with that of the machine a run is on.
+
+    Parameters
+    ----------
+    internal : Store
+        The dataset's internal location.
+    seen : mapping
+        What the last look returned, by run id; empty where that is forgotten.
+    """
+    if in_cluster() or instance.run_launcher.supports_check_run_worker_health:
+        return {}
+    signs: dict[str, Sign] = {}
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        if not _publishes(run, dataset):
+            continue
+        lease, before = _lease_of(run, internal), seen.get(run.run_id)
+        sign = before if before is not None and before.lease == lease else Sign(lease=lease, since=now)
+        if now - sign.since < (LOST_AFTER if lease else LOST_WITHOUT_LEASE):
+            signs[run.run_id] = sign
+            continue
+        shows = "its lease has not changed" if lease else "it has held no lease"
+        message = f"the run's process is lost: {shows} since {sign.since:%Y-%m-%dT%H:%M}"
+        log.warning("run=%s %s", run.run_id, message)
+        instance.report_run_failed(run, message)
+    return signs
+
+
+def _publishes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:
+    """Whether it is a run of the dataset that writes; one that is launched from the asset's page has no tag of ours."""
+    is_own = run.tags.get(DATASET_TAG) == dataset.dataset_id or asset_key(dataset) in (run.asset_selection or ())
+    return is_own and (PARTITION_TAG in run.tags or EXCLUSIVE_TAG in run.tags)
+
+
+def _lease_of(run: dg.DagsterRun, internal: Store) -> str:
+    found = internal.get_or_none(f"{FOLDER}/{run.tags[PARTITION_TAG]}.json") if PARTITION_TAG in run.tags else None
+    document = "" if found is None else found[0].decode()
+    return document if run.run_id in document else ""  # as its holder, or as the attempt that a retry is
