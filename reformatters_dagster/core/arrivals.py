@@ -26,6 +26,9 @@ LISTINGS_AT_ONCE = 8
 """Of one archive, by one look."""
 ASKED_FOR = 3
 """Files that an archive which cannot list is asked for, by one look."""
+OLDER_LOOKED_FOR = 24
+"""Files that are looked for, by one look, of those of a long shard that are no longer waited for and that nothing is known of:
+a folder for each init time, all of them would be a listing of minutes."""
 
 type Wanted = Mapping[str, Sequence[str]]
 """Files by key, each with the keys of the objects that it is made of."""
@@ -47,7 +50,7 @@ class Arrivals:
     elsewhere: str | None = None
     """The archive that has them, where it is not the one that is listed as a rule."""
     asked: int | None = None
-    """Of how many files `present` counts those that are there, where that archive cannot list."""
+    """Of how many files `present` counts those that are there, where not all were looked for."""
 
     @property
     def complete(self) -> bool:
@@ -73,20 +76,26 @@ def find_arrivals(
     known : LedgerEntry, optional
         The partition as its last run left it.
     settled_before : Timestamp, optional
-        Files of labels before this are not listed where `known` covers them, but taken from it: a shard of many days would
-        be a long listing otherwise.
+        Of a shard of many labels, files of those before this are not listed where `known` covers them, but taken from it,
+        and of the others a few are: a shard of many days would be a long listing otherwise.
 
     Raises
     ------
     SourceFileUnavailable
-        When no archive that can be listed answers.
+        When no archive that can be listed answers, or the time for it is over.
     """
     job = _job(region_job, context, label)
     objects = job.upstream_objects()
-    listed, settled = objects, dict[str, str]()
-    if known is not None and settled_before is not None:
-        listed = job.upstream_objects(since=min(settled_before, known.region[1] + MOMENT))
-        settled = {key: known.etags[key] for key in objects if key not in listed and key in known.etags}
+    listed, settled, left_out = objects, dict[str, str](), 0
+    if settled_before is not None and context.template_config.shard_length > 1:
+        recent = job.upstream_objects(since=settled_before)
+        unknown = objects
+        if known is not None:
+            unknown = job.upstream_objects(since=min(settled_before, known.region[1] + MOMENT))
+            settled = {key: known.etags[key] for key in objects if key not in unknown and key in known.etags}
+        older = _spread(sorted(unknown.keys() - recent.keys()), OLDER_LOOKED_FOR)
+        listed = {key: unknown[key] for key in [*older, *recent]}
+        left_out = len(unknown) - len(listed)
     archive = context.upstream.listed_for(label, context.now)
     if archive is None:
         raise SourceFileUnavailable(
@@ -95,7 +104,8 @@ def find_arrivals(
     found = _list_wanted(archive, listed)
     whole = settled | _whole(listed, found)
     fingerprint = _digest([(info.key, info.size, info.etag) for info in found])
-    return Arrivals(label, len(objects), len(whole), _newest(found), fingerprint, whole)
+    asked = len(objects) - left_out if left_out else None
+    return Arrivals(label, len(objects), len(whole), _newest(found), fingerprint, whole, asked=asked)
 
 
 def find_elsewhere(

@@ -5,6 +5,7 @@ missing or the archive would not hand it over. What the bytes mean is not known 
 """
 
 import logging
+import math
 import random
 import re
 import time
@@ -63,6 +64,8 @@ class Patience:
     connect_timeout: float = 4.0
     timeout: float = 120.0
     """For one request, its body included."""
+    asked_for: float = math.inf
+    """After archives are opened, from which on no further request begins."""
     sleep: Callable[[float], object] = time.sleep
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[float, float], float] = random.uniform
@@ -164,6 +167,7 @@ class Archive:
         self._patience = patience
         self._limit = limit
         self._store, self.url, self._prefix = _open(source, mirror, patience)
+        self._ends = None if math.isinf(patience.asked_for) else patience.clock() + patience.asked_for
         self._is_bucket = not isinstance(self._store, LocalStore | HTTPStore)
 
     @property
@@ -228,6 +232,7 @@ class Archive:
     def _list(self, prefix: str, start_after: str | None) -> Iterator[FileInfo]:
         path, after = self._path(prefix), start_after and self._path(start_after)
         if isinstance(self._store, LocalStore):
+            self._take_turn()
             found = self._ask(prefix, lambda: self._store.list(path, offset=after).collect())
             yield from map(self._info, sorted(found, key=lambda meta: meta["path"]))
             return
@@ -248,6 +253,10 @@ class Archive:
             self._limit.wait()
         if self._stop.is_set():
             raise SourceFileUnavailable(f"{self.url!r} is asked for nothing more: the run was stopped; start it again")
+        if self._ends is not None and self._patience.clock() >= self._ends:
+            raise SourceFileUnavailable(
+                f"{self.url!r} is asked for nothing more: the time for it is over; the next look asks"
+            )
 
     def _path(self, key: str) -> str:
         return f"{self._prefix}{key}"

@@ -22,8 +22,6 @@ from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import Timestamp
 
 DEFAULT_STORE = "data/stores"
-STORES_ASKED_FOR = 35.0
-"""Seconds from which on nothing more is asked of stores, where patience is limited: Dagster gives a sensor 60."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +113,9 @@ class Settings(Frozen):
         stores = open_store_set(self.store, self.replicas, template.dataset_id, template.dataset_version)
         if patience is None:
             return stores
-        hurry = StorePatience(attempts=patience.attempts, timeout=patience.timeout, asked_for=STORES_ASKED_FOR)
+        # What the last of the archives' answers is good for may be in the stores.
+        asked_for = patience.asked_for + patience.timeout
+        hurry = StorePatience(attempts=patience.attempts, timeout=patience.timeout, asked_for=asked_for)
         return replace(
             stores,
             primary=stores.primary.hurried(hurry),

@@ -47,7 +47,7 @@ MAX_HEALS = 2
 """Runs that fill holes, per tick: they must not crowd out updates."""
 LISTING_BUDGET = 20.0
 """Seconds of listing per tick; Dagster kills a sensor after 60."""
-LISTING_PATIENCE = Patience(attempts=2, deadline=10.0, timeout=10.0)
+LISTING_PATIENCE = Patience(attempts=2, deadline=10.0, timeout=10.0, asked_for=25.0)
 
 WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]

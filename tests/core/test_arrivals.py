@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reformatters_dagster.core import arrivals as arrivals_module
 from reformatters_dagster.core.arrivals import Arrivals, _before, _spread, find_arrivals, find_elsewhere
 from reformatters_dagster.core.config import SourceArchive, lead_time
 from reformatters_dagster.core.download import Patience, Upstream
@@ -116,6 +117,34 @@ def test_a_shard_in_progress_wants_what_can_be_there(analysis: Site) -> None:
     analysis.file(4).unlink()
     found = arrived(analysis)
     assert (found.expected, found.present) == (7, 6)
+
+
+@pytest.mark.parametrize(("older_looked_for", "asked"), [(2, 5), (3, 6), (24, None)])
+def test_of_a_shard_nobody_began_a_few_of_the_older_files_are_looked_for(
+    analysis: Site, monkeypatch: pytest.MonkeyPatch, older_looked_for: int, asked: int | None
+) -> None:
+    """A folder for each init time of a year would be a listing of minutes."""
+    monkeypatch.setattr(arrivals_module, "OLDER_LOOKED_FOR", older_looked_for)
+    context = analysis.dataset.context(analysis.workspace, INIT + Timedelta("100h"))
+    since = INIT + Timedelta("3h")
+
+    def look() -> Arrivals:
+        return find_arrivals(analysis.dataset.region_job, context, INIT, settled_before=since)
+
+    found = look()
+    assert (found.expected, found.present, found.asked) == (7, asked or 7, asked)
+    assert found.complete == (asked is None)
+    analysis.file(5).unlink()
+    assert look().present == found.present - 1, "those of late are all looked for"
+
+
+def test_a_listing_ends_with_its_time(site: Site) -> None:
+    site.arrive(INIT)
+    hurried = Upstream(site.dataset.archives, mirror=str(site.upstream), patience=Patience(asked_for=0.0))
+    context = replace(site.dataset.context(site.workspace, INIT + SOON), upstream=hurried)
+    message = "is asked for nothing more: the time for it is over; the next look asks"
+    with pytest.raises(SourceFileUnavailable, match=message):
+        find_arrivals(site.dataset.region_job, context, INIT)
 
 
 def test_the_first_archive_that_lists_is_asked(site: Site) -> None:
