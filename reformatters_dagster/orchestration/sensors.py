@@ -5,11 +5,13 @@ In: a survey of upstream, ledger and store. Out: an update of the partition to p
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.tags import WILL_RETRY_TAG
 from pydantic import Field
 
 from reformatters_dagster.core.arrivals import Arrivals
@@ -48,6 +50,9 @@ MAX_HEALS = 2
 LISTING_BUDGET = 20.0
 """Seconds of listing per tick; Dagster kills a sensor after 60."""
 LISTING_PATIENCE = Patience(attempts=2, deadline=10.0, timeout=10.0, asked_for=25.0)
+
+RETRIED_WITHIN = Timedelta("5min")
+"""Of a failure; where Dagster has not begun a run again by then, its daemon does not."""
 
 WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -103,7 +108,9 @@ def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAsset
         memory = memory.model_copy(update={"signs": signs})
         running = _unfinished(context.instance, {EXCLUSIVE_TAG: dataset.dataset_id})
         if running:
-            reason = f"run {running[0].run_id} is {running[0].status.value.lower()}; the next waits for it"
+            status = running[0].status
+            state = "about to be begun again" if status in ENDED else status.value.lower()
+            reason = f"run {running[0].run_id} is {state}; the next waits for it"
             return dg.SensorResult(skip_reason=reason, cursor=memory.model_dump_json())
         survey = survey_unpublished(dataset, workspace, utc_now(), budget)
         return _answer(context, dataset, survey, memory, most=1)
@@ -226,9 +233,17 @@ def _run_config(dataset: DynamicalDataset, **config: bool | list[str]) -> dict[s
 
 
 def _unfinished(instance: dg.DagsterInstance, tags: dict[str, str]) -> list[dg.DagsterRun]:
-    """Runs with these tags that are at work, or will be soon: those of a backfill may wait in the queue for days."""
+    """Runs with these tags that are at work, or will be soon: those of a backfill may wait in the queue for days.
+
+    One whose process was lost a moment ago, and that Dagster is about to begin again, is among them.
+    """
     runs = instance.get_runs(dg.RunsFilter(tags=tags, statuses=WAITING + AT_WORK))
-    return [run for run in runs if run.status in AT_WORK or BACKFILL_TAG not in run.tags]
+    since = (utc_now() - RETRIED_WITHIN).to_pydatetime().replace(tzinfo=UTC)
+    failed = dg.RunsFilter(
+        tags=tags | {WILL_RETRY_TAG: "true"}, statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since
+    )
+    retried = [run for run in instance.get_runs(failed) if run.is_complete_and_waiting_to_retry]
+    return [*(run for run in runs if run.status in AT_WORK or BACKFILL_TAG not in run.tags), *retried]
 
 
 def _writes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:

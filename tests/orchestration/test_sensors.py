@@ -12,6 +12,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from reformatters_dagster.core.config import AppendAxis
 from reformatters_dagster.core.coverage import partition_key
@@ -222,6 +223,32 @@ def test_an_update_whose_process_was_lost_does_not_hold_up_the_next(watched: Wat
     again = watched.tick(cursor=json.dumps(memory))
     assert str(only(again).run_key).endswith("#2")
     assert json.loads(again.cursor or "")["signs"] == {}
+
+
+@pytest.mark.parametrize(
+    ("tags", "kind", "waits"),
+    [
+        ({WILL_RETRY_TAG: "true"}, "upstream", "is about to be begun again"),
+        ({WILL_RETRY_TAG: "true"}, "heal", "is being written"),
+        ({WILL_RETRY_TAG: "true", AUTO_RETRY_RUN_ID_TAG: "another"}, "upstream", None),
+        ({WILL_RETRY_TAG: "false"}, "upstream", None),
+    ],
+)
+def test_a_lost_run_that_dagster_begins_again_is_not_over(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, tags: dict[str, str], kind: str, waits: str | None
+) -> None:
+    watched.announce(FIRST)
+    if kind == "heal":
+        watched.publish(FIRST)
+    request = only(watched.tick(kind))
+    lost = request.with_replaced_attrs(tags={**request.tags, **tags})
+    watched.record_run(lost, dg.DagsterRunStatus.FAILURE, kind)
+    if waits is None:
+        assert str(only(watched.tick(kind)).run_key).endswith("#2")
+        return
+    assert waits in skipped(watched.tick(kind))
+    monkeypatch.setattr(sensors, "RETRIED_WITHIN", Timedelta(0))
+    assert str(only(watched.tick(kind)).run_key).endswith("#2")
 
 
 def test_a_partition_that_another_run_writes_waits(watched: Watched) -> None:
