@@ -45,6 +45,8 @@ LONGEST_COOL_DOWN = Timedelta("6h")
 """The cool-down stops growing here, and the attempts never stop: an outage may end at any time."""
 RECORDS_READ = 20
 """Newest runs of a partition with the same files that a tick looks at."""
+OBSERVATIONS_KEPT = 100
+"""Newest partitions of which a cursor keeps what was observed though the last look had nothing of them."""
 MAX_HEALS = 2
 """Runs that fill holes, per tick: they must not crowd out updates."""
 LISTING_BUDGET = 20.0
@@ -173,7 +175,9 @@ def _answer(
     events = [
         _observation(asset_key(dataset), seen[key]) for key in seen if memory.observed.get(key) != seen[key].fingerprint
     ]
-    observed = {key: arrivals.fingerprint for key, arrivals in seen.items()}
+    # One that could not be listed this time is not new the next.
+    before = {key: memory.observed[key] for key in sorted(memory.observed)[-OBSERVATIONS_KEPT:]}
+    observed = before | {key: arrivals.fingerprint for key, arrivals in seen.items()}
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else dg.SkipReason("; ".join(waiting) or "nothing to do"),

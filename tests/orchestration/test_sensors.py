@@ -409,6 +409,23 @@ def test_what_arrives_is_observed_once(watched: Watched) -> None:
     assert len(watched.tick(cursor=first.cursor).asset_events) == 1
 
 
+def test_a_listing_that_failed_makes_no_arrival_new(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.announce(FIRST, leads=[0, 1, 2])
+    first = watched.tick()
+    assert len(first.asset_events) == 1
+    monkeypatch.setattr(sensors, "LISTING_PATIENCE", replace(LISTING_PATIENCE, asked_for=0.0))
+    second = watched.tick(cursor=first.cursor)
+    assert f"{partition_key(FIRST)} could not be listed" in skipped(second)
+    monkeypatch.undo()
+    assert list(watched.tick(cursor=second.cursor).asset_events) == []
+
+
+def test_a_cursor_does_not_grow_without_end(watched: Watched) -> None:
+    many = {f"{hour:04}": "0" for hour in range(150)}
+    tick = watched.tick(cursor=json.dumps({"observed": many}))
+    assert json.loads(tick.cursor or "")["observed"] == dict(list(many.items())[50:])
+
+
 def test_an_upstream_that_is_not_there_fails_the_tick(watched: Watched) -> None:
     (watched.site.upstream / PRIMARY).rmdir()
     watched.site.upstream.rmdir()
