@@ -55,7 +55,7 @@ def end_lost_runs(
         return {}
     signs: dict[str, Sign] = {}
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        if not _publishes(run, dataset):
+        if not _writes(run, dataset):
             continue
         lease, before = _lease_of(run, internal), seen.get(run.run_id)
         sign = before if before is not None and before.lease == lease else Sign(lease=lease, since=now)
@@ -69,9 +69,9 @@ def end_lost_runs(
     return signs
 
 
-def _publishes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:
-    """Whether it is a run of the dataset that writes; one that is launched from the asset's page has no tag of ours."""
-    is_own = run.tags.get(DATASET_TAG) == dataset.dataset_id or asset_key(dataset) in (run.asset_selection or ())
+def _writes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:
+    """Whether it is a run of this dataset alone, and one that writes; those of the asset's page have no tag of ours."""
+    is_own = run.tags.get(DATASET_TAG) == dataset.dataset_id or run.asset_selection == {asset_key(dataset)}
     return is_own and (PARTITION_TAG in run.tags or EXCLUSIVE_TAG in run.tags)
 
 

@@ -51,8 +51,8 @@ def look(retrying: dg.DagsterInstance, forecast_dataset: DynamicalDataset, inter
     return again
 
 
-def started(instance: dg.DagsterInstance, tags: dict[str, str], selection: dg.AssetKey | None = None) -> str:
-    assets = None if selection is None else frozenset({selection})
+def started(instance: dg.DagsterInstance, tags: dict[str, str], *selected: dg.AssetKey) -> str:
+    assets = frozenset(selected) or None
     run = dg.DagsterRun("update", tags=tags, status=dg.DagsterRunStatus.STARTED, asset_selection=assets)
     return instance.run_storage.add_run(run).run_id
 
@@ -111,6 +111,7 @@ def test_runs_that_write_nothing_and_those_of_others_are_left_alone(
     validation = started(retrying, {DATASET_TAG: forecast_dataset.dataset_id})
     other = started(retrying, {DATASET_TAG: "test-other", **PARTITION})
     unknown = started(retrying, PARTITION)
+    both = started(retrying, PARTITION, asset_key(forecast_dataset), dg.AssetKey("other"))
     look(NOW)
     look(NOW + Timedelta("9h"))
-    assert {status_of(retrying, one) for one in (validation, other, unknown)} == {dg.DagsterRunStatus.STARTED}
+    assert {status_of(retrying, one) for one in (validation, other, unknown, both)} == {dg.DagsterRunStatus.STARTED}
