@@ -177,7 +177,7 @@ def _packages(root: Path, name: DatasetName) -> dict[Path, bytes]:
             f'"""The code location of {provider}\'s datasets."""\n\n'
             "from dataset_defs import PROVIDERS, of_provider\n"
             "from reformatters_dagster.orchestration.build import build_definitions\n\n"
-            f'defs = build_definitions(of_provider("{name.provider}"), providers=PROVIDERS)\n'
+            f'defs = build_definitions(of_provider("{name.provider}"), among=PROVIDERS)\n'
         ),
         _TESTS / name.provider / "__init__.py": "",
     }

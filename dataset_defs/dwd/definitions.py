@@ -3,4 +3,4 @@
 from dataset_defs import PROVIDERS, of_provider
 from reformatters_dagster.orchestration.build import build_definitions
 
-defs = build_definitions(of_provider("dwd"), providers=PROVIDERS)
+defs = build_definitions(of_provider("dwd"), among=PROVIDERS)

@@ -55,7 +55,7 @@ def build_definitions(
     settings: Settings | None = None,
     alerts: Alerts | None = None,
     *,
-    providers: Collection[str] = (),
+    among: Collection[str] = (),
 ) -> dg.Definitions:
     """Everything Dagster is to know of some datasets.
 
@@ -67,11 +67,11 @@ def build_definitions(
         Default: those of the environment.
     alerts : Alerts, optional
         Who is told of trouble. Default: whom the environment names, nobody where it names none.
-    providers : names, optional
-        All that there are: a start of a dataset of any other is misspelt, and refused.
+    among : names, optional
+        All providers that there are: a start of a dataset of any other is misspelt, and refused.
     """
     settings = settings or environment_settings()
-    elsewhere = set(providers) - {dataset.provider for dataset in datasets}
+    elsewhere = set(among) - {dataset.provider for dataset in datasets}
     settings.refuse_unknown_starts([dataset.dataset_id for dataset in datasets], elsewhere)
     alerts = open_alerts(*environment_alert_targets()) if alerts is None else alerts
     shared = dg.Definitions(

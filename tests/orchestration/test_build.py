@@ -70,22 +70,22 @@ def test_the_asset_says_what_it_is(gfs: dg.Definitions) -> None:
 def test_a_start_of_a_dataset_the_provider_does_not_have_breaks_its_code_location_alone() -> None:
     settings = Settings.from_environment({"REFORMATTERS_START": "noaa-gfs-forcast=2026-07-29"})
     with pytest.raises(Refused, match="REFORMATTERS_START names noaa-gfs-forcast; there are noaa-gfs-forecast"):
-        build_definitions([GFS], settings, providers=PROVIDERS)
-    assert build_definitions(of_provider("dwd"), settings, providers=PROVIDERS).resolve_all_asset_keys()
+        build_definitions([GFS], settings, among=PROVIDERS)
+    assert build_definitions(of_provider("dwd"), settings, among=PROVIDERS).resolve_all_asset_keys()
 
 
 def test_a_start_of_a_provider_there_is_not_breaks_every_code_location() -> None:
     settings = Settings.from_environment({"REFORMATTERS_START": "nooa-gfs-forecast=2026-07-29"})
     for provider in PROVIDERS:
         with pytest.raises(Refused, match=r"REFORMATTERS_START names nooa-gfs-forecast; there are .*those of "):
-            build_definitions(of_provider(provider), settings, providers=PROVIDERS)
+            build_definitions(of_provider(provider), settings, among=PROVIDERS)
 
 
 def test_every_code_location_knows_all_providers() -> None:
     assert {dataset.provider for dataset in DATASETS} == PROVIDERS
     for provider in PROVIDERS:
         made = Path(str(find_spec(f"dataset_defs.{provider}.definitions").origin)).read_text()  # type: ignore[union-attr]
-        assert f'build_definitions(of_provider("{provider}"), providers=PROVIDERS)' in made
+        assert f'build_definitions(of_provider("{provider}"), among=PROVIDERS)' in made
 
 
 @pytest.mark.parametrize(
