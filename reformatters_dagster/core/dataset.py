@@ -41,7 +41,7 @@ from reformatters_dagster.core.publication import (
     refuse_lagging_replicas,
     refuse_unpublished,
 )
-from reformatters_dagster.core.published import open_published, published_labels
+from reformatters_dagster.core.published import published_labels
 from reformatters_dagster.core.region_job import RegionJob
 from reformatters_dagster.core.replicas import mend_replicas, tolerant
 from reformatters_dagster.core.reuse import PublishedShard
@@ -503,20 +503,8 @@ class DynamicalDataset:
         internal : Store, optional
             Where the ledger of this store is; without it validators that need one are left out.
         """
-        ds = open_published(store)
-
-        def stored_keys(variable: str) -> set[str]:
-            return {key.removeprefix(f"{variable}/") for key, _ in store.list(f"{variable}/c")}
-
-        def read_object(key: str) -> bytes | None:
-            found = store.get_or_none(key)
-            return found and found[0]
-
         ledger = None
         if internal is not None:
             ledger = LedgerView(partial(previous_entry, internal), self.soft_deadline, self.give_up_age)
-        template = self.template_config
-        opened = OpenedStore(
-            ds, template.append_dim, template.data_vars, stored_keys, read_object, template.coordinates, ledger
-        )
+        opened = OpenedStore.of(store, self.template_config, ledger)
         return run_validators(self.validators if validators is None else validators, opened, now)

@@ -312,9 +312,10 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
 
     def _standing(self, data_var: DataVar, results: Sequence[FileResult]) -> Sequence[FileResult] | None:
         """What to say of a variable whose shards are left as they stand; None where those of this job replace them."""
+        made = self._made_from(data_var, self.context.uploads.get(data_var.name))
         if results and not any(result.succeeded for result in results):
             log.warning("region=%s variable=%s no file succeeded; nothing is uploaded", self.label, data_var.name)
-            return results
+            return results if made is None else made
         lost = [] if self.context.force else self._lost(data_var, results)
         if not lost or not self._stored_objects(data_var):
             return None
@@ -327,10 +328,9 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
             lost[0].coord.key(),
             lost[0].reason,
         )
-        if (made := self._made_from(data_var, self.context.uploads.get(data_var.name))) is not None:
-            return made
-        self.stats.kept.append(data_var.name)
-        return results
+        if made is None:
+            self.stats.kept.append(data_var.name)
+        return results if made is None else made
 
     def _made_from(self, data_var: DataVar, upload: Upload | None) -> Sequence[FileResult] | None:
         """What an upload that has ended made shards from, if it wanted every file that is wanted now."""
@@ -350,12 +350,12 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
             of_then = [
                 one for one in results if coverage.through is None or self._label_of(one.coord) <= coverage.through
             ]
+            keys = {one.coord.key() for one in of_then}
             if len(of_then) == coverage.expected:
-                before |= {one.coord.key() for one in of_then} - missing
+                before |= keys - missing
             elif sum(one.succeeded for one in of_then) < coverage.succeeded:
-                before |= {
-                    one.coord.key() for one in of_then
-                }  # others were wanted then: which of them were used is unknown
+                # Others were wanted then, and which of them were used is unknown.
+                before |= keys
         return [result for result in failed if result.coord.key() in before]
 
     def _write(

@@ -17,6 +17,9 @@ from pydantic import Field, model_validator
 from reformatters_dagster.core.config import AppendAxis, DataVar, Duration, Frozen
 from reformatters_dagster.core.errors import SourceFileMissing, UnknownVariable
 from reformatters_dagster.core.ledger import LedgerEntry, LedgerView
+from reformatters_dagster.core.object_store import Store
+from reformatters_dagster.core.published import open_published
+from reformatters_dagster.core.template import TemplateConfig
 from reformatters_dagster.core.types import AppendDim, Timedelta, Timestamp
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,20 @@ class OpenedStore:
     read_object: Callable[[str], bytes | None]
     coordinates: Callable[[Timestamp], xr.Dataset]
     ledger: LedgerView | None = None
+
+    @classmethod
+    def of(cls, store: Store, template: TemplateConfig, ledger: LedgerView | None) -> Self:
+        """A store that stands, as readers open it."""
+
+        def shard_keys(variable: str) -> set[str]:
+            return {key.removeprefix(f"{variable}/") for key, _ in store.list(f"{variable}/c")}
+
+        def read_object(key: str) -> bytes | None:
+            found = store.get_or_none(key)
+            return found and found[0]
+
+        ds = open_published(store)
+        return cls(ds, template.append_dim, template.data_vars, shard_keys, read_object, template.coordinates, ledger)
 
     @property
     def append_dim(self) -> AppendDim:
