@@ -68,6 +68,8 @@ class CheckStatsDrift(Validator):
         metadata: dict[str, float | int | str] = {"variables_drifted": len(drifts), "variables_measured": measured}
         if not drifts:
             message = f"{measured} variables of the newest {opened.append_dim} are like those before"
+            if not measured:
+                message = f"no variable has as many as {LEAST} labels before the newest to be compared with"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         message = (
             f"at {opened.append_dim} {text_of(opened.labels[-1])} {listed(drifts, '; ')}; compare with the source, whose units, "
