@@ -26,7 +26,7 @@ def run(site: Site, root_run: str, run_id: str) -> int:
     return report.stats.bytes_in
 
 
-@pytest.mark.parametrize("puts", range(0, 14, 2))
+@pytest.mark.parametrize("puts", [0, 6, 12, *(pytest.param(puts, marks=pytest.mark.slow) for puts in (2, 4, 8, 10))])
 def test_an_attempt_that_was_cut_off_is_continued(site: Site, puts: int) -> None:
     site = site.having(lease_terms=AT_ONCE)
     site.arrive(INIT)

@@ -87,7 +87,7 @@ def test_a_required_replica_that_is_down_stops_the_update(replicated: Site, line
     assert degraded(replicated.stores) == []
 
 
-@pytest.mark.parametrize("puts", range(0, 14, 2))
+@pytest.mark.parametrize("puts", [0, 6, 12, *(pytest.param(puts, marks=pytest.mark.slow) for puts in (2, 4, 8, 10))])
 def test_an_update_goes_on_without_a_replica_and_the_next_mends_it(replicated: Site, line: Line, puts: int) -> None:
     """Wherever the line is cut: readers of the replica see the first init time, whole, until it is mended."""
     line.puts_left = puts
@@ -329,7 +329,7 @@ def test_an_empty_replica_gets_the_whole_history(history: Site, line: Line) -> N
     assert check_replicas(history.stores, THIRD).passed
 
 
-@pytest.mark.parametrize("puts", [0, 1, 3, 5, 8, 12])
+@pytest.mark.parametrize("puts", [0, 3, 8, *(pytest.param(puts, marks=pytest.mark.slow) for puts in (1, 5, 12))])
 def test_filling_a_replica_that_fails_goes_on_later(history: Site, line: Line, puts: int) -> None:
     """Until it is filled, every partition it lacks is shown, and nothing else is written to it."""
     line.puts_left = puts

@@ -23,7 +23,7 @@ from reformatters_dagster.core.structure_checks import (
 from reformatters_dagster.core.template import write_metadata
 from reformatters_dagster.core.types import Timestamp
 from reformatters_dagster.core.validation import CheckResult
-from tests.datasets import INIT, SECOND, SOON, TEMPERATURE, THIRD, Site
+from tests.datasets import INIT, SECOND, SOON, TEMPERATURE, THIRD, Sample, Site
 
 pytest_plugins = ["tests.datasets"]
 
@@ -33,12 +33,19 @@ NOW = THIRD + SOON
 REFRESH = "`reformat backfill test-gfs-forecast --overwrite-metadata` writes metadata and coordinates anew"
 
 
-@pytest.fixture
-def site(site: Site) -> Site:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, forecast_dataset: DynamicalDataset, gfs_sample: Sample) -> Path:
     """Three init times, of which the last lacks a file."""
-    site.arrive(INIT, SECOND, THIRD)
-    site.remove(4, init_time=THIRD)
-    site.backfill(NOW)
+    made = Site(tmp_path_factory.mktemp("filled"), forecast_dataset, gfs_sample)
+    made.arrive(INIT, SECOND, THIRD)
+    made.remove(4, init_time=THIRD)
+    made.backfill(NOW)
+    return made.folder
+
+
+@pytest.fixture
+def site(site: Site, filled: Path) -> Site:
+    shutil.copytree(filled, site.folder, dirs_exist_ok=True)
     return site
 
 
