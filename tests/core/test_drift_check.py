@@ -125,7 +125,7 @@ def judged(row: DataVar, fields: list[npt.NDArray[np.float64]]) -> str | None:
 
 
 @pytest.mark.parametrize(("row", "field"), WEATHER, ids=lambda one: getattr(one, "__name__", ""))
-@pytest.mark.parametrize("step", [1, 3, 6, 24])
+@pytest.mark.parametrize("step", [6, *(pytest.param(hours, marks=pytest.mark.slow) for hours in (1, 3, 24))])
 def test_weather_of_every_hour_of_the_day_is_no_drift(
     row: DataVar, field: Callable[[float, int], npt.NDArray[np.float64]], step: int
 ) -> None:
@@ -189,7 +189,7 @@ def test_a_front_and_a_warmer_season_are_no_drift(change: float) -> None:
         (CLOUD, cloud, lambda x: x / 1000, "in the same places"),
     ],
 )
-@pytest.mark.parametrize("count", [4, 30])
+@pytest.mark.parametrize("count", [4, pytest.param(30, marks=pytest.mark.slow)])
 def test_what_is_no_weather_is_told(
     row: DataVar,
     field: Callable[[float, int], npt.NDArray[np.float64]],

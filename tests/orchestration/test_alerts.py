@@ -277,6 +277,7 @@ def test_a_sensor_that_is_late_goes_by_the_time_of_the_evaluation(kept: dg.Dagst
     assert evaluate(kept, 4.5) == []
 
 
+@pytest.mark.slow
 def test_a_check_that_has_always_failed_is_told_once_in_a_quarter_of_a_day(
     kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

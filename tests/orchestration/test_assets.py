@@ -433,6 +433,7 @@ def test_a_run_executed_again_from_its_failure_downloads_nothing_a_second_time(
     assert_forecast_true(open_published(site.stores.primary), INIT, variables=[TEMPERATURE])
 
 
+@pytest.mark.slow
 def test_a_terminated_run_ends_soon_and_leaves_nothing_in_tmp(code_location: Path, gfs_sample: Sample) -> None:
     files = {f"{PRIMARY}/{gfs_key(INIT, lead)}": b"" for lead in LEADS}
     home = code_location / "dagster"
