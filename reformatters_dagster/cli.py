@@ -225,7 +225,6 @@ def update(
         report = dataset.reformat_operational_update(
             workspace, run_id=run_id, root_run=root_run, now=time, on_progress=on_progress
         )
-    # A published partition that cannot be read again has raised by now: what is left has not arrived yet.
     document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report, "not there yet")
 
     def print_update(document: "JSON") -> None:

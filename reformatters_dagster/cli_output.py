@@ -254,7 +254,7 @@ def run_document(
         row: JSON = {"partition": _text(label), "status": "not reached", "reason": report.failures.get(label)}
         row |= dict.fromkeys(COUNTED) | {"kept_variables": []}
         if label in report.failures:
-            row["status"] = nothing_succeeded
+            row["status"] = "not read again" if label in report.unread else nothing_succeeded
         elif label in report.done_before:
             row["status"] = "committed before"
         elif label in commits:

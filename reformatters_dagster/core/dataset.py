@@ -366,7 +366,8 @@ class DynamicalDataset:
             except Retraction:
                 check_lease()  # it is not the upstream that went back, if another writer was faster
                 raise
-        UpdateProgressTracker(internal, partition, holder, self.region_job.source_file_coord).clear()
+            # Before the lease goes: the next writer notes its own uploads.
+            UpdateProgressTracker(internal, partition, holder, self.region_job.source_file_coord).clear(report.told)
         return report
 
     def run_partition(
@@ -387,7 +388,8 @@ class DynamicalDataset:
         if entry is None or entry.root_run != root_run:
             return False
         with hold_lease(internal, partition, root_run, attempt=run_id, terms=self.lease_terms):
-            UpdateProgressTracker(internal, partition, root_run, self.region_job.source_file_coord).clear()
+            tracker = UpdateProgressTracker(internal, partition, root_run, self.region_job.source_file_coord)
+            tracker.clear([name for name, upload in tracker.uploads().items() if tracker.is_own(upload)])
         return True
 
     def reformat_operational_update(
@@ -438,6 +440,7 @@ class DynamicalDataset:
                 report.failures[label] = str(error)
                 if is_published and previous_entry(workspace.stores.internal, label) is not None:
                     outage = outage or error
+                    report.unread.append(label)
                 if is_whole:
                     continue
                 break

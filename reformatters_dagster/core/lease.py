@@ -106,8 +106,9 @@ class _Found:
 
 def lease_holders(store: Store) -> set[str]:
     """Who holds a lease of any partition, or has died with one."""
-    found = (store.get_or_none(key) for key, _ in store.list(FOLDER))
-    return {str(json.loads(document[0]).get("holder")) for document in found if document is not None}
+    partitions = [key.rpartition("/")[2].removesuffix(".json") for key, _ in store.list(FOLDER)]
+    found = (_Lease(store, partition, "", "").found() for partition in partitions)
+    return {lease.holder for lease in found if lease is not None}
 
 
 @contextmanager

@@ -69,6 +69,15 @@ class CommitReport:
     labels: int
     """Labels of the append dimension that readers see now."""
 
+    @property
+    def told(self) -> frozenset[str]:
+        """Variables of which the ledger says what their shards are made from."""
+        return frozenset(
+            name
+            for name, files in self.results.items()
+            if name not in self.stats.kept and (not files or any(file.succeeded for file in files))
+        )
+
 
 @dataclass
 class RunReport:
@@ -79,5 +88,7 @@ class RunReport:
     commits: list[CommitReport] = field(default_factory=list)
     failures: dict[Timestamp, str] = field(default_factory=dict)
     """Partitions of which nothing could be had, and why."""
+    unread: list[Timestamp] = field(default_factory=list)
+    """Those of the failures that are published: what readers see of them stays."""
     done_before: list[Timestamp] = field(default_factory=list)
     """Partitions that the run which is resumed has committed."""

@@ -6,7 +6,7 @@ what no other run may trust the ledger about.
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from reformatters_dagster.core.object_store import Store
@@ -47,6 +47,10 @@ def unfinished_runs(store: Store) -> list[str]:
     return sorted({root for one in found if one is not None and (root := _root_run_of(one[0]))})
 
 
+def _variable_of(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".json")
+
+
 def _root_run_of(data: bytes) -> str:
     """Empty where it cannot be told."""
     try:
@@ -83,7 +87,7 @@ class UpdateProgressTracker:
         for key, _ in self._store.list(self._prefix):
             stored = self._store.get_or_none(key)
             if stored is not None:
-                found[key.rpartition("/")[2].removesuffix(".json")] = self._read(key, stored[0])
+                found[_variable_of(key)] = self._read(key, stored[0])
         return found
 
     def _read(self, key: str, data: bytes) -> Upload:
@@ -101,7 +105,10 @@ class UpdateProgressTracker:
 
     def begin(self, variable: str, files: Sequence[FileResult], before: Upload | None) -> None:
         """Remember that a variable is about to be uploaded, over what an upload before may have left."""
-        self._put(variable, files, finished=False, doubtful=before.lacking if before is not None else frozenset())
+        doubtful = frozenset[str]() if before is None else before.lacking
+        if before is not None and not before.readable:
+            doubtful = frozenset(file.coord.key() for file in files)
+        self._put(variable, files, finished=False, doubtful=doubtful)
 
     def record(self, variable: str, files: Sequence[FileResult]) -> None:
         """Remember that a variable is uploaded."""
@@ -116,7 +123,11 @@ class UpdateProgressTracker:
         }
         self._store.put(f"{self._prefix}/{variable}.json", json.dumps(document).encode())
 
-    def clear(self) -> None:
-        """Forget everything about the partition: the commit has it now, and what other runs left of it is overtaken."""
+    def clear(self, variables: Collection[str]) -> None:
+        """Forget the uploads of variables whose shards the ledger tells of by now, whoever made them.
+
+        What it does not tell of stays: other variables, and those whose shards were kept. Hold the partition's lease.
+        """
         for key, _ in self._store.list(self._prefix):
-            self._store.delete(key)
+            if _variable_of(key) in variables:
+                self._store.delete(key)

@@ -129,6 +129,12 @@ def test_a_run_that_left_nothing_is_not_gone_on_with(site: Site) -> None:
         resume(site, "foo", overwrite_chunks=True)
 
 
+def test_a_lease_that_cannot_be_read_hides_no_other(published: Site) -> None:
+    published.stores.internal.put(f"lease/{partition_key(SECOND)}.json", b"")
+    published.stores.internal.put(f"lease/{partition_key(INIT)}.json", b'{"holder": "cli-one", "beats": 1}')
+    assert resume(published, "cli-one") == [INIT]
+
+
 @pytest.mark.parametrize("left", ["progress", "lease", "ledger", "shards"])
 def test_a_run_that_left_something_is_gone_on_with(published: Site, left: str) -> None:
     internal, entry = published.stores.internal, published.ledger()

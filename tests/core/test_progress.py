@@ -80,8 +80,21 @@ def test_an_upload_is_told_to_every_run_and_is_that_of_one(site: Site) -> None:
     assert not begun.finished
     assert not own.is_own(begun)
     assert begun.lacking == {gfs_key(INIT, 3)}
-    other.clear()
-    assert own.uploads() == {}
+    other.clear(IN_ORDER[:1])
+    assert own.uploads().keys() == set(IN_ORDER[1:])
+
+
+def test_what_is_begun_over_an_unknown_upload_is_all_in_doubt(site: Site) -> None:
+    site.arrive(INIT)
+    files = site.job().process()[IN_ORDER[0]]
+    tracker = UpdateProgressTracker(
+        site.stores.internal, "2026-07-29T18:00", "root", site.dataset.region_job.source_file_coord
+    )
+    site.stores.internal.put(f"progress/2026-07-29T18:00/{IN_ORDER[0]}.json", b"")
+    tracker.begin(IN_ORDER[0], files, tracker.uploads()[IN_ORDER[0]])
+    begun = tracker.uploads()[IN_ORDER[0]]
+    assert begun.used - begun.lacking == frozenset()
+    assert begun.used
 
 
 def test_an_upload_that_cannot_be_read_is_one_of_which_nothing_is_known(site: Site) -> None:

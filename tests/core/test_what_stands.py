@@ -31,7 +31,7 @@ from tests.datasets import (
     Site,
     gfs_key,
 )
-from tests.stores import Stopped
+from tests.stores import FaultStore, Stopped
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
 
@@ -180,6 +180,37 @@ def test_shards_that_the_ledger_does_not_tell_of_are_not_trusted(analysis: Site,
     analysis.update(INIT + 5 * HOUR)
     assert entry_of(analysis).is_complete
     assert holes(analysis, dim="time") == []
+
+
+def test_a_commit_of_other_variables_leaves_them_in_doubt(analysis: Site) -> None:
+    """A run makes a hole and is killed; one of a single variable commits; then all are continued."""
+    analysis.update(INIT + 4 * HOUR)
+    other = analysis.having(region_job=refusing(GfsAnalysisRegionJob, {key(2)}))
+    plan = other.dataset.plan_partition(
+        other.workspace, INIT, now=INIT + 4 * HOUR, publish=False, force=True, root_run="killed"
+    )
+    killed_before_its_commit(other, plan, "killed")
+    analysis.backfill(INIT + 4 * HOUR, overwrite_chunks=True, variables=(RAIN,))
+    assert holes(analysis, dim="time") == [2]
+    analysis.update(INIT + 5 * HOUR)
+    assert not any(2 in holes(analysis, name, "time") for name in VARIABLES)
+
+
+def test_a_run_that_comes_as_another_commits_keeps_its_own_notes(site: Site) -> None:
+    """Nothing is forgotten once the lease is gone."""
+    site.arrive(INIT)
+    held: list[bool] = []
+
+    class Watched(FaultStore):
+        def delete(self, key: str) -> None:
+            if "progress/" in key:
+                held.append(self.exists("lease/2026-07-29T18:00.json"))
+            super().delete(key)
+
+    internal = Watched(site.stores.internal, lambda url, stored: None)
+    workspace = replace(site.workspace, stores=replace(site.stores, internal=internal))
+    site.dataset.reformat_operational_update(workspace, run_id="one", now=INIT + SOON)
+    assert held == [True] * len(VARIABLES)
 
 
 def test_values_that_no_ledger_tells_of_are_kept(site: Site) -> None:
@@ -335,7 +366,7 @@ def test_an_init_time_that_is_no_longer_upstream_does_not_hold_up_the_next(site:
     site.arrive(SECOND)
     report = site.update(SECOND + SOON)
     assert [commit.plan.label for commit in report.commits] == [SECOND]
-    assert list(report.failures) == [INIT]
+    assert list(report.failures) == report.unread == [INIT]
     assert holes(site) == []
 
 
