@@ -80,9 +80,9 @@ def measure_shards(
     rounds: Annotated[int, typer.Option(min=1)] = 9, folder: Folder = DATA, write: Write = False
 ) -> None:
     """The whole job with shards that zarr-python writes, and with shards assembled in threads."""
-    from benchmarks import threaded_shards
+    from benchmarks import shards
 
-    _tell("shards", report.shards(threaded_shards.measure(folder.absolute(), _say, rounds)), write)
+    _tell("shards", report.shards(shards.measure(folder.absolute(), _say, rounds)), write)
 
 
 @app.command(name="all")

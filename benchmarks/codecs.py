@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.task import CHUNK, COMPRESSOR, KELVIN
-from reformatters_dagster.core.errors import CorruptMessage
-from reformatters_dagster.core.grib import MessageHeader, decode, read_header
-from reformatters_dagster.core.transforms import round_in_place
+from reformatters_dagster.core.field.transforms import round_in_place
+from reformatters_dagster.core.grib.messages import MessageHeader, decode, read_header
+from reformatters_dagster.core.spec.errors import CorruptMessage
 
 SHUFFLES = {"bitshuffle": numcodecs.Blosc.BITSHUFFLE, "shuffle": numcodecs.Blosc.SHUFFLE}
 CODECS = (*product((1, 3), SHUFFLES, (COMPRESSOR["blocksize"],)), (1, "bitshuffle", numcodecs.blosc.AUTOBLOCKS))

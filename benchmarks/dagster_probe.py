@@ -6,8 +6,8 @@ from pathlib import Path
 import dagster as dg
 
 from benchmarks.pipelines.ours import INIT
-from benchmarks.probe import FOLDER, dataset_in, settings_in
-from reformatters_dagster.core.coverage import partition_key
+from benchmarks.probe_partition import FOLDER, dataset_in, settings_in
+from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import asset_key
 

@@ -1,7 +1,7 @@
 """The steps between decoding and writing, as a pipeline on numpy has them.
 
 In: one variable's values, (lead_time, ...) float32. Out: the same memory, overwritten with what
-`reformatters_dagster.core.transforms` computes.
+`reformatters_dagster.core.field.transforms` computes.
 """
 
 import numpy as np

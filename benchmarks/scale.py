@@ -17,13 +17,13 @@ import pandas as pd
 
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import DATASET
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.ledger import LedgerEntry, VariableCoverage, write_ledger
-from reformatters_dagster.core.publication import commit_template
-from reformatters_dagster.core.settings import Settings, Workspace
-from reformatters_dagster.core.status import status
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.ledger.entries import LedgerEntry, VariableCoverage, write_ledger
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.status import status
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster.core.store.metadata import commit_template
+from reformatters_dagster.core.store.settings import Settings, Workspace
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 

@@ -15,11 +15,12 @@ import pandas as pd
 
 from benchmarks.task import VARIABLES
 from dataset_defs.noaa.gfs.analysis import DATASET, TEMPLATE
-from reformatters_dagster.core.config import AppendAxis, LatLonGrid, RegularAxis
-from reformatters_dagster.core.coverage import template_hash
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.settings import Settings
-from reformatters_dagster.core.template import TemplateConfig
+from reformatters_dagster.core.run.accounting import template_hash
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.sample_upstream import write_sample_upstream
 
 START = pd.Timestamp("2026-06-01")

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.child import ROOT, in_folder, run_pipeline
-from benchmarks.probe import prepare
+from benchmarks.probe_partition import prepare
 from benchmarks.task import VARIABLES, Task
 
 REPEATS = 5

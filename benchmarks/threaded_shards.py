@@ -1,10 +1,9 @@
-"""Shards put together in threads, without zarr-python's codec pipeline, and what that makes of a whole job.
+"""Shards put together in threads, without zarr-python's codec pipeline: see `benchmarks.shards` for what that saves.
 
-It is not what the project does: it would have to save 15 % of a job's CPU time to be worth a second writer. In: a folder. Out:
-runs of this project's job by writer, turn by turn.
+In: the values of a region. Out: the objects that zarr-python writes of them, byte for byte.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from math import prod
@@ -16,18 +15,11 @@ import numcodecs
 import numpy as np
 import zarr
 
-from benchmarks.child import Run, in_folder, run_pipeline
-from benchmarks.compare import digest
-from benchmarks.inputs import make_task
-from reformatters_dagster.core import region_job, shards
-from reformatters_dagster.core.shard_patch import ShardLayout
-from reformatters_dagster.core.types import Float32Array, Window
+from reformatters_dagster.core.job import region_job
+from reformatters_dagster.core.shard import writer as shards
+from reformatters_dagster.core.shard.patch import ShardLayout
+from reformatters_dagster.core.spec.values import Float32Array, Window
 
-WRITERS = {
-    "zarr-python, the faster of its codec pipelines": "fused",
-    "zarr-python, its default codec pipeline": "default",
-    "threads of our own": "threads",
-}
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 _CHECKSUM = 4
 
@@ -43,7 +35,7 @@ def use_writer(name: str) -> None:
 def write_shards(
     values: Float32Array, tmp_store: Path, variable: str, region: slice, *, window: Window, threads: int
 ) -> int:
-    """In the place of `core.shards.write_shards`, for a window that is the whole grid."""
+    """In the place of `core.shard.writer.write_shards`, for a window that is the whole grid."""
     array = zarr.open_array(tmp_store / variable, mode="r+")
     layout = ShardLayout.of(array)
     assert layout is not None
@@ -97,19 +89,3 @@ def _morton_code(corner: tuple[int, ...]) -> int:
         for bit in range(max(corner).bit_length())
         for dimension, at in enumerate(corner)
     )
-
-
-def measure(folder: Path, say: Callable[[str], None], rounds: int) -> Mapping[str, list[Run]]:
-    """The benchmark's job with each writer, by turns; every one must write the same bytes."""
-    task = in_folder(make_task(folder), folder / "writers")
-    runs: dict[str, list[Run]] = {name: [] for name in WRITERS}
-    digests = set()
-    for turn in range(1 + rounds):
-        for name in WRITERS if turn % 2 else reversed([*WRITERS]):
-            say(f"{name}: " + (f"run {turn} of {rounds}" if turn else "warmed up and checked"))
-            run = run_pipeline("ours", task, "--writer", WRITERS[name])
-            digests.add(digest(task))
-            runs[name].extend([run] if turn else [])
-    if len(digests) > 1:
-        raise SystemExit("the writers wrote different bytes, so their times cannot be compared")
-    return runs

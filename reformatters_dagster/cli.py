@@ -26,13 +26,13 @@ import typer
 from typer.core import TyperGroup
 
 from reformatters_dagster import cli_output as output
-from reformatters_dagster.core.errors import NothingSucceeded, ReformatError, Refused, UnknownDataset
+from reformatters_dagster.core.spec.errors import NothingSucceeded, ReformatError, Refused, UnknownDataset
 
 if TYPE_CHECKING:
-    from reformatters_dagster.core.backfill import BackfillRequest
-    from reformatters_dagster.core.dataset import DynamicalDataset
-    from reformatters_dagster.core.settings import Settings, Workspace
-    from reformatters_dagster.core.types import JSON, Timestamp
+    from reformatters_dagster.core.run.backfill import BackfillRequest
+    from reformatters_dagster.core.run.dataset import DynamicalDataset
+    from reformatters_dagster.core.spec.values import JSON, Timestamp
+    from reformatters_dagster.core.store.settings import Settings, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def list_datasets(
 ) -> None:
     """List datasets: extent of the store, partitions, last complete one."""
     from dataset_defs import DATASETS
-    from reformatters_dagster.core.status import survey
+    from reformatters_dagster.core.run.status import survey
 
     settings = _settings(store, replica, upstream)
     datasets = [dataset.started_by(settings) for dataset in DATASETS]
@@ -138,7 +138,7 @@ def update_template(
 ) -> None:
     """Write templates/ID/latest.zarr from the code."""
     from dataset_defs import DATASETS
-    from reformatters_dagster.core.template import differing_files
+    from reformatters_dagster.core.spec.template import differing_files
 
     if every == (dataset_id is not None):
         raise Refused("a template was to be written; give either the ID of a dataset or --all")
@@ -180,9 +180,9 @@ def backfill(
     as_json: AsJson = False,
 ) -> None:
     """Write whole shards. Without --overwrite-… it creates the store; with both and --end it extends it."""
-    from reformatters_dagster.core.backfill import BackfillRequest
-    from reformatters_dagster.core.backfill import backfill as backfill_partitions
-    from reformatters_dagster.core.settings import parse_time
+    from reformatters_dagster.core.run.backfill import BackfillRequest
+    from reformatters_dagster.core.run.backfill import backfill as backfill_partitions
+    from reformatters_dagster.core.store.settings import parse_time
 
     dataset, workspace = _open(dataset_id, _settings(store, replica, upstream))
     request = BackfillRequest(
@@ -243,8 +243,8 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Ask every validator of the primary and of each replica; exit 1 when one fails."""
-    from reformatters_dagster.core.replicas import check_replicas
-    from reformatters_dagster.core.validation import CheckResult
+    from reformatters_dagster.core.check.validators import CheckResult
+    from reformatters_dagster.core.run.replicas import check_replicas
 
     settings = _settings(store, replica, upstream)
     dataset, time = _dataset(dataset_id).started_by(settings), _now(now)
@@ -277,8 +277,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show the extent and, for each partition and variable, files expected, succeeded and missing."""
-    from reformatters_dagster.core.status import NEWEST
-    from reformatters_dagster.core.status import status as read_status
+    from reformatters_dagster.core.run.status import NEWEST
+    from reformatters_dagster.core.run.status import status as read_status
 
     settings = _settings(store, replica, upstream)
     dataset = _dataset(dataset_id).started_by(settings)
@@ -336,7 +336,7 @@ def demo(
 def _settings(store: str | None = None, replicas: list[str] | None = None, upstream: str | None = None) -> "Settings":
     """The environment's, but for what options say. Every command that opens something takes the same ones."""
     from dataset_defs import DATASETS
-    from reformatters_dagster.core.settings import Settings
+    from reformatters_dagster.core.store.settings import Settings
 
     settings = Settings.from_environment(os.environ)
     settings.refuse_unknown_starts([dataset.dataset_id for dataset in DATASETS])
@@ -346,7 +346,7 @@ def _settings(store: str | None = None, replicas: list[str] | None = None, upstr
 
 def _dataset(dataset_id: str) -> "DynamicalDataset":
     from dataset_defs import DATASETS
-    from reformatters_dagster.core.wording import did_you_mean
+    from reformatters_dagster.core.spec.wording import did_you_mean
 
     known = {dataset.dataset_id: dataset for dataset in DATASETS}
     if dataset_id not in known:
@@ -374,7 +374,7 @@ def _now(text: str | None = None) -> "Timestamp":
     """A time that was given, or the wall clock."""
     import pandas as pd
 
-    from reformatters_dagster.core.settings import parse_time
+    from reformatters_dagster.core.store.settings import parse_time
 
     if text is not None:
         return parse_time(text)
@@ -384,7 +384,7 @@ def _now(text: str | None = None) -> "Timestamp":
 @contextmanager
 def _run(resumed: str | None) -> Iterator[tuple[str, str]]:
     """Name of a run and of this attempt at it; when it ends early, how to go on is told."""
-    from reformatters_dagster.core.backfill import CLI_RUN
+    from reformatters_dagster.core.run.backfill import CLI_RUN
 
     token = uuid.uuid4().hex[:TOKEN_LENGTH]
     root_run = f"{CLI_RUN}{token}" if resumed is None else _root_run(resumed)
@@ -414,8 +414,8 @@ def _refuse_unknown_run(dataset: "DynamicalDataset", workspace: "Workspace", roo
 
     One that was ended before its first upload has left nothing, and has said that it can be gone on with: what is due is done.
     """
-    from reformatters_dagster.core.backfill import CLI_RUN
-    from reformatters_dagster.core.partition_guards import refuse_unknown_run
+    from reformatters_dagster.core.run.backfill import CLI_RUN
+    from reformatters_dagster.core.run.guards import refuse_unknown_run
 
     if not re.fullmatch(f"{CLI_RUN}[0-9a-f]{{{TOKEN_LENGTH}}}", root_run):
         refuse_unknown_run(dataset.template_config, workspace.stores.internal, root_run)
@@ -430,7 +430,7 @@ def _why_nothing(dataset: "DynamicalDataset", time: "Timestamp") -> str:
 def _tell_plan(
     dataset: "DynamicalDataset", workspace: "Workspace", request: "BackfillRequest", resume: str | None, as_json: bool
 ) -> None:
-    from reformatters_dagster.core.backfill import plan_backfill
+    from reformatters_dagster.core.run.backfill import plan_backfill
 
     template = dataset.template_config
     resumes = "" if resume is None else _root_run(resume)

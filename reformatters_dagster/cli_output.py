@@ -22,11 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
-    from reformatters_dagster.core.job_context import OnProgress
-    from reformatters_dagster.core.partition_run import RunReport
-    from reformatters_dagster.core.status import Overview, PartitionStatus, StatusReport
-    from reformatters_dagster.core.types import JSON, Timestamp
-    from reformatters_dagster.core.validation import CheckResult
+    from reformatters_dagster.core.check.validators import CheckResult
+    from reformatters_dagster.core.job.context import OnProgress
+    from reformatters_dagster.core.run.plan import RunReport
+    from reformatters_dagster.core.run.status import Overview, PartitionStatus, StatusReport
+    from reformatters_dagster.core.spec.values import JSON, Timestamp
 
 PIPED_WIDTH = 160
 """Columns of a table that no terminal shows."""
@@ -92,7 +92,7 @@ def errors_alone() -> Iterator[None]:
 @contextmanager
 def progress_bars(console: Console = STDERR) -> Iterator["OnProgress"]:
     """One bar for each kind of stage, gone at the end; none where the console is no terminal."""
-    from reformatters_dagster.core.job_context import ignore_progress
+    from reformatters_dagster.core.job.context import ignore_progress
 
     if not console.is_terminal:
         yield ignore_progress

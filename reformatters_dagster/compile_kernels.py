@@ -9,14 +9,14 @@ import math
 import numpy as np
 import pandas as pd
 
-from reformatters_dagster.core.config import Deaccumulation
-from reformatters_dagster.core.transforms import deaccumulate_in_place, interpolate_in_place, round_in_place
-from reformatters_dagster.core.types import Placing
+from reformatters_dagster.core.field.transforms import deaccumulate_in_place, interpolate_in_place, round_in_place
+from reformatters_dagster.core.spec.values import Placing
+from reformatters_dagster.core.spec.variables import Deaccumulation
 
 
 def main() -> None:
     """Call each kernel on next to nothing, with arguments of the types that it always gets."""
-    from reformatters_dagster.core import _grib_kernels as kernels
+    from reformatters_dagster.core.grib import kernels
 
     octets, out, placing = np.frombuffer(bytes(kernels.WORD), np.uint8), np.zeros(1, np.float32), Placing(1)
     scale = kernels.Scale(0.0, 1.0, 1.0, math.nan, 1.0, 0.0)

@@ -17,15 +17,15 @@ import pandas as pd
 import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import DATASET, GfsSourceFileCoord
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.errors import ReformatError, Refused
-from reformatters_dagster.core.pictures import MapPanel, draw_maps
-from reformatters_dagster.core.published import published_labels
-from reformatters_dagster.core.settings import Settings, parse_time
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.spec.errors import ReformatError, Refused
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster.core.store.reading import published_labels
+from reformatters_dagster.core.store.settings import Settings, parse_time
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import asset_key
 from reformatters_dagster.orchestration.resources import Reformatters
+from reformatters_dagster.pictures import MapPanel, draw_maps
 from reformatters_dagster.sample_upstream import DEMO_VARIABLES, write_sample_upstream
 
 type Say = Callable[[str], None]

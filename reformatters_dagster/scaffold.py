@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from reformatters_dagster.core.errors import DatasetExists, NotACheckout, UnusableName
+from reformatters_dagster.core.spec.errors import DatasetExists, NotACheckout, UnusableName
 
 _PROVIDER = re.compile(r"[a-z][a-z0-9]*")
 _WORDS = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

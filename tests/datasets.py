@@ -21,17 +21,18 @@ from dataset_defs.noaa.gfs.analysis import GfsAnalysisRegionJob
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob, GfsSourceFileCoord
 from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
-from reformatters_dagster.core.backfill import BackfillRequest, backfill
-from reformatters_dagster.core.config import AppendAxis, LatLonGrid, RegularAxis, lead_time
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.ledger import LedgerEntry, read_ledger
-from reformatters_dagster.core.partition_run import RunReport
-from reformatters_dagster.core.region_job import RegionJob
-from reformatters_dagster.core.settings import Settings, Workspace
-from reformatters_dagster.core.storage import StoreSet
-from reformatters_dagster.core.template import DatasetAttributes
-from reformatters_dagster.core.types import Array2D, Dim, Timedelta, Timestamp
+from reformatters_dagster.core.job.region_job import RegionJob
+from reformatters_dagster.core.ledger.entries import LedgerEntry, read_ledger
+from reformatters_dagster.core.run.backfill import BackfillRequest, backfill
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.plan import RunReport
+from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.template import DatasetAttributes
+from reformatters_dagster.core.spec.values import Array2D, Dim, Timedelta, Timestamp
+from reformatters_dagster.core.store.settings import Settings, Workspace
+from reformatters_dagster.core.store.upload import StoreSet
 from reformatters_dagster.sample_upstream import GFS_FIELDS, expected_values, write_sample_upstream
 from tests.stores import watched
 from tests.tiny import TinyTemplate

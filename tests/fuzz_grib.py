@@ -18,9 +18,9 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from reformatters_dagster.core.errors import CorruptMessage
-from reformatters_dagster.core.grib import read_header
-from reformatters_dagster.core.grib_packing import Units, unpack
+from reformatters_dagster.core.grib.messages import read_header
+from reformatters_dagster.core.grib.packing import Units, unpack
+from reformatters_dagster.core.spec.errors import CorruptMessage
 from tests.grib_writer import Complex, Group, Scaling, frame, reframed, simple
 
 GFS = Path(__file__).parents[1] / "../shared/data/gfs"

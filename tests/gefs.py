@@ -11,8 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.config import DataVar, LatLonGrid, RegularAxis
-from reformatters_dagster.core.dataset import DynamicalDataset
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.axes import RegularAxis
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.sample_upstream.gefs import COARSEST, GEFS_FIELDS, gefs_values
 from tests.datasets import Sample, Site
 

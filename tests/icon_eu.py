@@ -9,10 +9,12 @@ import numpy as np
 import xarray as xr
 
 from dataset_defs.dwd.icon_eu.forecast import DATASET, TEMPLATE
-from reformatters_dagster.core.config import AppendAxis, DataVar, LatLonGrid, RegularAxis, lead_time
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.template import TemplateConfig
-from reformatters_dagster.core.types import Array2D, Timedelta, Timestamp
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.values import Array2D, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.sample_upstream.dwd import ICON_EU_FIELDS, icon_eu_globe, icon_eu_values
 from reformatters_dagster.sample_upstream.weather import Field
 from tests.datasets import Sample, Site

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from reformatters_dagster.core.object_store import Etag, Expected, Store
-from reformatters_dagster.core.storage import StoreSet
+from reformatters_dagster.core.store.location import Etag, Expected, Store
+from reformatters_dagster.core.store.upload import StoreSet
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store as ZarrStore

@@ -23,11 +23,11 @@ import dataset_defs
 from dataset_defs.noaa.gfs.forecast import DATASET
 from reformatters_dagster.cli import app
 from reformatters_dagster.cli_output import COUNTED, print_overviews, print_plan, print_run, print_status, progress_bars
-from reformatters_dagster.core.job_context import ignore_progress
-from reformatters_dagster.core.ledger import MissingFile, VariableCoverage, read_ledger, write_ledger
-from reformatters_dagster.core.ledger_checks import CheckPlausibleRates
-from reformatters_dagster.core.object_store import open_store
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards
+from reformatters_dagster.core.check.completeness import CheckPlausibleRates
+from reformatters_dagster.core.check.validators import CheckCurrentData, CheckExpectedShards
+from reformatters_dagster.core.job.context import ignore_progress
+from reformatters_dagster.core.ledger.entries import MissingFile, VariableCoverage, read_ledger, write_ledger
+from reformatters_dagster.core.store.location import open_store
 from tests.upstreams import FaultServer, Slow
 
 ID = "noaa-gfs-forecast"
@@ -590,7 +590,7 @@ def test_committed_templates_are_in_sync() -> None:
 
 
 def test_update_template_writes_what_check_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reformatters_dagster.core.template.TEMPLATES", tmp_path)
+    monkeypatch.setattr("reformatters_dagster.core.spec.template.TEMPLATES", tmp_path)
     runner = CliRunner()
     missing = runner.invoke(app, ["update-template", ID, "--check"])
     assert missing.exit_code == 1

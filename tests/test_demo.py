@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import DATASET
-from reformatters_dagster.core.errors import ReformatError
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.spec.errors import ReformatError
+from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.demo import LEAD_HOURS, open_demo, picture_title, run_demo
 from reformatters_dagster.orchestration.resources import utc_now
 from reformatters_dagster.sample_upstream import DEMO_VARIABLES, write_sample_upstream

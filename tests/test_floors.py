@@ -1,85 +1,39 @@
-"""Imports point to a lower floor only, and the sealed doors stay shut.
+"""Imports point to a lower floor only, never sideways between rooms, and the sealed doors stay shut.
 
 Imports in functions and under TYPE_CHECKING count: they hide cycles.
 """
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CORE, ORCHESTRATION = "reformatters_dagster.core", "reformatters_dagster.orchestration"
+PACKAGE = "reformatters_dagster"
+CORE, ORCHESTRATION = f"{PACKAGE}.core", f"{PACKAGE}.orchestration"
 
 FLOORS = (
-    ("core.types", "core.errors", "core._compiled", "core.tmp_folder"),
-    ("core.wording",),
-    (
-        "core.config",
-        "core.region",
-        "core.grib_sections",
-        "core.store_failures",
-        "core._transform_kernels",
-        "core._grib_kernels",
-    ),
-    ("core.projection",),
-    ("core.template", "core.source_file", "core.guards", "core.object_store", "core.grib_packing", "core.shard_patch"),
-    (
-        "core.download",
-        "core.grib",
-        "core.regrid",
-        "core.compression",
-        "core.transforms",
-        "core.field_buffer",
-        "core.shards",
-        "core.storage",
-        "core.pictures",
-    ),
-    ("core.ledger", "core.lease", "core.progress", "core.published", "core.settings"),
-    ("core.reuse", "core.validation"),
-    ("core.structure_checks", "core.drift_check"),
-    ("core.job_context", "core.ledger_checks"),
-    ("core.pools", "core.region_hooks", "core.partition_run"),
-    ("core.region_job", "core.publication"),
-    ("core.grib_job",),
-    ("core.coverage", "core.indexed_grib", "core.whole_file_grib", "core.arrivals"),
-    ("core.replicas", "core.commit", "core.partition_guards"),
-    ("core.dataset",),
-    ("core.status",),
-    (
-        "core.backfill",
-        "core.reconcile",
-        "orchestration.names",
-        "orchestration.partitions",
-        "orchestration.resources",
-        "orchestration.materialization",
-        "sample_upstream",
-        "PROVIDER",
-    ),
-    ("orchestration.lost_runs",),
-    (
-        "orchestration.alerts",
-        "orchestration.assets",
-        "orchestration.checks",
-        "orchestration.run_coordinator",
-        "orchestration.sensors",
-        "dataset_defs",
-    ),
-    ("orchestration.build", "cli_output", "scaffold", "compile_kernels"),
+    ("core.spec",),
+    ("core.grib", "core.source", "core.field", "core.shard"),
+    ("core.store",),
+    ("core.ledger",),
+    ("core.job", "core.check"),
+    ("core.run",),
+    ("FACADE", "pictures", "compile_kernels"),
+    ("orchestration", "sample_upstream", "PROVIDER"),
+    ("dataset_defs", "cli_output", "scaffold"),
     ("DEFINITIONS", "demo"),
     ("cli",),
 )
+"""Rooms, from the ground up. FACADE is what `from reformatters_dagster import …` gives to datasets."""
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-PACKAGES = {"reformatters_dagster", CORE, ORCHESTRATION}
+OF_ONE_PROVIDER = "PROVIDER"
 ENVIRONMENT = {"os.environ", "os.getenv"}
 # The encoder only hands it on to its child.
-READ_THE_ENVIRONMENT = {
-    f"{ORCHESTRATION}.resources",
-    "reformatters_dagster.cli",
-    "reformatters_dagster.sample_upstream.encoder",
-}
-ECCODES_CHILDREN = ("reformatters_dagster.sample_upstream.eccodes_child", "tests.eccodes_child")
+READ_THE_ENVIRONMENT = {f"{ORCHESTRATION}.resources", f"{PACKAGE}.cli", f"{PACKAGE}.sample_upstream.encoder"}
+ECCODES_CHILDREN = (f"{PACKAGE}.sample_upstream.eccodes_child", "tests.eccodes_child")
 
 type House = dict[str, ast.Module]
 
@@ -92,21 +46,18 @@ def parse(root: Path, *tops: str) -> House:
 
 
 def room(module: str) -> str:
-    """One provider, or the sample upstream, whose modules may import each other; else the module itself."""
-    parts = module.split(".")
-    if parts[0] == "dataset_defs" and parts[2:] != ["definitions"]:
-        return ".".join(parts[:2])
-    return ".".join(parts[:2]) if parts[1:2] == ["sample_upstream"] else module
+    """The room a module lies in: one of `core`, one provider, or what stands beside `core`."""
+    top, *parts = module.split(".")
+    if top == "dataset_defs":
+        if parts[1:] == ["definitions"]:
+            return f"DEFINITIONS of {parts[0]}"
+        return f"{OF_ONE_PROVIDER} {parts[0]}" if parts else top
+    return ".".join(parts[: 2 if parts[0] == "core" else 1]) if parts else "FACADE"
 
 
 def floor(module: str) -> int | None:
-    """Its number in FLOORS, -1 for a package that only holds others, None for a module that has none."""
-    if module in PACKAGES:
-        return -1
-    name = room(module).removeprefix("reformatters_dagster.")
-    if name.startswith("dataset_defs."):
-        name = "DEFINITIONS" if name.endswith(".definitions") else "PROVIDER"
-    return FLOOR.get(name)
+    """Number of its room's floor; -1 for the package that only holds the rooms of core; None for a room without one."""
+    return -1 if module == CORE else FLOOR.get(room(module).partition(" ")[0])
 
 
 def dotted_imports(tree: ast.Module) -> Iterator[str]:
@@ -123,7 +74,7 @@ def dotted_imports(tree: ast.Module) -> Iterator[str]:
 def sealed(module: str, target: str) -> str | None:
     """Why this import is refused whatever the floors are."""
     top = target.split(".", maxsplit=1)[0]
-    datasets = module.startswith("dataset_defs") and floor(module) != FLOOR["DEFINITIONS"]
+    datasets = module.startswith("dataset_defs") and not room(module).startswith("DEFINITIONS")
     if not top:
         return "write the full name"
     if (top in {"eccodes", "gribapi"} or target.startswith(ECCODES_CHILDREN)) and module not in ECCODES_CHILDREN:
@@ -140,24 +91,49 @@ def sealed(module: str, target: str) -> str | None:
 
 
 def violations(root: Path) -> Iterator[str]:
-    house = parse(root, "reformatters_dagster", "dataset_defs")
+    house = parse(root, PACKAGE, "dataset_defs")
     for module, tree in house.items():
         height = floor(module)
         if height is None:
-            yield f"{module} is on no floor: add it to FLOORS in tests/test_floors.py, above all that it imports"
+            yield f"{module} is in a room without a floor: add {room(module)!r} to FLOORS in tests/test_floors.py"
             continue
         for target in dotted_imports(tree):
             if reason := sealed(module, target):
                 yield f"{module} imports {target}: {reason}"
-            there = target if target in house else target.rpartition(".")[0]
-            below = floor(there) if there in house and room(there) != room(module) else None
+            there = imported_module(house, target)
+            below = floor(there) if there is not None and room(there) != room(module) else None
             if below is not None and below >= height:
                 yield f"{module} (floor {height}) imports {there} (floor {below}): imports point to a lower floor only"
+
+
+def imported_module(house: House, target: str) -> str | None:
+    there = target if target in house else target.rpartition(".")[0]
+    return there if there in house else None
+
+
+def circle(root: Path, *tops: str) -> list[str]:
+    """Modules that import each other in a ring, the first of them again at the end; empty where there is no ring."""
+    house = parse(root, *tops)
+    graph = {
+        module: {
+            there for target in dotted_imports(tree) if (there := imported_module(house, target)) not in {None, module}
+        }
+        for module, tree in house.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def test_imports_point_down_and_sealed_doors_stay_shut() -> None:
     found = sorted(set(violations(ROOT)))
     assert not found, "\n".join(found)
+
+
+def test_no_modules_import_each_other_in_a_ring() -> None:
+    assert circle(ROOT, PACKAGE, "dataset_defs", "benchmarks") == []
 
 
 def test_no_test_brings_eccodes_into_the_process_of_pygrib() -> None:
@@ -168,49 +144,34 @@ def test_no_test_brings_eccodes_into_the_process_of_pygrib() -> None:
 
 
 def test_every_room_of_the_table_is_built() -> None:
-    house = parse(ROOT, "reformatters_dagster", "dataset_defs")
-    built = {room(module).removeprefix("reformatters_dagster.") for module in house}
-    assert set(FLOOR) - {"PROVIDER", "DEFINITIONS"} - built == set()
+    house = parse(ROOT, PACKAGE, "dataset_defs")
+    assert {room(module).partition(" ")[0] for module in house if module != CORE} == set(FLOOR)
 
 
 @pytest.mark.parametrize(
     ("path", "source", "found"),
     [
-        (
-            "reformatters_dagster/core/region.py",
-            "def f():\n    from reformatters_dagster.core import dataset",
-            "dataset (floor",
-        ),
-        (
-            "reformatters_dagster/core/grib.py",
-            "if TYPE_CHECKING:\n    import reformatters_dagster.core.shards",
-            "shards (floor",
-        ),
-        ("reformatters_dagster/core/__init__.py", "from reformatters_dagster.core.shards import write", "(floor -1)"),
-        ("reformatters_dagster/core/grib.py", "from .region import x", "write the full name"),
-        ("reformatters_dagster/core/utils.py", "", "is on no floor: add it to FLOORS"),
-        ("reformatters_dagster/core/grib.py", "import dagster_k8s", "the only code that knows Dagster"),
-        ("reformatters_dagster/core/grib.py", "import os\nos.environ.get('HOME')", "read the environment"),
-        ("reformatters_dagster/core/grib.py", "from os import getenv", "read the environment"),
-        ("reformatters_dagster/core/grib.py", "def f():\n    import eccodes", "only the child process"),
-        (
-            "reformatters_dagster/orchestration/assets.py",
-            "from dataset_defs.noaa.gfs import forecast",
-            "join its datasets",
-        ),
-        ("reformatters_dagster/orchestration/assets.py", "from __future__ import annotations", "annotations as values"),
-        (
-            "dataset_defs/ecmwf/ifs/forecast.py",
-            "from dataset_defs.noaa.gfs import forecast",
-            "dataset_defs.noaa.gfs.forecast (floor",
-        ),
+        (f"{PACKAGE}/core/spec/region.py", f"def f():\n    from {CORE}.run import dataset", "dataset (floor 5)"),
+        (f"{PACKAGE}/core/grib/messages.py", f"if TYPE_CHECKING:\n    import {CORE}.shard.writer", "writer (floor 1)"),
+        (f"{PACKAGE}/core/__init__.py", f"from {CORE}.shard.writer import write", "(floor -1)"),
+        (f"{PACKAGE}/core/run/plan.py", f"from {PACKAGE} import DataVar", f"imports {PACKAGE} (floor 6)"),
+        (f"{PACKAGE}/core/grib/messages.py", "from .region import x", "write the full name"),
+        (f"{PACKAGE}/core/utils/text.py", "", "add 'core.utils' to FLOORS"),
+        (f"{PACKAGE}/core/grib/messages.py", "import dagster_k8s", "the only code that knows Dagster"),
+        (f"{PACKAGE}/core/grib/messages.py", "import os\nos.environ.get('HOME')", "read the environment"),
+        (f"{PACKAGE}/core/grib/messages.py", "from os import getenv", "read the environment"),
+        (f"{PACKAGE}/core/grib/messages.py", "def f():\n    import eccodes", "only the child process"),
+        (f"{PACKAGE}/orchestration/assets.py", "from dataset_defs.noaa.gfs import forecast", "join its datasets"),
+        (f"{PACKAGE}/orchestration/assets.py", "from __future__ import annotations", "annotations as values"),
+        ("dataset_defs/ecmwf/ifs/forecast.py", "from dataset_defs.noaa.gfs import forecast", "forecast (floor 7)"),
         ("dataset_defs/ecmwf/ifs/forecast.py", "import dagster as dg", "the only code that knows Dagster"),
     ],
 )
 def test_a_forbidden_import_is_found(tmp_path: Path, path: str, source: str, found: str) -> None:
     neighbours = (
-        "reformatters_dagster/core/dataset.py",
-        "reformatters_dagster/core/shards.py",
+        f"{PACKAGE}/__init__.py",
+        f"{PACKAGE}/core/run/dataset.py",
+        f"{PACKAGE}/core/shard/writer.py",
         "dataset_defs/noaa/gfs/forecast.py",
     )
     for name in (*neighbours, path):
@@ -228,3 +189,10 @@ def test_one_provider_s_own_modules_import_each_other(tmp_path: Path) -> None:
     (gfs / "forecast.py").write_text("from dataset_defs.noaa.gfs.variables import GFS")
     (gfs.parent / "definitions.py").write_text("import dagster\nfrom dataset_defs.noaa.gfs import forecast")
     assert list(violations(tmp_path)) == []
+
+
+def test_a_ring_of_imports_is_found(tmp_path: Path) -> None:
+    for name, other in (("plan", "commit"), ("commit", "plan")):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / f"run/{name}.py").write_text(f"def f():\n    from run.{other} import x")
+    assert set(circle(tmp_path, "run")) == {"run.plan", "run.commit"}

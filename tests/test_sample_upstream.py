@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reformatters_dagster.core.errors import EncodingFailed, UnknownVariable
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.spec.errors import EncodingFailed, UnknownVariable
+from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.sample_upstream import (
     DEMO_VARIABLES,
     GFS_FIELDS,

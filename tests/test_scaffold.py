@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from reformatters_dagster.cli import app
-from reformatters_dagster.core.errors import DatasetExists, NotACheckout, UnusableName
+from reformatters_dagster.core.spec.errors import DatasetExists, NotACheckout, UnusableName
 from reformatters_dagster.scaffold import DatasetName, scaffold_dataset
 
 ROOT = Path(__file__).parents[1]

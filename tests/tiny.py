@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from reformatters_dagster.core.config import AppendAxis, DataVar, GribField, LatLonGrid, RegularAxis, lead_time
-from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.variables import DataVar, GribField
 
 FIELD = GribField(element="TMP", level="2 m above ground", parameter=(0, 0, 0), surface=(103, 2.0))
 

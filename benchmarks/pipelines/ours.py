@@ -15,15 +15,16 @@ from benchmarks.threaded_shards import use_writer
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import TEMPLATE, GfsForecastRegionJob
 from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
-from reformatters_dagster.core.config import AppendAxis, Deaccumulation, lead_time
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.grib import decode
-from reformatters_dagster.core.region_job import RegionJob
-from reformatters_dagster.core.settings import Settings, Workspace
-from reformatters_dagster.core.shards import write_shards
-from reformatters_dagster.core.storage import publish_chunks
-from reformatters_dagster.core.template import TemplateConfig, write_arrays
-from reformatters_dagster.core.transforms import deaccumulate_in_place, round_in_place
+from reformatters_dagster.core.field.transforms import deaccumulate_in_place, round_in_place
+from reformatters_dagster.core.grib.messages import decode
+from reformatters_dagster.core.job.region_job import RegionJob
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.shard.writer import write_shards
+from reformatters_dagster.core.spec.axes import AppendAxis, lead_time
+from reformatters_dagster.core.spec.template import TemplateConfig, write_arrays
+from reformatters_dagster.core.spec.variables import Deaccumulation
+from reformatters_dagster.core.store.settings import Settings, Workspace
+from reformatters_dagster.core.store.upload import publish_chunks
 
 INIT = pd.Timestamp(INIT_TIME).as_unit("us")
 
@@ -77,7 +78,7 @@ def load_kernels(task: Task) -> None:
 
 
 def run(task: Task, writer: str | None = None) -> None:
-    """Time the whole job, from its template to published chunks; `writer` is one of `threaded_shards.WRITERS`."""
+    """Time the whole job, from its template to published chunks; `writer` is one of `benchmarks.shards.WRITERS`."""
     load_kernels(task)
     if writer is not None:
         use_writer(writer)

@@ -5,23 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from reformatters_dagster.core.config import (
-    PROJ_WORDS,
-    AppendAxis,
-    DataVar,
-    GribField,
-    LatLonGrid,
-    RegularAxis,
-    SourceArchive,
-    Time,
-)
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
-from reformatters_dagster.core.source_file import Downloaded, SourceFileCoord
-from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.types import Array2D, OutLoc, Timedelta, Timestamp
-from reformatters_dagster.core.validation import CheckCurrentData
-from reformatters_dagster.core.whole_file_grib import WholeFileGribRegionJob
+from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
+from reformatters_dagster.core.check.validators import CheckCurrentData
+from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.source.files import Downloaded, SourceFileCoord
+from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis
+from reformatters_dagster.core.spec.grids import PROJ_WORDS, LatLonGrid
+from reformatters_dagster.core.spec.sources import SourceArchive
+from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.values import Array2D, OutLoc, Time, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar, GribField
 
 ARCHIVES = (SourceArchive(url="s3://noaa-mrms-pds", folder="noaa-mrms-pds", region="us-east-1"),)
 PRODUCT = "MultiSensor_QPE_01H_Pass1_00.00"

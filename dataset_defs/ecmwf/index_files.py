@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from reformatters_dagster.core.errors import IndexMismatch
-from reformatters_dagster.core.grib import IndexEntry
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.grib.messages import IndexEntry
+from reformatters_dagster.core.spec.errors import IndexMismatch
+from reformatters_dagster.core.spec.values import Timestamp
 
 CONTROL = 0
 _MEMBERS = {"cf": CONTROL, "fc": CONTROL}

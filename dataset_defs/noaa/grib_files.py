@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import pandas as pd
 
-from reformatters_dagster.core.config import GribField, Statistic
-from reformatters_dagster.core.errors import IndexMismatch
-from reformatters_dagster.core.grib import IndexEntry
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.grib.messages import IndexEntry
+from reformatters_dagster.core.spec.errors import IndexMismatch
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import GribField, Statistic
 
 type Parameter = tuple[int, int, int]
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from dataset_defs.noaa.grib_files import find_message, parse_idx, window_length
-from reformatters_dagster.core.config import DataVar
-from reformatters_dagster.core.grib import IndexEntry
-from reformatters_dagster.core.indexed_grib import IndexedGribRegionJob
-from reformatters_dagster.core.source_file import ForecastFileCoord
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.grib.messages import IndexEntry
+from reformatters_dagster.core.job.indexed_grib_job import IndexedGribRegionJob
+from reformatters_dagster.core.source.files import ForecastFileCoord
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
 
 
 class NoaaGribRegionJob[Coord: ForecastFileCoord](IndexedGribRegionJob[Coord]):

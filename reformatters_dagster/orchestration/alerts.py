@@ -15,9 +15,8 @@ from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from pydantic import Field
 
-from reformatters_dagster.core.config import Frozen
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.types import JSON, Timedelta, Timestamp
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.values import JSON, Frozen, Timedelta, Timestamp
 from reformatters_dagster.orchestration.names import BACKFILL_TAG
 from reformatters_dagster.orchestration.resources import utc_now
 

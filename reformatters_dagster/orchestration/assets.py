@@ -10,10 +10,10 @@ from typing import Any
 import dagster as dg
 from pydantic import ConfigDict, Field
 
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.errors import Refused, StoreAccessDenied, StoreUnavailable
-from reformatters_dagster.core.partition_run import GroupOutcome, PartitionPlan
-from reformatters_dagster.core.types import JSON
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.plan import GroupOutcome, PartitionPlan
+from reformatters_dagster.core.spec.errors import Refused, StoreAccessDenied, StoreUnavailable
+from reformatters_dagster.core.spec.values import JSON
 from reformatters_dagster.orchestration.materialization import materialization_metadata
 from reformatters_dagster.orchestration.names import (
     FINGERPRINT_TAG,

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from reformatters_dagster.core.config import Frozen, Time
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.lease import FOLDER
-from reformatters_dagster.core.storage import Store
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.ledger.lease import FOLDER
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.values import Frozen, Time, Timedelta, Timestamp
+from reformatters_dagster.core.store.upload import Store
 from reformatters_dagster.orchestration.names import DATASET_TAG, EXCLUSIVE_TAG, asset_key
 from reformatters_dagster.orchestration.resources import in_cluster
 

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import numpy as np
 
-from reformatters_dagster.core.config import LambertGrid
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.job_context import JobStats
-from reformatters_dagster.core.partition_run import CommitReport
-from reformatters_dagster.core.pictures import as_markdown_image, draw_completeness, draw_map
-from reformatters_dagster.core.projection import on_plain_map
-from reformatters_dagster.core.published import open_published
-from reformatters_dagster.core.replicas import degraded
-from reformatters_dagster.core.settings import Workspace
-from reformatters_dagster.core.source_file import FileResult
-from reformatters_dagster.core.status import status
-from reformatters_dagster.core.types import Label, Timedelta, Timestamp
+from reformatters_dagster.core.job.context import JobStats
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.plan import CommitReport
+from reformatters_dagster.core.run.replicas import degraded
+from reformatters_dagster.core.run.status import status
+from reformatters_dagster.core.source.files import FileResult
+from reformatters_dagster.core.spec.grids import LambertGrid
+from reformatters_dagster.core.spec.projection import on_plain_map
+from reformatters_dagster.core.spec.values import Label, Timedelta, Timestamp
+from reformatters_dagster.core.store.reading import open_published
+from reformatters_dagster.core.store.settings import Workspace
+from reformatters_dagster.pictures import as_markdown_image, draw_completeness, draw_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 if TYPE_CHECKING:
-    from reformatters_dagster.core.dataset import DynamicalDataset
+    from reformatters_dagster.core.run.dataset import DynamicalDataset
 
 DATASET_TAG = "reformatters/dataset"
 MODE_TAG = "reformatters/mode"

@@ -11,9 +11,9 @@ import pandas as pd
 from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.instance.types import DynamicPartitionsStore
 
-from reformatters_dagster.core.coverage import PARTITION_FORMAT, partition_key
-from reformatters_dagster.core.template import TemplateConfig
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.spec.partition import PARTITION_FORMAT, partition_key
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 
 
 def partition_label(key: str) -> Timestamp:

@@ -8,11 +8,11 @@ import dagster as dg
 import pandas as pd
 from pydantic import Field
 
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.download import Patience
-from reformatters_dagster.core.settings import Settings, Workspace
-from reformatters_dagster.core.storage import open_store
-from reformatters_dagster.core.types import JSON, Timestamp
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.source.archives import Patience
+from reformatters_dagster.core.spec.values import JSON, Timestamp
+from reformatters_dagster.core.store.settings import Settings, Workspace
+from reformatters_dagster.core.store.upload import open_store
 
 RUNS = "_runs"
 

@@ -14,14 +14,13 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from pydantic import Field
 
-from reformatters_dagster.core.arrivals import Arrivals
-from reformatters_dagster.core.config import Frozen
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.download import Patience
-from reformatters_dagster.core.reconcile import Budget, Launch, Survey, survey_incomplete, survey_unpublished
-from reformatters_dagster.core.settings import Workspace
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.run.arrivals import Arrivals
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.launches import Budget, Launch, Survey, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.source.archives import Patience
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import Frozen, Timedelta, Timestamp
+from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.orchestration.lost_runs import Sign, end_lost_runs
 from reformatters_dagster.orchestration.names import (
     ATTEMPT_TAG,

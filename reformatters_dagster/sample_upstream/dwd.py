@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from reformatters_dagster.core.config import GribField, LatLonGrid, Statistic
-from reformatters_dagster.core.errors import UnknownVariable
-from reformatters_dagster.core.types import Names, Timedelta, Timestamp
+from reformatters_dagster.core.spec.errors import UnknownVariable
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.values import Names, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import GribField, Statistic
 from reformatters_dagster.sample_upstream import weather
 from reformatters_dagster.sample_upstream.encoder import Encoder, SampleMessage
 from reformatters_dagster.sample_upstream.gfs import STATISTICAL_PROCESS, Keys, SampleField, Shape

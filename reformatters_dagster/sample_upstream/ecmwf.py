@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reformatters_dagster.core.types import Names, Timedelta, Timestamp
+from reformatters_dagster.core.spec.values import Names, Timedelta, Timestamp
 from reformatters_dagster.sample_upstream import weather
 from reformatters_dagster.sample_upstream.encoder import Encoder, SampleMessage
 from reformatters_dagster.sample_upstream.gfs import FULL_STEP, Shape

@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal, NamedTuple, Self, cast
 
 import numpy as np
 
-from reformatters_dagster.core.errors import EncodingFailed
+from reformatters_dagster.core.spec.errors import EncodingFailed
 
 CHILD = Path(__file__).with_name("eccodes_child.py")
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from reformatters_dagster.core.config import GribField
-from reformatters_dagster.core.types import Names, Timedelta, Timestamp
+from reformatters_dagster.core.spec.values import Names, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import GribField
 from reformatters_dagster.sample_upstream import weather
 from reformatters_dagster.sample_upstream.encoder import Encoder, SampleMessage
 from reformatters_dagster.sample_upstream.gfs import FULL_STEP, GFS_FIELDS, SampleField, bucket_start, gfs_message

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from reformatters_dagster.core.config import Frozen, GribField, Statistic
-from reformatters_dagster.core.errors import UnknownVariable
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.spec.errors import UnknownVariable
+from reformatters_dagster.core.spec.values import Frozen, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import GribField, Statistic
 from reformatters_dagster.sample_upstream import weather
 from reformatters_dagster.sample_upstream.encoder import SampleMessage
 from reformatters_dagster.sample_upstream.weather import Field, Globe, Window, globe_of

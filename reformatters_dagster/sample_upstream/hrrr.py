@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from reformatters_dagster.core.config import GribField, LambertGrid, Statistic
-from reformatters_dagster.core.projection import latitudes_longitudes
-from reformatters_dagster.core.types import Names, Timedelta, Timestamp
+from reformatters_dagster.core.spec.grids import LambertGrid
+from reformatters_dagster.core.spec.projection import latitudes_longitudes
+from reformatters_dagster.core.spec.values import Names, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import GribField, Statistic
 from reformatters_dagster.sample_upstream import weather
 from reformatters_dagster.sample_upstream.encoder import Encoder, SampleMessage
 from reformatters_dagster.sample_upstream.gfs import GFS_FIELDS, SampleField, gfs_message

@@ -8,8 +8,8 @@ from queue import SimpleQueue
 from typing import BinaryIO, NamedTuple
 from uuid import uuid4
 
-from reformatters_dagster.core.config import Statistic
-from reformatters_dagster.core.types import Names, Timestamp
+from reformatters_dagster.core.spec.values import Names, Timestamp
+from reformatters_dagster.core.spec.variables import Statistic
 from reformatters_dagster.sample_upstream.encoder import Encoder
 from reformatters_dagster.sample_upstream.gfs import (
     DEMO_VARIABLES,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reformatters_dagster.core.config import LatLonGrid
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.sample_upstream import weather
 from reformatters_dagster.sample_upstream.encoder import Encoder, SampleMessage
 from reformatters_dagster.sample_upstream.weather import Field, Window, globe_over

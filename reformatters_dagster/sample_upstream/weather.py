@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.spec.values import Timestamp
 
 type Vector = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 type Field = np.ndarray[tuple[int, ...], np.dtype[np.float64]]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from benchmarks import numpy_steps
 from benchmarks.task import KEEP_MANTISSA_BITS, RESET_HOURS
-from reformatters_dagster.core.config import Deaccumulation
-from reformatters_dagster.core.transforms import deaccumulate_in_place, round_in_place
+from reformatters_dagster.core.field.transforms import deaccumulate_in_place, round_in_place
+from reformatters_dagster.core.spec.variables import Deaccumulation
 
 SEEDS = st.integers(0, 2**32 - 1)
 

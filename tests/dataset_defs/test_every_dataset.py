@@ -18,17 +18,18 @@ from compliance_checker.cf.util import StandardNameTable
 
 from dataset_defs import DATASETS
 from dataset_defs.example.weather.forecast import DATASET as EXAMPLE
-from reformatters_dagster.core.config import DataVar, Deaccumulation, LambertGrid
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.errors import IndexMismatch
-from reformatters_dagster.core.indexed_grib import IndexedGribRegionJob
-from reformatters_dagster.core.job_context import JobContext
-from reformatters_dagster.core.region_job import RegionJob
-from reformatters_dagster.core.settings import Settings
-from reformatters_dagster.core.source_file import ForecastFileCoord, SourceFileCoord, whole_hours
-from reformatters_dagster.core.template import TemplateConfig, differing_files, shard_keys, write_metadata
-from reformatters_dagster.core.types import MOMENT
+from reformatters_dagster.core.job.context import JobContext
+from reformatters_dagster.core.job.indexed_grib_job import IndexedGribRegionJob
+from reformatters_dagster.core.job.region_job import RegionJob
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.source.files import ForecastFileCoord, SourceFileCoord, whole_hours
+from reformatters_dagster.core.spec.errors import IndexMismatch
+from reformatters_dagster.core.spec.grids import LambertGrid
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.template import TemplateConfig, differing_files, shard_keys, write_metadata
+from reformatters_dagster.core.spec.values import MOMENT
+from reformatters_dagster.core.spec.variables import DataVar, Deaccumulation
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
 from tests.dataset_defs.facts import facts_of
 

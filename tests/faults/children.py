@@ -13,10 +13,10 @@ import xarray as xr
 
 import dataset_defs
 from reformatters_dagster.cli import app
-from reformatters_dagster.core.grib import decode
-from reformatters_dagster.core.lease import LeaseTerms
-from reformatters_dagster.core.object_store import open_store
-from reformatters_dagster.core.transforms import deaccumulate_in_place, round_in_place
+from reformatters_dagster.core.field.transforms import deaccumulate_in_place, round_in_place
+from reformatters_dagster.core.grib.messages import decode
+from reformatters_dagster.core.ledger.lease import LeaseTerms
+from reformatters_dagster.core.store.location import open_store
 from tests.datasets import INIT, PRIMARY, RAIN, ROWS, TEMPERATURE, gfs_forecast, gfs_key
 
 ID = "test-gfs-forecast"

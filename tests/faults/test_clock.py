@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import INIT, SECOND, SOON, STEP
 from tests.faults.children import VARIABLES, digests

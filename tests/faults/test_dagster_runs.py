@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.spec.partition import partition_key
 from tests.datasets import PRIMARY, SECOND
 from tests.faults.children import digests
 from tests.faults.deployment import Deployment, Undisturbed

@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.settings import Settings
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import asset_key
 from tests.datasets import Site

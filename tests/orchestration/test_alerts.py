@@ -31,7 +31,7 @@ from dagster_shared.error import SerializableErrorInfo
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards
+from reformatters_dagster.core.check.validators import CheckCurrentData, CheckExpectedShards
 from reformatters_dagster.orchestration import alerts as alerts_module
 from reformatters_dagster.orchestration.alerts import (
     Alert,

@@ -23,11 +23,12 @@ import pytest
 import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
-from reformatters_dagster.core.backfill import BackfillRequest, backfill
-from reformatters_dagster.core.coverage import partition_key, template_hash
-from reformatters_dagster.core.errors import NothingSucceeded
-from reformatters_dagster.core.published import open_published
-from reformatters_dagster.core.settings import Settings
+from reformatters_dagster.core.run.accounting import template_hash
+from reformatters_dagster.core.run.backfill import BackfillRequest, backfill
+from reformatters_dagster.core.spec.errors import NothingSucceeded
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.store.reading import open_published
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.assets import PartitionConfig, build_asset
 from reformatters_dagster.orchestration.build import build_definitions
 from tests.datasets import (

@@ -15,11 +15,11 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from dataset_defs import DATASETS, PROVIDERS, of_provider
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
-from reformatters_dagster.core.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.errors import Refused
-from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
-from reformatters_dagster.core.published import published_labels
-from reformatters_dagster.core.settings import Settings
+from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
+from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.spec.errors import Refused
+from reformatters_dagster.core.store.reading import published_labels
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import K8S_METADATA, K8S_TAG, SMALL_POD, asset_key, k8s_config
 from reformatters_dagster.orchestration.resources import Reformatters

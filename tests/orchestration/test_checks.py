@@ -6,9 +6,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.types import Timedelta
-from reformatters_dagster.core.validation import CheckCurrentData, CheckExpectedShards
+from reformatters_dagster.core.check.validators import CheckCurrentData, CheckExpectedShards
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import Timedelta
 from tests.datasets import INIT, SECOND, TEMPERATURE, VARIABLES
 from tests.orchestration.deployments import QUIET, Deployment
 

@@ -22,8 +22,8 @@ from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster_graphql.schema import create_schema
 
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from tests.datasets import EARLIER, INIT, RAIN, SECOND, TEMPERATURE, THIRD, Sample, Site, gfs_analysis
 
 pytest_plugins = ["tests.datasets"]

@@ -30,7 +30,7 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._grpc.types import ExecuteStepArgs
 from dagster_graphql.schema import create_schema
 
-from reformatters_dagster.core.coverage import partition_key
+from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.orchestration.names import BACKFILL_TAG, HEAL_PRIORITY, K8S_TAG, PRIORITY_TAG
 from reformatters_dagster.orchestration.run_coordinator import largest_need
 from tests.datasets import INIT, TEMPERATURE

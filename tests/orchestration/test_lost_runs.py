@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.lease import hold_lease
-from reformatters_dagster.core.object_store import Store, open_store
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.ledger.lease import hold_lease
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.store.location import Store, open_store
 from reformatters_dagster.orchestration.lost_runs import Sign, end_lost_runs
 from reformatters_dagster.orchestration.names import BACKFILL_TAG, DATASET_TAG, EXCLUSIVE_TAG, asset_key
 from tests.datasets import INIT

@@ -17,9 +17,9 @@ from dagster._utils.schedules import cron_string_iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reformatters_dagster.core.config import AppendAxis
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.types import MOMENT, Timedelta, Timestamp
+from reformatters_dagster.core.spec.axes import AppendAxis
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import MOMENT, Timedelta, Timestamp
 from reformatters_dagster.orchestration.partitions import GrowingShards, exact_cron, partition_label, shard_partitions
 from tests.tiny import TinyTemplate, tiny_analysis, tiny_template
 

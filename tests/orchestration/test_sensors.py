@@ -14,10 +14,10 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
-from reformatters_dagster.core.config import AppendAxis
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.errors import NothingSucceeded, StoreUnavailable
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.spec.axes import AppendAxis
+from reformatters_dagster.core.spec.errors import NothingSucceeded, StoreUnavailable
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.orchestration import sensors
 from reformatters_dagster.orchestration.names import (
     ATTEMPT_TAG,

@@ -19,9 +19,9 @@ import pytest
 import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
-from reformatters_dagster.core.coverage import partition_key
-from reformatters_dagster.core.published import open_published
-from reformatters_dagster.core.settings import Settings
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.store.reading import open_published
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.names import K8S_TAG, k8s_config
 from tests.datasets import INIT, PRIMARY, SECOND, TEMPERATURE, THIRD, Sample, Site, assert_forecast_true, gfs_forecast
 

@@ -8,16 +8,18 @@ import xarray as xr
 from dataset_defs.dwd.grib_files import file_name, window_length
 from dataset_defs.dwd.icon_eu.archives import DWD_SERVER, ICON_EU_ARCHIVES, ICON_EU_COPY
 from dataset_defs.dwd.icon_eu.variables import ICON_EU_DATA_VARS
-from reformatters_dagster.core.config import GDAL_GRIB_WORDS, AppendAxis, DataVar, LatLonGrid, RegularAxis, lead_time
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.download import Archive
-from reformatters_dagster.core.grib import AnyWindow
-from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
-from reformatters_dagster.core.source_file import ForecastFileCoord
-from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.types import Timedelta, Timestamp
-from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
-from reformatters_dagster.core.whole_file_grib import WholeFileGribRegionJob
+from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
+from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.grib.messages import AnyWindow
+from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.source.archives import Archive
+from reformatters_dagster.core.source.files import ForecastFileCoord
+from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
+from reformatters_dagster.core.spec.grids import GDAL_GRIB_WORDS, LatLonGrid
+from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
 
 TEMPLATE = TemplateConfig(
     dataset_id="dwd-icon-eu-forecast-5-day",

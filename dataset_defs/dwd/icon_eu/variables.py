@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from reformatters_dagster.core.config import DataVar, Deaccumulation, GribField, Statistic
+from reformatters_dagster.core.spec.variables import DataVar, Deaccumulation, GribField, Statistic
 
 type Parameter = tuple[int, int, int]
 type Surface = tuple[int, float | None]

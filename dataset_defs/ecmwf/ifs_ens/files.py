@@ -7,11 +7,11 @@ import pandas as pd
 from dataset_defs.ecmwf.ifs_ens.archives import GOOGLE
 from dataset_defs.ecmwf.ifs_ens.variables import IfsVar
 from dataset_defs.ecmwf.index_files import CONTROL, find_message, parse_index
-from reformatters_dagster.core.config import DataVar
-from reformatters_dagster.core.grib import ANY_WINDOW, AnyWindow, IndexEntry
-from reformatters_dagster.core.indexed_grib import IndexedGribRegionJob
-from reformatters_dagster.core.source_file import ForecastFileCoord, whole_hours
-from reformatters_dagster.core.types import OutLoc, Timedelta, Timestamp
+from reformatters_dagster.core.grib.messages import ANY_WINDOW, AnyWindow, IndexEntry
+from reformatters_dagster.core.job.indexed_grib_job import IndexedGribRegionJob
+from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours
+from reformatters_dagster.core.spec.values import OutLoc, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
 
 CONTROL_APART = pd.Timestamp("2026-05-12T06").as_unit("us")
 """From this init time on (cycle 50r1) the control run is the single forecast, in files of its own."""

@@ -9,11 +9,13 @@ import xarray as xr
 from dataset_defs.ecmwf.ifs_ens.archives import ECMWF_ARCHIVES
 from dataset_defs.ecmwf.ifs_ens.files import IfsEnsFileCoord, IfsEnsRegionJob
 from dataset_defs.ecmwf.ifs_ens.variables import IFS_ENS_DATA_VARS
-from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar, ensemble_member, lead_time
-from reformatters_dagster.core.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
-from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
+from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.spec.axes import AppendAxis, ensemble_member, lead_time
+from reformatters_dagster.core.spec.grids import GLOBAL_0P25
+from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.variables import DataVar
 
 TEMPLATE = TemplateConfig(
     dataset_id="ecmwf-ifs-ens-forecast-15-day-0-25-degree",

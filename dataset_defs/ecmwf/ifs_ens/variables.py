@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from reformatters_dagster.core.config import DataVar, Deaccumulation, Duration, GribField, Statistic
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.spec.values import Duration, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar, Deaccumulation, GribField, Statistic
 
 type Parameter = tuple[int, int, int]
 type Surface = tuple[int, float | None]

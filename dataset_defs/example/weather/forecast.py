@@ -8,23 +8,17 @@ from itertools import product
 
 import xarray as xr
 
-from reformatters_dagster.core.config import (
-    AppendAxis,
-    DataVar,
-    Deaccumulation,
-    GribField,
-    LatLonGrid,
-    RegularAxis,
-    SourceArchive,
-    lead_time,
-)
-from reformatters_dagster.core.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
-from reformatters_dagster.core.source_file import ForecastFileCoord, whole_hours
-from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.types import Timedelta, Timestamp
-from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
-from reformatters_dagster.core.whole_file_grib import WholeFileGribRegionJob
+from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
+from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
+from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours
+from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.sources import SourceArchive
+from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar, Deaccumulation, GribField
 
 # Asked in this order. A mirror (REFORMATTERS_UPSTREAM) holds each archive in its `folder`. Buckets (s3://, gs://) can be listed,
 # which is how the sensor sees what has arrived.

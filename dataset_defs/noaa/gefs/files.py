@@ -8,9 +8,9 @@ from typing import Literal
 import pandas as pd
 
 from dataset_defs.noaa.gefs.archives import FORECASTS, REFORECASTS
-from reformatters_dagster.core.config import DataVar
-from reformatters_dagster.core.source_file import ForecastFileCoord, whole_hours
-from reformatters_dagster.core.types import OutLoc, Timedelta, Timestamp
+from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours
+from reformatters_dagster.core.spec.values import OutLoc, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
 
 type GefsFileType = Literal["a", "b", "s+a", "s+b", "s+b-b22"]
 """Files that hold a variable: `s` of 0.25 degree as far as they go, else `a` or `b`.

@@ -10,11 +10,13 @@ from dataset_defs.noaa.gefs.archives import GEFS_FORECAST_ARCHIVES
 from dataset_defs.noaa.gefs.files import GefsFileCoord, product_of
 from dataset_defs.noaa.gefs.jobs import GefsRegionJob, file_type_of
 from dataset_defs.noaa.gefs.variables import GEFS_FORECAST_DATA_VARS, GefsDataVar
-from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar, ensemble_member, lead_time
-from reformatters_dagster.core.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
-from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
+from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.spec.axes import AppendAxis, ensemble_member, lead_time
+from reformatters_dagster.core.spec.grids import GLOBAL_0P25
+from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.variables import DataVar
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-gefs-forecast-35-day",

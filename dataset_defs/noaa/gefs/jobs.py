@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataset_defs.noaa.gefs.files import KNOWN_MISSING_FILES, GefsFileCoord, GefsFileType
 from dataset_defs.noaa.gefs.variables import GefsDataVar
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
-from reformatters_dagster.core.config import DataVar, LatLonGrid
-from reformatters_dagster.core.regrid import coarsened, refine
-from reformatters_dagster.core.types import Array2D
+from reformatters_dagster.core.grib.regrid import coarsened, refine
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.values import Array2D
+from reformatters_dagster.core.spec.variables import DataVar
 
 
 class GefsRegionJob[Coord: GefsFileCoord](NoaaGribRegionJob[Coord]):

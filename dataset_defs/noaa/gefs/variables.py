@@ -6,7 +6,7 @@ from dataset_defs.noaa.gefs.files import GefsFileType
 from dataset_defs.noaa.gfs.variables import GFS_ROWS, gfs_var
 from dataset_defs.noaa.grib_files import noaa_field
 from dataset_defs.noaa.window_comments import of_analysis, of_forecast
-from reformatters_dagster.core.config import DataVar
+from reformatters_dagster.core.spec.variables import DataVar
 
 
 class GefsDataVar(DataVar):

@@ -9,12 +9,14 @@ from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from dataset_defs.noaa.gfs.variables import GFS_ANALYSIS_DATA_VARS, WINDOW
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
-from reformatters_dagster.core.config import GLOBAL_0P25, AppendAxis, DataVar
-from reformatters_dagster.core.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
-from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.types import OutLoc
-from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
+from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.spec.axes import AppendAxis
+from reformatters_dagster.core.spec.grids import GLOBAL_0P25
+from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.values import OutLoc
+from reformatters_dagster.core.spec.variables import DataVar
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-gfs-analysis",

@@ -7,7 +7,7 @@ import pandas as pd
 
 from dataset_defs.noaa.grib_files import noaa_field
 from dataset_defs.noaa.window_comments import of_analysis, of_forecast
-from reformatters_dagster.core.config import DataVar, Deaccumulation, Statistic, StepType
+from reformatters_dagster.core.spec.variables import DataVar, Deaccumulation, Statistic, StepType
 
 WINDOW = pd.Timedelta("6h")
 KELVIN_TO_CELSIUS = -273.15

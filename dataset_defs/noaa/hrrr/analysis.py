@@ -9,12 +9,13 @@ from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES
 from dataset_defs.noaa.hrrr.forecast import HrrrSourceFileCoord
 from dataset_defs.noaa.hrrr.variables import HOUR, HRRR_ANALYSIS_DATA_VARS
-from reformatters_dagster.core.config import AppendAxis, DataVar
-from reformatters_dagster.core.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
-from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.types import OutLoc, Timedelta
-from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
+from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.spec.axes import AppendAxis
+from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.values import OutLoc, Timedelta
+from reformatters_dagster.core.spec.variables import DataVar
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-hrrr-analysis",

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dataset_defs.noaa.nomads import nomads
-from reformatters_dagster.core.config import LambertGrid, RegularAxis, SourceArchive
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.spec.axes import RegularAxis
+from reformatters_dagster.core.spec.grids import LambertGrid
+from reformatters_dagster.core.spec.sources import SourceArchive
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 
 HRRR_ARCHIVES = (
     SourceArchive(url="s3://noaa-hrrr-bdp-pds", folder="noaa-hrrr-bdp-pds", region="us-east-1"),

@@ -9,13 +9,14 @@ import xarray as xr
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES, forecast_length, hrrr_key
 from dataset_defs.noaa.hrrr.variables import HRRR_DATA_VARS
-from reformatters_dagster.core.config import AppendAxis, DataVar, lead_time
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.ledger_checks import STANDARD_CHECKS
-from reformatters_dagster.core.source_file import ForecastFileCoord, whole_hours
-from reformatters_dagster.core.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.types import Timedelta
-from reformatters_dagster.core.validation import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
+from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours
+from reformatters_dagster.core.spec.axes import AppendAxis, lead_time
+from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.values import Timedelta
+from reformatters_dagster.core.spec.variables import DataVar
 
 
 class HrrrForecastTemplate(TemplateConfig):

@@ -8,7 +8,7 @@ import pandas as pd
 from dataset_defs.noaa.gfs.variables import GFS_ROWS, KELVIN_TO_CELSIUS
 from dataset_defs.noaa.grib_files import noaa_field
 from dataset_defs.noaa.window_comments import of_analysis, of_forecast
-from reformatters_dagster.core.config import DataVar, Deaccumulation
+from reformatters_dagster.core.spec.variables import DataVar, Deaccumulation
 
 HOUR = pd.Timedelta("1h")
 HRRR_2, HRRR_3 = "2016-08-23", "2018-07-12"

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 
 from dataset_defs.contrib.mrms_guam import DATASET, TEMPLATE
-from reformatters_dagster.core.config import AppendAxis, LatLonGrid, RegularAxis
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.template import TemplateConfig
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.sample_upstream.mrms import (
     MISSING,
     RESOLUTION,

@@ -18,10 +18,12 @@ import xarray as xr
 from dataset_defs.dwd.grib_files import window_length
 from dataset_defs.dwd.icon_eu.forecast import TEMPLATE
 from dataset_defs.dwd.icon_eu.variables import ICON_EU_DATA_VARS
-from reformatters_dagster.core.config import AppendAxis, DataVar, LatLonGrid, RegularAxis, lead_time
-from reformatters_dagster.core.errors import CorruptMessage
-from reformatters_dagster.core.grib import check_identity, decode, read_header, to_grid
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.grib.messages import check_identity, decode, read_header, to_grid
+from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
+from reformatters_dagster.core.spec.errors import CorruptMessage
+from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.sample_upstream.dwd import COPY, ICON_EU_FIELDS, icon_eu_path, write_icon_eu_sample
 from tests.datasets import Site
 from tests.icon_eu import (

@@ -17,12 +17,12 @@ import xarray as xr
 from dataset_defs.ecmwf.ifs_ens.forecast import DATASET, TEMPLATE
 from dataset_defs.ecmwf.ifs_ens.variables import IFS_ENS_DATA_VARS
 from dataset_defs.ecmwf.index_files import find_message, parse_index
-from reformatters_dagster.core.config import AppendAxis, Dimension, ensemble_member
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.errors import CorruptMessage, IndexMismatch
-from reformatters_dagster.core.grib import check_identity, decode, read_header
-from reformatters_dagster.core.source_file import SourceFileStatus
-from reformatters_dagster.core.types import Timedelta
+from reformatters_dagster.core.grib.messages import check_identity, decode, read_header
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.source.files import SourceFileStatus
+from reformatters_dagster.core.spec.axes import AppendAxis, Dimension, ensemble_member
+from reformatters_dagster.core.spec.errors import CorruptMessage, IndexMismatch
+from reformatters_dagster.core.spec.values import Timedelta
 from reformatters_dagster.sample_upstream.ecmwf import IFS_FIELDS, ifs_values, write_ifs_sample
 from tests.datasets import Site
 from tests.gefs import GRID, STEP, assert_close, deployed

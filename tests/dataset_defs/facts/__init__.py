@@ -11,10 +11,10 @@ from pathlib import Path
 from re import Match
 from typing import Any
 
-from reformatters_dagster.core.config import DataVar
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.source_file import SourceFileCoord
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.source.files import SourceFileCoord
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
 
 EVER, LONG = Timestamp("1970-01-01"), Timestamp("2039-12-01")
 

@@ -2,9 +2,9 @@ from re import Match
 from typing import Any
 
 from dataset_defs.ecmwf.ifs_ens.variables import IfsVar
-from reformatters_dagster.core.config import DataVar
-from reformatters_dagster.core.source_file import ForecastFileCoord, SourceFileCoord
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.source.files import ForecastFileCoord, SourceFileCoord
+from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
 from tests.dataset_defs.facts import Facts, by_init_and_lead, has_no_window_yet, real_indexes
 
 BUCKET = "gs://ecmwf-open-data"

@@ -5,9 +5,9 @@ from typing import Any
 
 from dataset_defs.noaa.gefs.files import GefsFileCoord
 from dataset_defs.noaa.gefs.variables import GefsDataVar
-from reformatters_dagster.core.config import DataVar
-from reformatters_dagster.core.source_file import SourceFileCoord
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.source.files import SourceFileCoord
+from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
 from tests.dataset_defs.facts import Facts, by_init_and_lead, has_no_window_yet, real_indexes
 
 FORECASTS, REFORECASTS = "s3://noaa-gefs-pds", "s3://noaa-gefs-retrospective/GEFSv12/reforecast"

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from reformatters_dagster.core.types import Timestamp
+from reformatters_dagster.core.spec.values import Timestamp
 from tests.dataset_defs.facts.noaa_gefs_analysis import FORECASTS, GEFS, current
 
 INIT, NEWEST = "20201001/00", "20260802/00"

@@ -13,10 +13,10 @@ import xarray as xr
 
 from dataset_defs.noaa.gefs.analysis import DATASET, TEMPLATE, has_no_file, newest_inits
 from dataset_defs.noaa.gefs.variables import GEFS_ANALYSIS_DATA_VARS
-from reformatters_dagster.core.config import AppendAxis
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.reconcile import Budget, survey_incomplete
-from reformatters_dagster.core.types import Timedelta
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.launches import Budget, survey_incomplete
+from reformatters_dagster.core.spec.axes import AppendAxis
+from reformatters_dagster.core.spec.values import Timedelta
 from reformatters_dagster.sample_upstream.gefs import (
     GefsFile,
     Kind,

@@ -12,12 +12,12 @@ import pytest
 from dataset_defs.noaa.gefs.analysis import DATASET as ANALYSIS
 from dataset_defs.noaa.gefs.files import GefsFileCoord, GefsFileType, product_of
 from dataset_defs.noaa.gefs.variables import GEFS_ANALYSIS_DATA_VARS, GEFS_FORECAST_DATA_VARS
-from reformatters_dagster.core.config import GribField
-from reformatters_dagster.core.errors import CorruptMessage
-from reformatters_dagster.core.grib import check_identity, read_header
-from reformatters_dagster.core.settings import Settings
-from reformatters_dagster.core.source_file import Downloaded
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.grib.messages import check_identity, read_header
+from reformatters_dagster.core.source.files import Downloaded
+from reformatters_dagster.core.spec.errors import CorruptMessage
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import GribField
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.sample_upstream import Encoder
 from reformatters_dagster.sample_upstream.gefs import GEFS_FIELDS, GEFS_PROCESS, gefs_message, gefs_values
 

@@ -14,10 +14,10 @@ import xarray as xr
 
 from dataset_defs.noaa.gefs.forecast import DATASET, TEMPLATE
 from dataset_defs.noaa.gefs.variables import GEFS_FORECAST_DATA_VARS
-from reformatters_dagster.core.config import AppendAxis, Dimension, ensemble_member
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.reconcile import Budget, Launch, survey_incomplete, survey_unpublished
-from reformatters_dagster.core.types import Timedelta, Timestamp
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.launches import Budget, Launch, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.spec.axes import AppendAxis, Dimension, ensemble_member
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.sample_upstream.gefs import GefsFile, Kind, current_file, write_gefs_files
 from tests.datasets import Site
 from tests.gefs import (

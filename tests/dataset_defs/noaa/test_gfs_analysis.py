@@ -14,11 +14,11 @@ import pytest
 import xarray as xr
 
 from dataset_defs.noaa.gfs.analysis import DATASET, GfsAnalysisRegionJob
-from reformatters_dagster.core.backfill import BackfillRequest, backfill
-from reformatters_dagster.core.config import AppendAxis
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.settings import Settings
-from reformatters_dagster.core.types import MOMENT, Timedelta, Timestamp
+from reformatters_dagster.core.run.backfill import BackfillRequest, backfill
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.axes import AppendAxis
+from reformatters_dagster.core.spec.values import MOMENT, Timedelta, Timestamp
+from reformatters_dagster.core.store.settings import Settings
 from tests.datasets import (
     EARLIER,
     INIT,

@@ -21,9 +21,9 @@ from dataset_defs.noaa.grib_files import (
     window_label,
     window_length,
 )
-from reformatters_dagster.core.config import GribField, Statistic
-from reformatters_dagster.core.errors import CorruptMessage, IndexMismatch
-from reformatters_dagster.core.grib import IndexEntry, check_framing, check_identity, read_header
+from reformatters_dagster.core.grib.messages import IndexEntry, check_framing, check_identity, read_header
+from reformatters_dagster.core.spec.errors import CorruptMessage, IndexMismatch
+from reformatters_dagster.core.spec.variables import GribField, Statistic
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 CATALOGUE = DATA.parent / "reference/datasets.json"

@@ -17,14 +17,16 @@ from dataset_defs.noaa.hrrr.analysis import DATASET as ANALYSIS
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, forecast_length, hrrr_key
 from dataset_defs.noaa.hrrr.forecast import DATASET as FORECAST
 from dataset_defs.noaa.hrrr.variables import HRRR_ANALYSIS_DATA_VARS, HRRR_DATA_VARS
-from reformatters_dagster.core.backfill import BackfillRequest, backfill
-from reformatters_dagster.core.config import AppendAxis, DataVar, LambertGrid, RegularAxis, lead_time
-from reformatters_dagster.core.dataset import DynamicalDataset
-from reformatters_dagster.core.errors import CorruptMessage
-from reformatters_dagster.core.grib import decode, read_header, to_grid
-from reformatters_dagster.core.projection import latitudes_longitudes, on_plain_map
-from reformatters_dagster.core.settings import Settings
-from reformatters_dagster.core.types import MOMENT, Array2D, Timedelta, Timestamp
+from reformatters_dagster.core.grib.messages import decode, read_header, to_grid
+from reformatters_dagster.core.run.backfill import BackfillRequest, backfill
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
+from reformatters_dagster.core.spec.errors import CorruptMessage
+from reformatters_dagster.core.spec.grids import LambertGrid
+from reformatters_dagster.core.spec.projection import latitudes_longitudes, on_plain_map
+from reformatters_dagster.core.spec.values import MOMENT, Array2D, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import asset_key
 from reformatters_dagster.sample_upstream.hrrr import ARCHIVE, HRRR_FIELDS, hrrr_values, write_hrrr_files

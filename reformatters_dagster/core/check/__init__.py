@@ -1,0 +1,1 @@
+"""Validators: what must hold of a store as its readers see it."""

@@ -1,0 +1,161 @@
+"""What the ledger says of recent partitions, as checks: what a reader of the store cannot see.
+
+In: a published store with its ledger, and the time it is. Out: one CheckResult per validator.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import ClassVar, NamedTuple
+
+from reformatters_dagster.core.check.drift import CheckStatsDrift
+from reformatters_dagster.core.check.structure import CheckAppendCoordinate, CheckConsolidatedMetadata, CheckCoordinates
+from reformatters_dagster.core.check.validators import (
+    CheckExpectedShards,
+    CheckResult,
+    CheckValueRange,
+    OpenedStore,
+    Severity,
+    Validator,
+    listed,
+    text_of,
+)
+from reformatters_dagster.core.ledger.entries import LedgerEntry, LedgerView, MissingFile
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+
+BEYOND_GIVE_UP = Timedelta("3D")
+"""How much longer than it is waited for a missing file is told of."""
+ONE_DAY, NO_TIME = Timedelta("1D"), Timedelta(0)
+
+
+class LedgerCheck(Validator):
+    """A validator that asks the ledger; stores without one, such as replicas, are not asked."""
+
+    needs_ledger: ClassVar[bool] = True
+
+
+class CheckCompleteness(LedgerCheck):
+    """Recent partitions were made from every file that is due.
+
+    Looked at are files due since some days before the give-up age. A file is due at the dataset's soft deadline after its label.
+
+    A failure is a WARN while missing files are waited for, an ERROR on the day on which they no longer are, and after that a
+    WARN again, until they are no longer recent.
+    """
+
+    name: str = "complete_partitions"
+
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
+        holes = [hole for recent in _recent(opened, now) if (hole := _hole(recent, now)) is not None]
+        given_up = [hole for hole in holes if hole.given_up]
+        metadata: dict[str, float | int | str] = {
+            "partitions_incomplete": len(holes),
+            "partitions_given_up": len(given_up),
+            "files_missing": sum(hole.files for hole in holes),
+        }
+        if not holes:
+            message = "recent partitions were made from every file that is due"
+            return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
+        severity: Severity = "ERROR" if any(hole.given_up_lately for hole in holes) else "WARN"
+        given_up_too = f" (given up: {len(given_up)})" if given_up else ""
+        message = (
+            f"recent partitions incomplete: {len(holes)}{given_up_too}: "
+            f"{listed([hole.text for hole in reversed(holes)], '; ')}; "
+            f"`reformat status {opened.dataset_id} --json` names every missing file"
+        )
+        return CheckResult(name=self.name, passed=False, severity=severity, message=message, metadata=metadata)
+
+
+class CheckPlausibleRates(LedgerCheck):
+    """No variable of a recent partition had more negative rates than packing noise explains: its window would be wrong."""
+
+    name: str = "plausible_rates"
+
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
+        found = [
+            f"{name!r} at {recent.entry.partition}: {coverage.implausible}"
+            for recent in _recent(opened, now)
+            if recent.entry is not None
+            for name, coverage in recent.entry.variables.items()
+            if coverage.implausible
+        ]
+        metadata: dict[str, float | int | str] = {"implausible": len(found)}
+        message = listed(found[::-1], "; ") if found else "rates of recent partitions are plausible"
+        return CheckResult(name=self.name, passed=not found, message=message, metadata=metadata)
+
+
+class _Recent(NamedTuple):
+    """A partition of which some labels are recent."""
+
+    start: Timestamp
+    entry: LedgerEntry | None
+    unwritten: frozenset[str]
+    """Variables of the template that no run has written."""
+    due: tuple[Timestamp, Timestamp]
+    """Labels whose files are recent, and due."""
+    give_up_age: Timedelta
+
+
+class _Hole(NamedTuple):
+    """What a partition lacks."""
+
+    files: int
+    text: str
+    given_up: bool
+    """Whether some of it is no longer waited for."""
+    given_up_lately: bool
+    """Whether some of it was until a day ago."""
+
+
+def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
+    """Partitions with recent labels, oldest first."""
+    assert opened.ledger is not None
+    view: LedgerView = opened.ledger
+    due = (now - view.give_up_age - BEYOND_GIVE_UP, now - view.soft_deadline)
+    names = frozenset(data_var.name for data_var in opened.data_vars)
+    for labels in opened.shards():
+        start, last = labels[0], labels[-1]
+        if last < due[0] or start > due[1]:
+            continue
+        entry = view.entry_of(start)
+        unwritten = names - set(entry.variables if entry is not None else ())
+        yield _Recent(start, entry, unwritten, due, view.give_up_age)
+
+
+def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
+    lost: dict[str, MissingFile] = {}
+    for coverage in recent.entry.variables.values() if recent.entry is not None else ():
+        lost |= {
+            one.file: one for one in coverage.missing if recent.due[0] <= (one.label or recent.start) <= recent.due[1]
+        }
+    lacking = []
+    if recent.unwritten:
+        lacking.append(f"{len(recent.unwritten)} variables altogether")
+    if lost:
+        reason, _ = Counter(one.reason.partition(":")[0] for one in lost.values()).most_common(1)[0]
+        lacking.append(f"{len(lost)} files ({reason})")
+    if not lacking:
+        return None
+    finding = "was never written" if recent.entry is None else f"lacks {' and '.join(lacking)}"
+    labels = [one.label or recent.start for one in lost.values()]
+    if recent.unwritten:
+        labels.append(recent.start)
+    overdue = [now - label - recent.give_up_age for label in labels]
+    return _Hole(
+        len(lost),
+        f"{text_of(recent.start)} {finding}",
+        any(one >= NO_TIME for one in overdue),
+        any(NO_TIME <= one < ONE_DAY for one in overdue),
+    )
+
+
+STANDARD_CHECKS: tuple[Validator, ...] = (
+    CheckAppendCoordinate(),
+    CheckCoordinates(),
+    CheckConsolidatedMetadata(),
+    CheckExpectedShards(),
+    CheckValueRange(),
+    CheckStatsDrift(),
+    CheckCompleteness(),
+    CheckPlausibleRates(),
+)
+"""What every dataset is held to, beside how late it may be and how much NaN it may hold."""

@@ -1,0 +1,1 @@
+"""Arrays of one variable: transforms, their kernels, the buffer they lie in."""

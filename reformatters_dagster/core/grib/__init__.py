@@ -1,0 +1,1 @@
+"""GRIB2 messages: sections, packing, identity, grids."""

@@ -1,0 +1,145 @@
+"""What the jobs of one run share, and what each of them cost."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from threading import Lock
+from typing import Literal, Self
+from uuid import uuid4
+
+from reformatters_dagster.core.ledger.changes import PublishedShard
+from reformatters_dagster.core.ledger.entries import VariableCoverage
+from reformatters_dagster.core.ledger.progress import UpdateProgressTracker, Upload
+from reformatters_dagster.core.source.archives import Upstream
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.values import JSON, Timedelta, Timestamp
+from reformatters_dagster.core.store.upload import StoreSet
+
+FOUR_DAYS = Timedelta("4D")
+
+type OnProgress = Callable[[str, int, int], None]
+"""Told the stage and how many of how many steps are done."""
+
+
+def ignore_progress(stage: str, done: int, total: int) -> None:
+    """The `OnProgress` of work nobody watches."""
+
+
+def unknown_coverage(label: Timestamp, variable: str) -> VariableCoverage | None:  # noqa: ARG001 the shape of the seam
+    """The coverage of a store nobody keeps a ledger of."""
+    return None
+
+
+def may_always_write() -> None:
+    """The `check_writer` of work that holds no lease."""
+
+
+@dataclass
+class JobStats:
+    """What a job cost, for the materialization's metadata."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    bytes_in: int = 0
+    bytes_out: int = 0
+    objects_out: int = 0
+    kept: list[str] = field(default_factory=list)
+    """Variables whose published shard was kept, since it was made from files that this job could not have."""
+    clamped: dict[str, float] = field(default_factory=dict)
+    """Per deaccumulated variable, the share of small negative rates set to 0; the largest where it was done in pieces."""
+    invalid: dict[str, float] = field(default_factory=dict)
+    """The same of rates too negative to be noise, set to NaN."""
+    implausible: dict[str, str] = field(default_factory=dict)
+    """Deaccumulated variables that had more of either than expected, with the figures."""
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+    _told: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    def to_json(self) -> JSON:
+        """The figures alone."""
+        return {name: getattr(self, name) for name in self._figures()}
+
+    @classmethod
+    def from_json(cls, dumped: JSON) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**dumped)
+
+    @classmethod
+    def _figures(cls) -> list[str]:
+        return [figure.name for figure in fields(cls) if not figure.name.startswith("_")]
+
+    def __add__(self, other: Self) -> Self:
+        seconds = {
+            name: self.seconds.get(name, 0.0) + other.seconds.get(name, 0.0) for name in self.seconds | other.seconds
+        }
+        return type(self)(
+            seconds=seconds,
+            bytes_in=self.bytes_in + other.bytes_in,
+            bytes_out=self.bytes_out + other.bytes_out,
+            objects_out=self.objects_out + other.objects_out,
+            kept=[*self.kept, *other.kept],
+            clamped=self.clamped | other.clamped,
+            invalid=self.invalid | other.invalid,
+            implausible=self.implausible | other.implausible,
+        )
+
+    def is_first(self, trouble: str) -> bool:
+        """Whether a kind of trouble is met for the first time in this job."""
+        with self._lock:
+            is_new = trouble not in self._told
+            self._told.add(trouble)
+            return is_new
+
+    def count_rates(self, variable: str, clamped: float, invalid: float) -> None:
+        """Remember the shares of negative rates in a piece of a variable."""
+        for known, share in ((self.clamped, clamped), (self.invalid, invalid)):
+            known[variable] = max(known.get(variable, 0.0), share)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[Callable[[], float]]:
+        """Add the time of a block to a stage; yields what tells the seconds it has taken so far."""
+        started = time.perf_counter()
+
+        def taken() -> float:
+            return time.perf_counter() - started
+
+        try:
+            yield taken
+        finally:
+            with self._lock:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + taken()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobContext:
+    """What every job of one run shares."""
+
+    template_config: TemplateConfig
+    stores: StoreSet
+    upstream: Upstream
+    tmp: Path
+    """Folder of this run's tmp stores and downloads."""
+    now: Timestamp
+    run_id: str = field(default_factory=lambda: uuid4().hex)
+    """Who writes: holds the leases of partitions."""
+    publish_policy: Literal["any", "all"] = "any"
+    coverage: Callable[[Timestamp, str], VariableCoverage | None] = unknown_coverage
+    """What the published shard at a label was made from, per variable; None where unknown or never written."""
+    check_writer: Callable[[], None] = may_always_write
+    """Raises when the right to write the partition was lost; asked before each upload."""
+    published: PublishedShard | None = None
+    """What the final store holds of the partition, to be continued; None makes everything anew."""
+    force: bool = False
+    """Replace shards even by ones made from fewer files."""
+    tracker: UpdateProgressTracker | None = None
+    """Remembers uploaded variables for a retried run, and for others if this one ends before its commit."""
+    uploads: Mapping[str, Upload] = field(default_factory=dict)
+    """By variable, uploads to the partition that the ledger does not tell of."""
+    on_progress: OnProgress = ignore_progress
+    buffer_bytes: int = 2 * 2**30
+    """Most memory for the values of one variable; larger ones are kept on the tmp disk and worked on in pieces."""
+    cpus: int = os.process_cpu_count() or 1
+    download_threads: int = 16
+    give_up_age: Timedelta = FOUR_DAYS
+    """After an append label, a file that is missing is worth a warning: it is no longer merely late."""

@@ -1,0 +1,165 @@
+"""What region jobs over GRIB files share, however a file is laid out: archives asked in turn, messages verified, decoded.
+
+In: a coord and the archives that keep its file. Out: messages on local disk, each one what was asked for; then fields.
+"""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from reformatters_dagster.core.grib.messages import AnyWindow, check_identity, decode, read_header
+from reformatters_dagster.core.job.region_job import RegionJob
+from reformatters_dagster.core.source.archives import Archive
+from reformatters_dagster.core.source.files import Downloaded, SourceFileCoord
+from reformatters_dagster.core.spec.errors import (
+    CorruptMessage,
+    ReformatError,
+    SourceFileMissing,
+    SourceFileUnavailable,
+)
+from reformatters_dagster.core.spec.grids import Grid
+from reformatters_dagster.core.spec.values import Array2D, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
+
+log = logging.getLogger(__name__)
+
+
+class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
+    """Implements `download_file` and `read_data`; a subclass says how an archive's file becomes messages."""
+
+    @abstractmethod
+    def fetch(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
+        """Fetch and verify the messages of one file from one archive; raises when one of those it names is bad."""
+
+    def salvage(
+        self,
+        archive: Archive,  # noqa: ARG002 for those who override it
+        coord: Coord,  # noqa: ARG002
+        data_vars: Sequence[DataVar],  # noqa: ARG002
+        folder: Path,  # noqa: ARG002
+    ) -> Downloaded | None:
+        """What is good of a file that no archive has whole. Default: nothing."""
+        return None
+
+    @abstractmethod
+    def times(self, coord: Coord, data_var: DataVar) -> tuple[Timestamp, Timedelta, Timedelta | AnyWindow | None]:
+        """Init time, lead time and window length the message must carry.
+
+        The length is None for instantaneous fields, and `ANY_WINDOW` where the source does not say how long its windows are.
+        """
+
+    def member(self, coord: Coord) -> int | tuple[int | None, ...] | None:  # noqa: ARG002 for those who override it
+        """Perturbation number the message must carry; None where the source has no ensemble, a tuple where several will do."""
+        return None
+
+    def source_grid(self, coord: Coord) -> Grid:  # noqa: ARG002
+        """The grid the messages of a file are on. Default: the template's."""
+        return self.context.template_config.grid
+
+    def regrid(self, values: Array2D, where: str) -> Array2D:
+        """A field on another `source_grid`, brought to the template's."""
+        raise NotImplementedError(f"{where} is on a grid of {values.shape!r}; {type(self).__name__} does not regrid")
+
+    def download_file(self, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
+        label = coord.out_loc()[self.context.template_config.append_dim.name]
+        assert isinstance(label, Timestamp)
+        failures: list[ReformatError] = []
+        spoilt: list[Archive] = []
+        for archive in self.context.upstream.archives_for(label, self.context.now):
+            try:
+                return self._fetch_twice(archive, coord, data_vars, folder)
+            except ReformatError as error:
+                failures.append(error)
+                log.debug("archive=%s file=%s %s", archive.name, coord.key(), error)
+                if isinstance(error, CorruptMessage):
+                    spoilt.append(archive)
+        reason = "; ".join(map(str, failures)) or f"{coord.get_url()}: no archive keeps files of {label} any more"
+        if spoilt:
+            return self._salvaged(spoilt[0], coord, data_vars, folder, reason)
+        if any(isinstance(failure, SourceFileUnavailable) for failure in failures):
+            raise SourceFileUnavailable(reason)
+        raise SourceFileMissing(reason)
+
+    def _fetch_twice(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
+        try:
+            return self.fetch(archive, coord, data_vars, folder)
+        except CorruptMessage as error:
+            # A file, or its index, can be replaced while it is read: a second look settles it.
+            log.debug("archive=%s file=%s fetched again: %s", archive.name, coord.key(), error)
+            return self.fetch(archive, coord, data_vars, folder)
+
+    def _salvaged(
+        self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path, reason: str
+    ) -> Downloaded:
+        try:
+            saved = self.salvage(archive, coord, data_vars, folder)
+        except ReformatError as error:
+            raise CorruptMessage(reason) from error
+        if saved is None:
+            raise CorruptMessage(reason)
+        return saved
+
+    def verify(self, message: bytes, coord: Coord, data_var: DataVar, url: str) -> None:
+        """Raise `CorruptMessage` unless a message says that it is the one that was asked for."""
+        where = field_in(data_var, url)
+        init_time, lead_time, window = self.times(coord, data_var)
+        check_identity(
+            read_header(message, where),
+            data_var.field,
+            init_time=init_time,
+            lead_time=lead_time,
+            window=window,
+            member=self.member(coord),
+            where=where,
+        )
+
+    def read_data(self, coord: Coord, data_var: DataVar, downloaded: Downloaded) -> Array2D:
+        out = np.empty(self.context.template_config.grid.shape, np.float32)
+        self._read(coord, data_var, downloaded, out)
+        return out
+
+    def read_into(self, coord: Coord, data_var: DataVar, downloaded: Downloaded, out: Array2D) -> None:
+        if type(self).read_data is GribRegionJob.read_data:
+            self._read(coord, data_var, downloaded, out)
+        else:  # a dataset does more to its fields
+            super().read_into(coord, data_var, downloaded, out)
+
+    def _read(self, coord: Coord, data_var: DataVar, downloaded: Downloaded, out: Array2D) -> None:
+        offset, length = downloaded.spans[data_var.name]
+        with downloaded.path.open("rb") as file:
+            file.seek(offset)
+            message = file.read(length)
+        where = field_in(data_var, coord.get_url())
+        grid = self.source_grid(coord)
+        same = grid == self.context.template_config.grid
+        values = decode(
+            message,
+            source_fill_value=data_var.source_fill_value,
+            scale_factor=data_var.scale_factor,
+            add_offset=data_var.add_offset,
+            grid=grid,
+            where=where,
+            out=out if same else None,
+        )
+        if not same:
+            out[...] = self.regrid(values, where)
+
+
+def field_in(data_var: DataVar, url: str) -> str:
+    """What a message is, and where it comes from, for an error."""
+    return f"{data_var.field.element}:{data_var.field.level} in {url}"
+
+
+def write_messages(path: Path, messages: Mapping[str, bytes]) -> dict[str, tuple[int, int]]:
+    """Write messages one after the other, atomically; return where each lies."""
+    spans: dict[str, tuple[int, int]] = {}
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        for name, message in messages.items():
+            spans[name] = (file.tell(), len(message))
+            file.write(message)
+    partial.rename(path)
+    return spans

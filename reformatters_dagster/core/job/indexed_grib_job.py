@@ -1,0 +1,142 @@
+"""Region jobs over GRIB files that have an index beside them: only the messages that are wanted are fetched.
+
+Index, byte ranges, one request per run of adjacent ranges, and every message checked against what was asked before it is kept.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import ClassVar
+
+from reformatters_dagster.core.grib.messages import IndexEntry, coalesce
+from reformatters_dagster.core.job.grib_job import GribRegionJob, write_messages
+from reformatters_dagster.core.source.archives import Archive, FileInfo
+from reformatters_dagster.core.source.files import Downloaded, SourceFileCoord, local_name
+from reformatters_dagster.core.spec.errors import CorruptMessage
+from reformatters_dagster.core.spec.variables import DataVar
+
+MAX_GAP = 64 * 1024
+"""Unwanted bytes fetched rather than asking twice: about what a round trip costs."""
+
+
+INDEXES_KEPT = 16
+"""More than the files that are read from at once."""
+
+type Index = tuple[FileInfo, list[IndexEntry]]
+"""A file, and what its index says is in it."""
+
+
+@dataclass(eq=False)
+class IndexCache:
+    """Indexes of files that several coords share, each fetched by one thread while the others that want it wait."""
+
+    _indexes: dict[tuple[str, str], Index] = field(default_factory=dict)
+    _busy: dict[tuple[str, str], Lock] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def get(self, name: tuple[str, str], fetch: Callable[[], Index]) -> Index:
+        """An index by its archive and key; what `fetch` raises is not kept."""
+        with self._lock:
+            busy = self._busy.setdefault(name, Lock())
+        with busy:
+            with self._lock:
+                found = self._indexes.get(name)
+            if found is None:
+                found = fetch()
+                with self._lock:
+                    self._indexes[name] = found
+                    for oldest in list(self._indexes)[:-INDEXES_KEPT]:
+                        del self._indexes[oldest]
+                        del self._busy[oldest]
+            return found
+
+    def forget(self, name: tuple[str, str]) -> None:
+        """Have it fetched anew when it is next wanted."""
+        with self._lock:
+            self._indexes.pop(name, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
+    """Implements `fetch`; a provider says how its index reads and which message it means."""
+
+    shares_indexes: ClassVar[bool] = False
+    """Whether several coords have one file, and so one index."""
+    indexes: IndexCache = field(default_factory=IndexCache, repr=False, compare=False)
+
+    @abstractmethod
+    def index_key(self, coord: Coord) -> str:
+        """Key of the index beside a file."""
+
+    @abstractmethod
+    def parse_index(self, text: str, size: int, where: str) -> list[IndexEntry]:
+        """Entries of an index of a file of `size` bytes; raises `IndexMismatch`."""
+
+    @abstractmethod
+    def find_message(self, entries: Sequence[IndexEntry], coord: Coord, data_var: DataVar) -> IndexEntry:
+        """The one entry that holds a variable; raises `IndexMismatch`."""
+
+    def object_keys(self, coord: Coord, archive: Archive | None = None) -> tuple[str, ...]:  # noqa: ARG002
+        return coord.key(), self.index_key(coord)
+
+    def fetch(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
+        try:
+            return self._fetch(archive, coord, data_vars, folder, whole=True)
+        except CorruptMessage:
+            self.indexes.forget((archive.name, coord.key()))
+            raise
+
+    def salvage(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
+        return self._fetch(archive, coord, data_vars, folder, whole=False)
+
+    def _index_of(self, archive: Archive, coord: Coord) -> Index:
+        def fetch() -> Index:
+            info = archive.head(coord.key())
+            text, _ = archive.get(self.index_key(coord))
+            where = f"{archive.url}/{self.index_key(coord)}"
+            return info, self.parse_index(text.decode("ascii", "replace"), info.size, where)
+
+        return self.indexes.get((archive.name, coord.key()), fetch) if self.shares_indexes else fetch()
+
+    def _fetch(
+        self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path, *, whole: bool
+    ) -> Downloaded:
+        """Fetch and verify the messages an archive's index names; `whole` means that one bad message fails them all."""
+        info, entries = self._index_of(archive, coord)
+        found: dict[str, IndexEntry] = {}
+        reasons: dict[str, str] = {}
+        for data_var in data_vars:
+            try:
+                found[data_var.name] = self.find_message(entries, coord, data_var)
+            except CorruptMessage as error:
+                reasons[data_var.name] = f"{type(error).__name__}: {error}"
+        if not found:
+            raise CorruptMessage("; ".join(reasons.values()))
+        ranges = {name: (entry.start, info.size if entry.stop is None else entry.stop) for name, entry in found.items()}
+        messages = self._fetch_ranges(archive, coord.key(), ranges)
+        for data_var in data_vars:
+            try:
+                if data_var.name in messages:
+                    self.verify(messages[data_var.name], coord, data_var, f"{archive.url}/{coord.key()}")
+            except CorruptMessage as error:
+                if whole or len(messages) == 1:
+                    raise
+                del messages[data_var.name]
+                reasons[data_var.name] = f"{type(error).__name__}: {error}"
+        path = folder / local_name(coord, sorted(ranges.values()))
+        spans = write_messages(path, messages)
+        return Downloaded(path=path, archive=archive.name, etag=info.etag, spans=spans, reasons=reasons)
+
+    def _fetch_ranges(self, archive: Archive, key: str, ranges: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
+        wanted = sorted(set(ranges.values()))
+        requests = coalesce(wanted, MAX_GAP)
+        spans = [(min(wanted[i][0] for i in group), max(wanted[i][1] for i in group)) for group in requests]
+        parts = archive.get_ranges(key, spans)
+        by_range = {
+            wanted[i]: part[wanted[i][0] - start : wanted[i][1] - start]
+            for group, (start, _), part in zip(requests, spans, parts, strict=True)
+            for i in group
+        }
+        return {name: by_range[span] for name, span in ranges.items()}

@@ -1,0 +1,200 @@
+"""What the platform knows of each published partition: how many files it was made from, and which it lacks.
+
+In: a store's internal location and an entry. Out: the entry, as sensors, checks and people read it back. An entry lies
+at `ledger/<partition>.json` and is written after the commit it tells of.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from reformatters_dagster.core.spec.errors import LedgerUnreadable, SourceFileUnavailable
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import JSON, Frozen, Time, Timedelta, Timestamp
+from reformatters_dagster.core.store.location import Etag, Store
+
+log = logging.getLogger(__name__)
+
+FOLDER = "ledger"
+
+type PartitionKey = Annotated[str, StringConstraints(pattern=r"^[^/]+$")]
+
+
+class MissingFile(Frozen):
+    """A source file that a variable was to be made from and was not."""
+
+    file: str
+    """Its key, or its URL."""
+    labels: str
+    """Where its data would have gone, such as `init_time=2026-07-29 18:00:00 lead_time=0 days 06:00:00`."""
+    reason: str
+    label: Time | None = None
+    """Label of the append dimension that it lies at."""
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether archives would not hand the file over, which may be otherwise the next time."""
+        return self.reason.startswith(SourceFileUnavailable.__name__)
+
+
+class VariableCoverage(Frozen):
+    """How much of one variable of a partition there is."""
+
+    expected: int = Field(ge=0)
+    succeeded: int = Field(ge=0)
+    missing: tuple[MissingFile, ...] = ()
+    complete_through: dict[str, float] = Field(default_factory=dict)
+    """Forecasts: per init time the longest lead time, in seconds, up to which every file was used."""
+    through: Time | None = None
+    """Last label of the append dimension that the variable's last run was about."""
+    implausible: str = ""
+    """Why the rates of the last run cannot be right; empty where nothing speaks against them."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.succeeded >= self.expected
+
+
+class LedgerEntry(Frozen):
+    """One partition as its last run left it."""
+
+    # An entry outlives the code that wrote it.
+    model_config = ConfigDict(extra="ignore")
+
+    partition: PartitionKey
+    dataset_id: str
+    version: str
+    region: tuple[Time, Time]
+    """First and last label of the partition along the append dimension."""
+    variables: dict[str, VariableCoverage]
+    etags: dict[str, str] = Field(default_factory=dict)
+    """ETag of each source file that was used, by its key; empty where it is not from the archive that is listed."""
+    extent: tuple[Time, Time]
+    """First and last label that readers of the store saw after the commit."""
+    template_hash: str
+    code_version: str
+    run_id: str
+    root_run: str = ""
+    """First of the chain of retries the run belongs to."""
+    written_at: Time
+    upstream: str = ""
+    """Fingerprint of what the upstream listed when the run was launched; empty when nobody looked."""
+    published: bool = False
+    """Whether the run could publish new labels."""
+    retry: bool = False
+    """Whether the last run kept shards, or was refused files, so that another may have more of what is listed by then."""
+    known_missing: bool = False
+    """Incomplete past the give-up age: nobody waits for the missing files any more."""
+
+    def published_again(self, listed: Mapping[str, str]) -> tuple[str, ...]:
+        """Keys of used files of which another version is listed; one of another archive cannot be compared."""
+        return tuple(key for key, etag in self.etags.items() if etag and listed.get(key, etag) != etag)
+
+    @property
+    def is_complete(self) -> bool:
+        return all(coverage.is_complete for coverage in self.variables.values())
+
+
+@dataclass(frozen=True)
+class LedgerView:
+    """The ledger of a store, to look up partitions by their first labels, and what may be expected of them."""
+
+    entry_of: Callable[[Timestamp], LedgerEntry | None]
+    soft_deadline: Timedelta
+    """After a label, its files are due."""
+    give_up_age: Timedelta
+    """After a label, its files are no longer waited for."""
+
+
+def merge(previous: LedgerEntry | None, run: LedgerEntry) -> LedgerEntry:
+    """What is known after a run of some variables: its own coverage, and that of the variables it left alone.
+
+    Where variables were left alone the ETags they were made from win, so that a file published anew since is still seen
+    to differ, until a run of all variables has read it.
+    """
+    left_alone = {} if previous is None else {k: v for k, v in previous.variables.items() if k not in run.variables}
+    if previous is None or not left_alone:
+        return run
+    return run.model_copy(update={"variables": left_alone | run.variables, "etags": run.etags | previous.etags})
+
+
+def write_ledger(store: Store, entry: LedgerEntry, *, only_if: Etag | None = None) -> None:
+    """Replace the entry of a partition.
+
+    Parameters
+    ----------
+    store : Store
+        The dataset's internal location.
+    only_if : ETag, optional
+        Of the entry that is to be replaced, and no other.
+
+    Raises
+    ------
+    ObjectMoved
+        When another stands there.
+    """
+    store.put(_key(entry.partition), json.dumps(_to_json(entry), indent=1).encode(), only_if=only_if)
+
+
+def ledger_partitions(store: Store) -> list[str]:
+    """Keys of the partitions that have an entry, oldest first."""
+    return [key.rpartition("/")[2].removesuffix(".json") for key, _ in store.list(FOLDER)]
+
+
+def read_ledger(store: Store, partition: str) -> LedgerEntry | None:
+    """The entry of a partition; None when it was never committed. Raises `LedgerUnreadable` as `read_version` does."""
+    return read_version(store, partition)[0]
+
+
+def read_version(store: Store, partition: str) -> tuple[LedgerEntry | None, Etag | None]:
+    """The entry of a partition with the ETag it was read at; None, twice, when it was never committed.
+
+    Raises
+    ------
+    LedgerUnreadable
+        When an object is there and is no entry.
+    """
+    found = store.get_or_none(_key(partition))
+    if found is None:
+        return None, None
+    try:
+        return _from_json(json.loads(found[0])), found[1]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise LedgerUnreadable(
+            f"the ledger entry of partition {partition!r} was asked for; {store.url}/{_key(partition)} is none: "
+            f"{' '.join(str(error).split())[:300]}; run the partition again to replace it"
+        ) from error
+
+
+def previous_entry(internal: Store, label: Timestamp) -> LedgerEntry | None:
+    """The entry of a partition, by its first label; None where there is none, or none that can be read."""
+    try:
+        return read_ledger(internal, partition_key(label))
+    except LedgerUnreadable as error:
+        log.warning("%s", error)
+        return None
+
+
+def _to_json(entry: LedgerEntry) -> JSON:
+    """An entry in which a file that many variables lack is written once, and referred to by its position."""
+    positions: dict[MissingFile, int] = {}
+    dumped = entry.model_dump(mode="json")
+    for name, coverage in entry.variables.items():
+        dumped["variables"][name]["missing"] = [positions.setdefault(lost, len(positions)) for lost in coverage.missing]
+    return {**dumped, "missing_files": [lost.model_dump(mode="json", exclude_none=True) for lost in positions]}
+
+
+def _from_json(dumped: JSON) -> LedgerEntry:
+    """The inverse of `_to_json`."""
+    files = dumped["missing_files"]
+    for coverage in dumped["variables"].values():
+        coverage["missing"] = [files[position] for position in coverage["missing"]]
+    return LedgerEntry.model_validate(dumped)
+
+
+def _key(partition: str) -> str:
+    return f"{FOLDER}/{partition}.json"

@@ -1,0 +1,220 @@
+"""One writer per partition: a lease object in the dataset's internal location, kept alive while its holder works.
+
+In: a store, a partition, who asks. Out: the right to write the partition, or a refusal that names the holder.
+
+No clock is compared between machines: a lease whose object has not changed for its time to live, as the one who asks has
+watched it, is dead.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event, Thread
+
+from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, ReformatError
+from reformatters_dagster.core.store.location import Etag, Store
+
+log = logging.getLogger(__name__)
+
+FOLDER = "lease"
+UNKNOWN = "a holder that its lease does not name"
+PATIENCE = 5.0
+"""Seconds to wait for a heartbeat that is under way when the lease ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseTerms:
+    """How long a lease lives without a sign of life. Times in seconds."""
+
+    time_to_live: float = 60.0
+    heartbeat: float = 15.0
+    look_again: float = 5.0
+    """Between looks at a lease that may be dead."""
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+
+DEFAULT_TERMS = LeaseTerms()
+
+
+class _Lease:
+    """The lease object of one partition, as one holder writes it."""
+
+    def __init__(self, store: Store, partition: str, holder: str, attempt: str) -> None:
+        self.store = store
+        self.key = f"{FOLDER}/{partition}.json"
+        self.partition = partition
+        self.holder = holder
+        self.attempt = attempt
+        self.beats = 0
+        self.etag: Etag | None = None
+
+    def write(self, expected: Etag | None) -> None:
+        """Put the object where nothing, or the expected version, stands; `ObjectMoved` otherwise."""
+        self.beats += 1
+        document = json.dumps({"holder": self.holder, "attempt": self.attempt, "beats": self.beats}).encode()
+        self.etag = self.store.put(self.key, document, only_if="absent" if expected is None else expected)
+
+    def renew(self) -> bool:
+        """Show a sign of life; whether this attempt holds it still."""
+        try:
+            self.write(self.etag)
+        except ObjectMoved:
+            found = self.found()
+            if found is None or not self.is_own(found):
+                return False
+            self.etag = found.etag  # another step of the same run
+        return True
+
+    def found(self) -> "_Found | None":
+        found = self.store.get_or_none(self.key)
+        if found is None:
+            return None
+        try:
+            document = json.loads(found[0])
+            return _Found(str(document["holder"]), str(document.get("attempt", "")), found[1])
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            log.warning(
+                "partition=%s lease at %s/%s cannot be read: %s", self.partition, self.store.url, self.key, error
+            )
+            return _Found(UNKNOWN, "", found[1])
+
+    def is_own(self, found: "_Found | None") -> bool:
+        """Whether this attempt holds it, in this step or in another."""
+        return found is not None and (found.holder, found.attempt) == (self.holder, self.attempt)
+
+    def release(self) -> None:
+        """Remove the object; where that cannot be done it expires, and what ended the holder is not hidden by it."""
+        try:
+            if self.is_own(self.found()):
+                self.store.delete(self.key)
+        except ReformatError as error:
+            log.warning("partition=%s lease could not be released and will expire: %s", self.partition, error)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Who holds a lease, and the version of the object that says so."""
+
+    holder: str
+    attempt: str
+    etag: Etag
+
+
+def lease_holders(store: Store) -> set[str]:
+    """Who holds a lease of any partition, or has died with one."""
+    partitions = [key.rpartition("/")[2].removesuffix(".json") for key, _ in store.list(FOLDER)]
+    found = (_Lease(store, partition, "", "").found() for partition in partitions)
+    return {lease.holder for lease in found if lease is not None}
+
+
+@contextmanager
+def hold_lease(
+    store: Store,
+    partition: str,
+    holder: str,
+    *,
+    attempt: str = "",
+    keep: bool = False,
+    keep_on_error: bool = False,
+    terms: LeaseTerms = DEFAULT_TERMS,
+) -> Iterator[Callable[[], None]]:
+    """Hold a partition's lease while the block runs.
+
+    A lease the same holder left behind, as an earlier step of the same run does, or an attempt that was killed, is taken over
+    at once; another's only after it has shown no sign of life for its time to live.
+
+    Parameters
+    ----------
+    store : Store
+        The dataset's internal location.
+    holder : str
+        Who asks: the root run.
+    attempt : str
+        Which of the runs with this root. Steps of one attempt share the lease; an earlier attempt loses it to a later one.
+    keep : bool
+        Leave the lease in place when the block ends well, for a later step of the same run.
+    keep_on_error : bool
+        Leave it when the block raises as well, for steps of the same run that are at work beside this one; it expires.
+
+    Yields
+    ------
+    callable
+        Raises `LeaseHeld` when the lease was lost meanwhile; call it before anything that readers will see.
+
+    Raises
+    ------
+    LeaseHeld
+        When another holder is at work.
+    """
+    lease = _Lease(store, partition, holder, attempt)
+    _acquire(lease, terms)
+    stop, lost = Event(), Event()
+    heart = Thread(target=_beat, args=(lease, terms, stop, lost), name=f"lease-{partition}", daemon=True)
+    heart.start()
+
+    def check() -> None:
+        if lost.is_set() or not lease.is_own(lease.found()):
+            raise LeaseHeld(
+                f"the lease of partition {partition} was held by {holder!r}; another writer took it meanwhile"
+            )
+
+    kept = False
+    try:
+        yield check
+        kept = keep
+    except BaseException:
+        kept = keep_on_error
+        raise
+    finally:
+        stop.set()
+        heart.join(PATIENCE)
+        if not kept:
+            lease.release()
+
+
+def _acquire(lease: _Lease, terms: LeaseTerms) -> None:
+    watched: Etag | None = None
+    since = terms.clock()
+    while True:
+        found = lease.found()
+        try:
+            if found is None or found.holder == lease.holder:
+                lease.write(None if found is None else found.etag)
+                return
+            if found.etag == watched and terms.clock() - since >= terms.time_to_live:
+                log.warning(
+                    "partition=%s lease of %s shows no sign of life and is taken over", lease.partition, found.holder
+                )
+                lease.write(found.etag)
+                return
+        except ObjectMoved:
+            continue
+        if watched is not None and found.etag != watched:
+            raise LeaseHeld(
+                f"partition {lease.partition} was to be written by {lease.holder!r}; {found.holder!r} is writing it: wait "
+                "for that run, or end it"
+            )
+        if watched is None:
+            watched, since = found.etag, terms.clock()
+            log.warning(
+                "partition=%s another run, %s, is writing this partition; waiting up to %.0f s for a sign of life of it: this "
+                "run gives way to one that lives, and takes over from one that does not",
+                lease.partition,
+                found.holder,
+                terms.time_to_live,
+            )
+        terms.sleep(terms.look_again)
+
+
+def _beat(lease: _Lease, terms: LeaseTerms, stop: Event, lost: Event) -> None:
+    while not stop.wait(terms.heartbeat):
+        try:
+            if not lease.renew():
+                lost.set()
+                return
+        except ReformatError as error:
+            log.warning("partition=%s lease could not be renewed: %s", lease.partition, error)

@@ -1,0 +1,175 @@
+"""Results of region jobs to the ledger entry of their partition.
+
+In: what became of every file. Out: coverage by variable, merged with what earlier runs of the partition left.
+"""
+
+import hashlib
+import importlib.metadata
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from reformatters_dagster.core.job.context import JobStats
+from reformatters_dagster.core.job.region_job import RegionJob
+from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, VariableCoverage, merge
+from reformatters_dagster.core.source.files import FileResult, Results
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.values import AppendDim, Label, Lengths, Timestamp
+
+log = logging.getLogger(__name__)
+
+
+def account_for(
+    job: RegionJob[Any],
+    results: Results,
+    stats: JobStats,
+    *,
+    previous: LedgerEntry | None,
+    labels: int,
+    run_id: str,
+    now: Timestamp,
+) -> LedgerEntry:
+    """The ledger entry of a partition after a run.
+
+    Parameters
+    ----------
+    job : RegionJob
+        Of the partition, over the template the run worked with.
+    results : Results
+        Of the variables that ran.
+    stats : JobStats
+        Of the run: what earlier runs said of variables whose published shard was kept stays true.
+    previous : LedgerEntry, optional
+        What the ledger knows of the partition.
+    labels : int
+        Labels of the append dimension that readers see after the commit.
+    """
+    template = job.context.template_config
+    all_labels = pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])
+    own = all_labels[job.region]
+    known = previous.variables if previous else {}
+    unwritten = {name for name, files in results.items() if name in known and not any(f.succeeded for f in files)}
+    written = {name: files for name, files in results.items() if name not in unwritten and name not in stats.kept}
+    entry = LedgerEntry(
+        partition=partition_key(own[0]),
+        dataset_id=template.dataset_id,
+        version=template.dataset_version,
+        region=(own[0], own[-1]),
+        variables={
+            name: _coverage(
+                files, job.append_dim, own[-1], stats.implausible.get(name) or _doubt(files, known.get(name))
+            )
+            for name, files in written.items()
+        },
+        etags=_versions(job, [file for files in written.values() for file in files]),
+        extent=(all_labels[0], all_labels[labels - 1]),
+        template_hash=template_hash(template),
+        code_version=importlib.metadata.version("reformatters-dagster"),
+        run_id=run_id,
+        written_at=now,
+    )
+    return merge(previous, entry)
+
+
+def _doubt(files: Sequence[FileResult], known: VariableCoverage | None) -> str:
+    """Why rates of earlier runs cannot be right, where a shard was continued and so holds them still; empty elsewhere."""
+    is_continued = any(file.succeeded and not file.was_read for file in files)
+    return known.implausible if known is not None and is_continued else ""
+
+
+def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str]:
+    """ETags of the files that were used, as they will be compared with what is listed."""
+    listed = job.context.upstream.listed_for(job.label, job.context.now)
+    # A file that a published shard was already made from names no archive: what was known of it stays.
+    comparable = {None, listed.name if listed else None}
+    return {
+        file.coord.key(): file.etag if file.archive in comparable else ""
+        for file in files
+        if file.succeeded and file.etag is not None
+    }
+
+
+def _coverage(
+    files: Sequence[FileResult], append_dim: AppendDim, through: Timestamp, implausible: str
+) -> VariableCoverage:
+    missing = tuple(
+        MissingFile(
+            file=file.coord.key(),
+            labels=" ".join(f"{dim}={label}" for dim, label in file.coord.out_loc().items()),
+            reason=file.reason or str(file.status),
+            label=file.coord.out_loc()[append_dim],
+        )
+        for file in files
+        if not file.succeeded
+    )
+    return VariableCoverage(
+        expected=len(files),
+        succeeded=len(files) - len(missing),
+        missing=missing,
+        complete_through=_complete_through(files),
+        through=through,
+        implausible=implausible,
+    )
+
+
+def _complete_through(files: Sequence[FileResult]) -> dict[str, float]:
+    """Per init time, and member where there are several, the lead time before the first one that lacks a file."""
+    complete: dict[str, float] = {}
+    ended: set[str] = set()
+    for file in sorted(files, key=lambda file: file.coord.out_loc().get("lead_time", pd.Timedelta(0))):
+        place = file.coord.out_loc()
+        if "lead_time" not in place:
+            return {}
+        run, lead = _run(place["init_time"], place.get("ensemble_member")), place["lead_time"]
+        assert isinstance(lead, pd.Timedelta)
+        if not file.succeeded:
+            ended.add(run)
+        elif run not in ended:
+            complete[run] = lead / pd.Timedelta("1s")
+    return complete
+
+
+def _run(init_time: Label, member: Label | None) -> str:
+    """Key of one run of the model in `VariableCoverage.complete_through`."""
+    return str(init_time) if member is None else f"{init_time} {member}"
+
+
+def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Timestamp, Lengths]:
+    """Per init time of a partition, the lead time up to which every variable of the template is complete.
+
+    Of each member, in an array, where the template tells them apart; else of the one that is least far, as an array without
+    dimensions. NaT where some variable lacks its first file, or was never written; one of which no file is wanted does not
+    count. Empty for datasets without lead times.
+    """
+    if not template.has_lead_time:
+        return {}
+    init_times = pd.date_range(entry.region[0], entry.region[1], freq=template.append_dim.frequency, unit="us")
+    members = next((tuple(dim.index()) for dim in template.dims if dim.name == "ensemble_member"), (None,))
+    throughs = [
+        {} if name not in entry.variables else entry.variables[name].complete_through
+        for name in template.variables
+        if name not in entry.variables or entry.variables[name].expected
+    ]
+    lengths = {}
+    for init in init_times:
+        runs = [_run(init, member) for member in members]
+        seconds = np.array([[through.get(run, np.nan) for run in runs] for through in throughs or [{}]]).min(axis=0)
+        lengths[init] = _durations(seconds if template.ingested_by_member else seconds.min())
+    return lengths
+
+
+def _durations(seconds: npt.ArrayLike) -> Lengths:
+    """NaN becomes NaT."""
+    found = np.asarray(seconds, np.float64)
+    known = np.nan_to_num(found).round().astype("timedelta64[s]")
+    return np.where(np.isnan(found), np.timedelta64("NaT", "s"), known)
+
+
+def template_hash(template: TemplateConfig) -> str:
+    """Digest of the committed structure a partition was made with."""
+    return hashlib.sha256((template.path / "zarr.json").read_bytes()).hexdigest()[:16]

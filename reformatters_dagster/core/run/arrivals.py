@@ -1,0 +1,268 @@
+"""What of an append label has arrived upstream, found out by listing, not by fetching.
+
+In: a dataset's region job and a label. Out: how many of the files it wants are there, and a fingerprint of them.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from os.path import commonprefix
+from pathlib import PurePosixPath
+from threading import Event
+from typing import Any
+
+from reformatters_dagster.core.job.context import JobContext
+from reformatters_dagster.core.job.region_job import RegionJob
+from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.source.archives import Archive, FileInfo
+from reformatters_dagster.core.spec.errors import SourceFileMissing, SourceFileUnavailable
+from reformatters_dagster.core.spec.values import MOMENT, Timestamp
+
+log = logging.getLogger(__name__)
+
+LISTINGS_AT_ONCE = 8
+"""Of one archive, by one look."""
+ASKED_FOR = 3
+"""Files that an archive which cannot list is asked for, by one look."""
+OLDER_LOOKED_FOR = 24
+"""Files that are looked for, by one look, of those of a long shard that are no longer waited for and that nothing is known of:
+a folder for each init time, all of them would be a listing of minutes."""
+
+type Wanted = Mapping[str, Sequence[str]]
+"""Files by key, each with the keys of the objects that it is made of."""
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """The files of one partition, as the upstream lists them."""
+
+    label: Timestamp
+    expected: int
+    present: int
+    newest: Timestamp | None
+    """When the last of them was written; None while there is none."""
+    fingerprint: str
+    """Changes when a file that was listed arrives, or is published again."""
+    etags: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Version of each file that is wholly there: its index too, where it has one."""
+    elsewhere: str | None = None
+    """The archive that has them, where it is not the one that is listed as a rule."""
+    asked: int | None = None
+    """Of how many files `present` counts those that are there, where not all were looked for."""
+
+    @property
+    def complete(self) -> bool:
+        return self.present == self.expected
+
+
+def find_arrivals(
+    region_job: type[RegionJob[Any]],
+    context: JobContext,
+    label: Timestamp,
+    *,
+    known: LedgerEntry | None = None,
+    settled_before: Timestamp | None = None,
+) -> Arrivals:
+    """List what has arrived for the partition that starts at a label.
+
+    Parameters
+    ----------
+    region_job : type of RegionJob
+        Says which files the partition wants.
+    context : JobContext
+        Its upstream is listed; nothing is fetched or written.
+    known : LedgerEntry, optional
+        The partition as its last run left it.
+    settled_before : Timestamp, optional
+        Of a shard of many labels, files of those before this are not listed where `known` covers them, but taken from it,
+        and of the others a few are: a shard of many days would be a long listing otherwise.
+
+    Raises
+    ------
+    SourceFileUnavailable
+        When no archive that can be listed answers, or the time for it is over.
+    """
+    job = _job(region_job, context, label)
+    objects = job.upstream_objects()
+    listed, settled, left_out = objects, dict[str, str](), 0
+    if settled_before is not None and context.template_config.shard_length > 1:
+        recent = job.upstream_objects(since=settled_before)
+        unknown = objects
+        if known is not None:
+            unknown = job.upstream_objects(since=min(settled_before, known.region[1] + MOMENT))
+            settled = {key: known.etags[key] for key in objects if key not in unknown and key in known.etags}
+        older = _spread(sorted(unknown.keys() - recent.keys()), OLDER_LOOKED_FOR)
+        listed = {key: unknown[key] for key in [*older, *recent]}
+        left_out = len(unknown) - len(listed)
+    archive = context.upstream.listed_for(label, context.now)
+    if archive is None:
+        raise SourceFileUnavailable(
+            f"files of {label:%Y-%m-%dT%H:%M} were to be listed; no archive that keeps them can list"
+        )
+    found = _list_wanted(archive, listed)
+    whole = settled | _whole(listed, found)
+    fingerprint = _digest([(info.key, info.size, info.etag) for info in found])
+    asked = len(objects) - left_out if left_out else None
+    return Arrivals(label, len(objects), len(whole), _newest(found), fingerprint, whole, asked=asked)
+
+
+def find_elsewhere(
+    region_job: type[RegionJob[Any]],
+    context: JobContext,
+    label: Timestamp,
+    *,
+    known: LedgerEntry | None = None,
+    since: Timestamp | None = None,
+    is_late: Callable[[], bool] = lambda: False,
+) -> Arrivals | None:
+    """What archives have of a partition that are not listed as a rule, for when the one that is has nothing or is out.
+
+    They are asked in their order: one that can list is listed, one that cannot is asked for a few of the files.
+
+    Parameters
+    ----------
+    region_job, context, label
+        As in `find_arrivals`.
+    known : LedgerEntry, optional
+        Files that it covers are not looked for.
+    since : Timestamp, optional
+        Only files of labels from here on are.
+    is_late : callable, optional
+        Once it says so, nothing more is asked.
+
+    Returns
+    -------
+    Arrivals or None
+        In the first archive that has any of the files; None where none has, or could be asked.
+    """
+    template, job = context.template_config, _job(region_job, context, label)
+    last = min(label + template.shard_duration - template.append_dim.frequency, context.now)
+    listed = context.upstream.listed_for(label, context.now)
+    for archive in context.upstream.archives_for(last, context.now):
+        if archive is listed:
+            continue
+        objects = job.upstream_objects(since, archive)
+        wanted = {key: objects[key] for key in sorted(objects) if known is None or key not in known.etags}
+        try:
+            arrivals = _look_in(archive, label, wanted, is_late)
+        except SourceFileUnavailable as error:
+            log.warning("archive=%s label=%s could not be asked: %s", archive.name, f"{label:%Y-%m-%dT%H:%M}", error)
+            continue
+        if arrivals.present:
+            return arrivals
+    return None
+
+
+def _job(region_job: type[RegionJob[Any]], context: JobContext, label: Timestamp) -> RegionJob[Any]:
+    """The region job of all variables of a shard, up to what can be there by now."""
+    template = context.template_config
+    # The shard before is all that a buffer may reach into; a longer archive would take longer to look at.
+    recent = template.started_at(max(label - template.shard_duration, template.append_dim.start))
+    template_ds = recent.get_template(max(label, min(label + template.shard_duration, context.now)) + MOMENT)
+    (job,) = region_job.get_jobs(context, template_ds, contains=[label])
+    return job
+
+
+def _look_in(archive: Archive, label: Timestamp, wanted: Wanted, is_late: Callable[[], bool]) -> Arrivals:
+    """What one archive has of the wanted files, or of a few of them, the same at every look."""
+    if archive.can_list:
+        _refuse_late(archive, is_late)
+        found = _list_wanted(archive, wanted)
+        asked, marks = wanted, [(info.key, info.size, info.etag) for info in found]
+    else:
+        asked = {key: wanted[key] for key in _spread(list(wanted), ASKED_FOR)}
+        found = list(_ask_for(archive, asked, is_late))
+        # Servers behind one name tell different ETags and times of a file, and attempts are counted by its fingerprint.
+        marks = [(info.key, info.size, None) for info in found]
+    whole = _whole(asked, found)
+    return Arrivals(
+        label,
+        len(wanted),
+        len(whole),
+        _newest(found),
+        _digest([archive.name, *marks]),
+        whole,
+        elsewhere=archive.name,
+        asked=None if archive.can_list else len(asked),
+    )
+
+
+def _ask_for(archive: Archive, asked: Wanted, is_late: Callable[[], bool]) -> Iterator[FileInfo]:
+    """What the archive says of each file that is wholly there, object by object."""
+    for keys in asked.values():
+        try:
+            found = []
+            for key in keys:
+                _refuse_late(archive, is_late)
+                found.append(archive.head(key))
+        except SourceFileMissing:
+            continue
+        yield from found
+
+
+def _refuse_late(archive: Archive, is_late: Callable[[], bool]) -> None:
+    if is_late():
+        raise SourceFileUnavailable(
+            f"{archive.url!r} is asked for nothing more: the time for it is over; the next look asks"
+        )
+
+
+def _spread(keys: Sequence[str], count: int) -> list[str]:
+    """So many of the keys, the first and the last among them, or all where there are fewer."""
+    if len(keys) <= count:
+        return list(keys)
+    return [keys[round(i * (len(keys) - 1) / (count - 1))] for i in range(count)]
+
+
+def _whole(wanted: Wanted, found: Sequence[FileInfo]) -> dict[str, str]:
+    """Version of each file of which every object was found."""
+    versions = {info.key: info.etag or "" for info in found}
+    return {key: versions[keys[0]] for key, keys in wanted.items() if all(one in versions for one in keys)}
+
+
+def _newest(found: Sequence[FileInfo]) -> Timestamp | None:
+    return max((info.last_modified for info in found), default=None)
+
+
+def _digest(marks: Sequence[object]) -> str:
+    return hashlib.sha256(repr(marks).encode()).hexdigest()[:12]
+
+
+def _list_wanted(archive: Archive, wanted: Wanted) -> list[FileInfo]:
+    """The wanted objects that an archive has, in key order within their folders."""
+    folders: dict[str, list[str]] = {}
+    for key in sorted({key for keys in wanted.values() for key in keys}):
+        folders.setdefault(str(PurePosixPath(key).parent), []).append(key)
+    if not folders:
+        return []
+    is_out = Event()
+
+    def list_one(folder: tuple[str, list[str]]) -> list[FileInfo]:
+        if is_out.is_set():  # the first failure is raised below
+            return []
+        try:
+            return list(_list_folder(archive, *folder))
+        except SourceFileUnavailable:
+            is_out.set()
+            raise
+
+    # A source with a folder per variable takes a listing for each; one after the other, a sensor's time would run out.
+    with ThreadPoolExecutor(min(LISTINGS_AT_ONCE, len(folders)), "list") as pool:
+        return [info for found in pool.map(list_one, folders.items()) for info in found]
+
+
+def _list_folder(archive: Archive, folder: str, keys: list[str]) -> Iterator[FileInfo]:
+    """Files of one folder, starting at what the keys have in common: a folder holds ten times what is wanted of it."""
+    among = set(keys)
+    for info in archive.list(folder, start_after=_before(keys)):
+        if info.key in among:
+            yield info
+        elif info.key > keys[-1]:
+            return
+
+
+def _before(keys: list[str]) -> str | None:
+    """Most of what all keys begin with: it sorts before each of them, even one that another begins with."""
+    return commonprefix(keys)[:-1] or None  # noqa: RUF071 characters are what is meant

@@ -1,0 +1,118 @@
+"""What must hold before a partition is planned, or its shards are written, each as a named refusal.
+
+In: a template, a partition's first label, and what stands in the store. Out: nothing, or a `Refused`.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from reformatters_dagster.core.ledger.entries import ledger_partitions, previous_entry
+from reformatters_dagster.core.ledger.lease import lease_holders
+from reformatters_dagster.core.ledger.progress import unfinished_runs
+from reformatters_dagster.core.run.plan import PartitionPlan
+from reformatters_dagster.core.spec.errors import (
+    PlanOutdated,
+    PublishGap,
+    Refused,
+    StoreExists,
+    StoreTooShort,
+    TimeNotOnGrid,
+    UnknownRun,
+)
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster.core.spec.wording import spell_duration
+from reformatters_dagster.core.store.location import Store
+from reformatters_dagster.core.store.reading import published_labels
+
+READERS = 16
+
+
+def refuse_other_times(template: TemplateConfig, label: Timestamp, now: Timestamp) -> None:
+    """Raise `TimeNotOnGrid` unless a shard starts at a label, and has begun."""
+    start, length = template.append_dim.start, template.shard_duration
+    asked = f"partition {label:%Y-%m-%dT%H:%M} of {template.dataset_id} was asked for"
+    if label < start:
+        raise TimeNotOnGrid(f"{asked}; its archive starts at {start:%Y-%m-%dT%H:%M}")
+    if (label - start) % length:
+        held_by = start + (label - start) // length * length
+        raise TimeNotOnGrid(
+            f"{asked}; partitions start every {spell_duration(length)} from {start:%Y-%m-%dT%H:%M}: "
+            f"this time lies in partition {held_by:%Y-%m-%dT%H:%M}"
+        )
+    if label > now:
+        raise TimeNotOnGrid(f"{asked}; it is {now:%Y-%m-%dT%H:%M} now and nothing of it can exist yet")
+
+
+def refuse_part(template: TemplateConfig, label: Timestamp, selected: Sequence[DataVar]) -> None:
+    """Refuse an update of some variables that would publish labels of which the others were never written."""
+    if left := sorted(set(template.variables) - {data_var.name for data_var in selected}):
+        raise Refused(
+            f"update of {_subject(template, label)} was asked for without {', '.join(left)}; readers would see its labels, "
+            "of which nobody has written these: update all variables, or backfill some without publish"
+        )
+
+
+def refuse_gap(template: TemplateConfig, label: Timestamp, published_end: Timestamp) -> None:
+    """Refuse an update that would leave an unwritten shard behind it."""
+    if label > published_end:
+        raise PublishGap(
+            f"update of {_subject(template, label)} was asked for; the store ends before "
+            f"{published_end:%Y-%m-%dT%H:%M}, and publishing would leave a hole: update that partition first"
+        )
+
+
+def refuse_too_short(
+    template: TemplateConfig, label: Timestamp, published_end: Timestamp, job_name: Callable[[str], str]
+) -> None:
+    """Refuse a backfill that nobody could read, and name the jobs that extend the store."""
+    if label >= published_end:
+        raise StoreTooShort(
+            f"backfill of {_subject(template, label)} was asked for; the store's metadata ends before "
+            f"{published_end:%Y-%m-%dT%H:%M}: extend it with job {job_name('initialise')!r}, or run {job_name('update')!r}"
+        )
+
+
+def refuse_overwrite(template: TemplateConfig, label: Timestamp, internal: Store) -> None:
+    """Refuse to write a partition that was written before."""
+    if previous_entry(internal, label) is not None:
+        raise StoreExists(
+            f"backfill of {_subject(template, label)} was asked for without overwrite_chunks; the ledger says it was written "
+            "before: set overwrite_chunks to write it again"
+        )
+
+
+def refuse_unknown_run(template: TemplateConfig, internal: Store, root_run: str) -> None:
+    """Refuse to go on with a run that has left neither an uploaded variable, nor a lease, nor a partition it committed."""
+    unfinished = unfinished_runs(internal)
+    if root_run in unfinished or root_run in lease_holders(internal) or _has_committed(internal, root_run):
+        return
+    others = f"; those there are: {', '.join(unfinished)}" if unfinished else ""
+    raise UnknownRun(
+        f"run {root_run!r} of {template.dataset_id} was to be gone on with; there is no unfinished run {root_run!r}{others}: "
+        "correct the name, or leave out --resume to begin anew, as for a run that ended before its first upload"
+    )
+
+
+def _has_committed(internal: Store, root_run: str) -> bool:
+    """Whether any partition is as a run, or a retry of it, has left it."""
+    labels = [Timestamp(partition) for partition in reversed(ledger_partitions(internal))]
+    with ThreadPoolExecutor(READERS, "ledger") as pool:
+        entries = pool.map(partial(previous_entry, internal), labels)
+        return any(entry is not None and entry.root_run == root_run for entry in entries)
+
+
+def refuse_outdated(template: TemplateConfig, plan: PartitionPlan, primary: Store) -> None:
+    """Refuse to carry out a plan of fewer labels of a shard than are published by now: it would blank the others."""
+    published = published_labels(primary, template.append_dim.name)
+    if plan.end < plan.label + template.shard_duration and len(published) and published[-1] >= plan.end:
+        raise PlanOutdated(
+            f"{_subject(template, plan.label)} was to be written up to before {plan.end:%Y-%m-%dT%H:%M}; "
+            f"{published[-1]:%Y-%m-%dT%H:%M} has been published since: nothing was written; run the whole partition again"
+        )
+
+
+def _subject(template: TemplateConfig, label: Timestamp) -> str:
+    return f"{template.dataset_id} partition {label:%Y-%m-%dT%H:%M}"

@@ -1,0 +1,137 @@
+"""What is known of a store: how far it reaches, and from which files each partition of it was made.
+
+In: a dataset and its stores. Out: frozen values, for people and programs to read. Nothing is written.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.replicas import Degraded, degraded
+from reformatters_dagster.core.spec.errors import StoreMissing
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import Frozen, Time
+from reformatters_dagster.core.store.reading import published_labels
+from reformatters_dagster.core.store.upload import StoreSet
+
+NEWEST = 40
+"""Partitions looked at when nobody says how many."""
+READERS = 16
+
+
+class PartitionStatus(Frozen):
+    """One partition of the published extent."""
+
+    partition: str
+    entry: LedgerEntry | None
+    """What its last run left; None where it was never written."""
+
+
+class VariableStatus(Frozen):
+    """One variable over the partitions looked at."""
+
+    written: int
+    """Partitions of which a run has written it, in part at least."""
+    complete: int
+    """Partitions that have every file of it."""
+
+
+class StatusReport(Frozen):
+    """What a store publishes, and what of it is there."""
+
+    dataset_id: str
+    store: str
+    append_dim: str
+    extent: tuple[Time, Time]
+    """First and last label that readers see."""
+    variables: tuple[str, ...]
+    """Those of the template; a partition may lack some, and does where they were never written."""
+    partition_count: int
+    """Of the whole extent."""
+    partitions: tuple[PartitionStatus, ...]
+    """The newest of them, oldest first."""
+    degraded: tuple[Degraded, ...] = ()
+    """Partitions that a replica lacks, since it was down when they were written."""
+
+    @property
+    def coverage(self) -> dict[str, VariableStatus]:
+        """Each variable of the template over the partitions looked at; one that was added later lacks some until filled."""
+        known = [partition.entry.variables for partition in self.partitions if partition.entry is not None]
+        return {
+            name: VariableStatus(
+                written=sum(name in variables for variables in known),
+                complete=sum(name in variables and variables[name].is_complete for variables in known),
+            )
+            for name in self.variables
+        }
+
+    @property
+    def last_complete(self) -> str | None:
+        """The newest partition looked at that has every file of every variable."""
+        return next((one.partition for one in reversed(self.partitions) if self._is_complete(one)), None)
+
+    def _is_complete(self, partition: PartitionStatus) -> bool:
+        known = partition.entry.variables if partition.entry else {}
+        return all(name in known and known[name].is_complete for name in self.variables)
+
+
+class Overview(Frozen):
+    """One dataset among others: the report of its store, or why there is none."""
+
+    dataset_id: str
+    store: str
+    report: StatusReport | None = None
+    error: str | None = None
+    """Why the store could not be read; None also where no store stands."""
+
+
+def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEWEST) -> StatusReport:
+    """Read the published extent and the ledger of its newest partitions.
+
+    Parameters
+    ----------
+    newest : int, optional
+        How many partitions to look at; None for all.
+
+    Raises
+    ------
+    StoreMissing
+        When no store stands.
+    """
+    template = dataset.template_config
+    labels = published_labels(stores.primary, template.append_dim.name)
+    if labels.empty:
+        raise StoreMissing(
+            f"the status of {dataset.dataset_id} was asked for; there is no store at {stores.primary.url}: "
+            f"`reformat backfill {dataset.dataset_id}` creates it, or correct --store"
+        )
+    partitions = labels[:: template.shard_length]
+    skipped = 0 if newest is None else max(len(partitions) - newest, 0)
+    looked_at = partitions[skipped:]
+    with ThreadPoolExecutor(READERS, "ledger") as pool:
+        entries = list(pool.map(partial(previous_entry, stores.internal), looked_at))
+    return StatusReport(
+        dataset_id=dataset.dataset_id,
+        store=stores.primary.url,
+        append_dim=template.append_dim.name,
+        extent=(labels[0], labels[-1]),
+        variables=tuple(template.variables),
+        partition_count=len(partitions),
+        partitions=tuple(
+            PartitionStatus(partition=partition_key(label), entry=entry)
+            for label, entry in zip(looked_at, entries, strict=True)
+        ),
+        degraded=tuple(degraded(stores)),
+    )
+
+
+def survey(dataset: DynamicalDataset, stores: StoreSet) -> Overview:
+    """As `status`, for a list of datasets: whatever is wrong with one store is told, and hides no other."""
+    overview = Overview(dataset_id=dataset.dataset_id, store=stores.primary.url)
+    try:
+        return overview.model_copy(update={"report": status(dataset, stores)})
+    except StoreMissing:
+        return overview
+    except Exception as error:
+        return overview.model_copy(update={"error": f"{type(error).__name__}: {error}"})

@@ -1,0 +1,1 @@
+"""Arrays to shard objects on the tmp disk, and continuing a shard that is published."""

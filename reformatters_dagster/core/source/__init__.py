@@ -1,0 +1,1 @@
+"""Upstream archives and files: bytes that were verified."""

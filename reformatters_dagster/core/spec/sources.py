@@ -1,0 +1,48 @@
+"""Source archives: where upstream files can be had from, and what an HTTP status means at each host.
+
+In: what `dataset_defs` knows of a provider. Out: frozen values that `core/source` opens.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from reformatters_dagster.core.spec.values import Duration, Frozen, Time
+
+type Answer = Literal["missing", "throttled", "retry", "refused"]
+
+STATUS_ANSWERS: Mapping[int, Answer] = {
+    404: "missing",
+    429: "throttled",
+    500: "retry",
+    502: "retry",
+    503: "throttled",
+    504: "retry",
+}
+"""What an HTTP status means at a host that says what it means."""
+
+
+class SourceArchive(Frozen):
+    """One place a source file can be had from."""
+
+    url: str
+    """Where the archive's keys start: `s3://bucket`, `gs://bucket`, `https://host/path`."""
+    folder: str
+    """Folder of a mirror (`REFORMATTERS_UPSTREAM`) that stands for it: the bucket, or host and path."""
+    region: str | None = None
+    """Bucket region, where the archive is on S3."""
+    newest: Duration | None = None
+    """Files are kept this long after the append label only; None keeps them for good."""
+    until: Time | None = None
+    """Append label after which there are no files; None where it is still filled."""
+    requests_per_minute: int | None = None
+    """What the host tolerates; None sets no limit."""
+    answers: Mapping[int, Answer] = STATUS_ANSWERS
+    """What each HTTP status means at this host."""
+
+    @model_validator(mode="after")
+    def _folder_is_relative(self) -> Self:
+        if self.folder.startswith("/") or ".." in self.folder.split("/"):
+            raise ValueError(f"folder {self.folder!r} must be relative and stay inside the mirror")
+        return self

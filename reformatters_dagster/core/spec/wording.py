@@ -1,0 +1,28 @@
+"""Parts of messages for people: how long something takes, which name may have been meant.
+
+In: values. Out: words.
+"""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+from reformatters_dagster.core.spec.values import Timedelta
+
+_UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
+
+
+def spell_duration(duration: Timedelta) -> str:
+    """The largest unit of a duration that is not zero and the one below it, in whole numbers: `6 h`, `1 min 34 s`, `60 d`."""
+    rest = abs(duration) // Timedelta("1s")
+    counts = {}
+    for unit, seconds in _UNITS.items():
+        counts[unit], rest = divmod(rest, seconds)
+    largest = next((at for at, count in enumerate(counts.values()) if count), len(counts) - 1)
+    told = [f"{count} {unit}" for unit, count in list(counts.items())[largest : largest + 2] if count]
+    return f"{'-' if duration < Timedelta(0) and told else ''}{' '.join(told) or '0 s'}"
+
+
+def did_you_mean(asked: Collection[str], known: Collection[str]) -> str:
+    """A question to end a refusal with that has named what is known; empty where nothing known is alike."""
+    guesses = [guess for name in asked for guess in get_close_matches(name, known, n=1)]
+    return f": did you mean {' and '.join(repr(guess) for guess in dict.fromkeys(guesses))}?" if guesses else ""

@@ -1,0 +1,1 @@
+"""Final stores: locations, uploads, metadata, reading, guards."""

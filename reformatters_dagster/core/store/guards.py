@@ -1,0 +1,248 @@
+"""What must hold before a store is written, each as a named refusal.
+
+In: root `zarr.json` documents with consolidated metadata, as `json.loads` gives them. Out: nothing, or a `Refused`.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from reformatters_dagster.core.spec.errors import (
+    Refused,
+    Retraction,
+    StoreExists,
+    StoreMissing,
+    TemplateDrift,
+    VariableNotPublished,
+)
+from reformatters_dagster.core.spec.values import JSON, Label, Timestamp
+
+_FIELDS = {
+    "data_type": "dtype",
+    "fill_value": "fill value",
+    "dimension_names": "dimensions",
+    "chunk_grid": "stored shape",
+    "chunk_key_encoding": "key encoding",
+    "codecs": "codecs",
+}
+
+
+def arrays_of(root: JSON) -> dict[str, JSON]:
+    """Array documents by path within the store.
+
+    Raises
+    ------
+    TemplateDrift
+        When the document holds no consolidated metadata: it is not one this project wrote.
+    """
+    consolidated = root.get("consolidated_metadata")
+    if not consolidated:
+        raise TemplateDrift(
+            f"consolidated metadata was expected in a root zarr.json; it has {sorted(root)}: "
+            "another program rewrote it; restore it, or start a new dataset version"
+        )
+    documents: dict[str, JSON] = consolidated["metadata"]
+    return {name: document for name, document in documents.items() if document["node_type"] == "array"}
+
+
+def coordinate_names(root: JSON) -> set[str]:
+    """Arrays that xarray takes as coordinates: those named after their dimension, and those listed as such."""
+    arrays = arrays_of(root)
+    holders = [root, *arrays.values()]
+    listed = {name for holder in holders for name in holder.get("attributes", {}).get("coordinates", "").split()}
+    return {name for name, array in arrays.items() if name in listed or array.get("dimension_names") == [name]}
+
+
+def append_dim_of(root: JSON) -> str:
+    """The dimension that grows: the first of every data variable; `TemplateDrift` where they do not agree."""
+    coordinates = coordinate_names(root)
+    firsts = {
+        (array.get("dimension_names") or [None])[0]
+        for name, array in arrays_of(root).items()
+        if name not in coordinates
+    }
+    if len(firsts) != 1 or None in firsts:
+        raise TemplateDrift(
+            f"one dimension was expected to be the first of every data variable; found {sorted(map(str, firsts))}: "
+            "correct the template"
+        )
+    return str(firsts.pop())
+
+
+def length_along(array: JSON, dim: str) -> int | None:
+    """Size of an array along a dimension; None when it does not have it."""
+    dims = array.get("dimension_names") or []
+    return array["shape"][dims.index(dim)] if dim in dims else None
+
+
+def refuse_structure_drift(template_root: JSON, store_root: JSON, append_dim: str) -> list[str]:
+    """Refuse a template whose arrays could not be written beside, or read with, the chunks that are stored.
+
+    Attributes may differ, and sizes along `append_dim`.
+
+    Returns
+    -------
+    list of str
+        Arrays of the template that the store does not have yet.
+
+    Raises
+    ------
+    TemplateDrift
+        Naming every array removed, and every difference in dimensions, sizes, dtype, chunks, codecs, fill values.
+    """
+    template, store = arrays_of(template_root), arrays_of(store_root)
+    drifts = [f"{name} is in the store and not in the template" for name in store if name not in template]
+    for name in store.keys() & template.keys():
+        drifts.extend(f"{name}: {drift}" for drift in _drifts(template[name], store[name], append_dim))
+    if drifts:
+        raise TemplateDrift(
+            f"the template was to describe the store as it stands; found {'; '.join(sorted(drifts))}: restore the "
+            "template, or raise the dataset version to start a new store"
+        )
+    return sorted(template.keys() - store.keys())
+
+
+def _drifts(template: JSON, store: JSON, append_dim: str) -> Iterator[str]:
+    for field, word in _FIELDS.items():
+        wanted, found = template.get(field), store.get(field)
+        if wanted != found:
+            yield f"{word} {_brief(found)} in the store, {_brief(wanted)} in the template"
+    sizes = [_other_sizes(document, append_dim) for document in (template, store)]
+    if sizes[0] != sizes[1]:
+        yield f"sizes {sizes[1]} in the store, {sizes[0]} in the template"
+    masks = [document.get("attributes", {}).get("_FillValue") for document in (template, store)]
+    if masks[0] != masks[1]:
+        yield f"_FillValue {masks[1]!r} in the store, {masks[0]!r} in the template"
+
+
+def _other_sizes(array: JSON, append_dim: str) -> dict[str, int]:
+    dims = array.get("dimension_names") or [str(axis) for axis in range(len(array["shape"]))]
+    return {dim: size for dim, size in zip(dims, array["shape"], strict=True) if dim != append_dim}
+
+
+def _brief(value: Any) -> str:
+    """The part of a metadata field in which two of them usually differ."""
+    if isinstance(value, dict) and "chunk_shape" in value.get("configuration", {}):
+        return repr(value["configuration"]["chunk_shape"])
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        inner = value[0].get("configuration", {})
+        chunks = f" of chunks {inner['chunk_shape']}" if "chunk_shape" in inner else ""
+        codecs = [f"{codec['name']} {codec.get('configuration', {})}" for codec in inner.get("codecs", value)]
+        return f"[{', '.join(codecs)}]{chunks}"
+    return repr(value)
+
+
+def refuse_unpublished_variables(dataset_id: str, variables: Sequence[str], store_root: JSON) -> None:
+    """Refuse to write chunks of variables that readers would not see, because the store has no such array yet.
+
+    Raises
+    ------
+    VariableNotPublished
+        Naming them, and the command that adds them and writes their history.
+    """
+    if absent := sorted(set(variables) - arrays_of(store_root).keys()):
+        raise VariableNotPublished(
+            f"data of {dataset_id} was to be written within what is published; the store has no {', '.join(absent)} yet: "
+            f"`reformat backfill {dataset_id} --overwrite-chunks --overwrite-metadata --variables {','.join(absent)}` adds "
+            "them with their history; or choose other variables"
+        )
+
+
+def refuse_other_labels(dim: str, template_labels: Sequence[Label], store_labels: Sequence[Label]) -> None:
+    """Refuse a template that gives other labels to a dimension that does not grow."""
+    if len(template_labels) != len(store_labels):
+        raise TemplateDrift(
+            f"{dim} has {len(template_labels)} labels in the template and {len(store_labels)} in the store: "
+            "restore the template, or raise the dataset version to start a new store"
+        )
+    for position, (wanted, found) in enumerate(zip(template_labels, store_labels, strict=True)):
+        if wanted != found:
+            raise TemplateDrift(
+                f"{dim} has label {wanted!r} at position {position} in the template; the store has {found!r} there: "
+                "restore the template, or raise the dataset version to start a new store"
+            )
+
+
+def refuse_retraction(template_root: JSON, store_root: JSON, append_dim: str) -> None:
+    """Refuse metadata that is shorter along `append_dim` than what readers already see.
+
+    Raises
+    ------
+    Retraction
+        Naming the array and both lengths.
+    """
+    template = arrays_of(template_root)
+    for name, stored in arrays_of(store_root).items():
+        wanted, found = length_along(template.get(name, stored), append_dim), length_along(stored, append_dim)
+        if wanted is not None and found is not None and wanted < found:
+            raise Retraction(
+                f"{name} was to be published with {wanted} labels of {append_dim}; the store publishes {found}: "
+                "published data is never withdrawn; run again once the upstream serves what it served before"
+            )
+
+
+def refuse_version_mismatch(template_attrs: JSON, dataset_id: str, version: str) -> None:
+    """Refuse metadata of another dataset, or of another version of this one."""
+    found = template_attrs.get("dataset_id"), template_attrs.get("dataset_version")
+    if found != (dataset_id, version):
+        raise TemplateDrift(
+            f"metadata of {dataset_id!r} version {version!r} was asked for; found {found[0]!r} version {found[1]!r}: "
+            f"run 'reformat update-template {dataset_id}', or point the store at the right dataset"
+        )
+
+
+def refuse_other_start(template_start: Timestamp, store_start: Timestamp) -> None:
+    """Refuse a store whose append dimension begins elsewhere: every shard would land in another's place."""
+    if template_start != store_start:
+        raise TemplateDrift(
+            f"the archive was to start at {template_start:%Y-%m-%dT%H:%M}; the store starts at "
+            f"{store_start:%Y-%m-%dT%H:%M}: set REFORMATTERS_START to that, or use another store"
+        )
+
+
+def check_overwrite(
+    store_exists: bool,
+    overwrite_chunks: bool,
+    overwrite_metadata: bool,
+    end_given: bool,
+    filters_given: bool,
+    unfinished: Collection[str] = (),
+) -> None:
+    """Refuse a backfill whose options do not fit the store.
+
+    Parameters
+    ----------
+    store_exists : bool
+        Whether a store stands; a network error is no answer to that.
+    overwrite_chunks, overwrite_metadata : bool
+        What may be replaced. Without either a store is created; with both and an end it may grow.
+    end_given, filters_given : bool
+        Whether an end, or any other choice of shards or variables, was asked for.
+    unfinished : collection of str
+        Runs that one may go on with instead.
+
+    Raises
+    ------
+    StoreExists, StoreMissing
+        When a store was to be created and one stands, or the reverse.
+    Refused
+        When the options contradict each other.
+    """
+    if not store_exists:
+        if overwrite_chunks or overwrite_metadata:
+            raise StoreMissing(
+                "something of the store was to be overwritten; there is no store: leave out --overwrite-chunks and "
+                "--overwrite-metadata to create it, or correct --store"
+            )
+        return
+    if not overwrite_chunks and not overwrite_metadata:
+        resume = " or ".join(f"--resume {run}" for run in unfinished)
+        raise StoreExists(
+            "a store was to be created; one stands already: add --overwrite-chunks to fill or redo partitions of it, "
+            "--overwrite-metadata to refresh attributes and coordinates and add arrays, or both with --end to extend it"
+            f"{f'; or {resume} to go on with a run that ended early' if resume else ''}"
+        )
+    if overwrite_metadata and not overwrite_chunks and (end_given or filters_given):
+        raise Refused(
+            "--overwrite-metadata alone touches no data, yet an end or a choice of shards or variables was given: "
+            "leave that out, or add --overwrite-chunks"
+        )

@@ -1,0 +1,164 @@
+"""What a deployment decides: where stores, upstream and tmp folders are, and where its archives start.
+
+In: a mapping of environment variables that someone else read. Out: values the work is done with.
+"""
+
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+from pydantic import Field
+
+from reformatters_dagster.core.source.archives import Patience, Upstream
+from reformatters_dagster.core.spec.errors import Refused
+from reformatters_dagster.core.spec.sources import SourceArchive
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.values import Frozen, Time, Timestamp
+from reformatters_dagster.core.store.location import StorePatience
+from reformatters_dagster.core.store.upload import StoreSet, open_store_set
+
+DEFAULT_STORE = "data/stores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The places one dataset is read from and written to."""
+
+    stores: StoreSet
+    upstream: Upstream
+    tmp: Path
+
+
+class Settings(Frozen):
+    """The `REFORMATTERS_*` variables, parsed."""
+
+    store: str = DEFAULT_STORE
+    replicas: tuple[str, ...] = ()
+    upstream: str | None = None
+    tmp: str | None = None
+    start: Time | None = None
+    """Where archives start that `starts` does not name."""
+    starts: dict[str, Time] = Field(default_factory=dict)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the `REFORMATTERS_*` variables out of a mapping; an empty one counts as unset.
+
+        Raises
+        ------
+        Refused
+            When `REFORMATTERS_START` cannot be read.
+        """
+
+        def value(name: str) -> str | None:
+            return environment.get(f"REFORMATTERS_{name}", "").strip() or None
+
+        start, starts = _parse_starts(value("START"))
+        return cls(
+            store=value("STORE") or DEFAULT_STORE,
+            replicas=tuple(filter(None, (url.strip() for url in (value("REPLICAS") or "").split(",")))),
+            upstream=value("UPSTREAM"),
+            tmp=value("TMP"),
+            start=start,
+            starts=starts,
+        )
+
+    def start_of(self, template: TemplateConfig) -> TemplateConfig:
+        """A template whose archive starts where this deployment wants it to."""
+        start = self.starts.get(template.dataset_id, self.start)
+        return template if start is None else template.started_at(start)
+
+    def refuse_unknown_starts(self, dataset_ids: Collection[str], elsewhere: Collection[str] = ()) -> None:
+        """Refuse starts of datasets that there are not: a misspelt one would leave an archive where its template starts.
+
+        Parameters
+        ----------
+        elsewhere : names, optional
+            Providers whose datasets are known to others; starts of those are of no concern.
+        """
+        own = {name for name in self.starts if name.split("-")[0] not in elsewhere}
+        if unknown := sorted(own - set(dataset_ids)):
+            there = [*sorted(dataset_ids), *(f"those of {provider}" for provider in sorted(elsewhere))]
+            raise Refused(
+                f"REFORMATTERS_START names {', '.join(unknown)}; there are {', '.join(there)}: correct the name"
+            )
+
+    def workspace(
+        self, template: TemplateConfig, archives: tuple[SourceArchive, ...], patience: Patience | None = None
+    ) -> Workspace:
+        """Open everything one dataset needs.
+
+        Parameters
+        ----------
+        patience : Patience, optional
+            How long archives are waited for, and stores no longer; default: as a run does, which has hours.
+
+        Raises
+        ------
+        UpstreamMissing
+            When the upstream is a folder that does not exist.
+        """
+        return Workspace(
+            stores=self.stores(template, patience),
+            upstream=Upstream(archives, mirror=self.upstream, patience=patience),
+            tmp=self.tmp_folder(),
+        )
+
+    def stores(self, template: TemplateConfig, patience: Patience | None = None) -> StoreSet:
+        """Primary and replicas of one dataset."""
+        stores = open_store_set(self.store, self.replicas, template.dataset_id, template.dataset_version)
+        if patience is None:
+            return stores
+        # What the last of the archives' answers is good for may be in the stores.
+        asked_for = patience.asked_for + patience.timeout
+        hurry = StorePatience(attempts=patience.attempts, timeout=patience.timeout, asked_for=asked_for)
+        return replace(
+            stores,
+            primary=stores.primary.hurried(hurry),
+            replicas=tuple(replica.hurried(hurry) for replica in stores.replicas),
+            internal=stores.internal.hurried(hurry),
+        )
+
+    def tmp_folder(self) -> Path:
+        """Folder for tmp stores and downloads."""
+        return Path(self.tmp) if self.tmp else Path(tempfile.gettempdir()) / "reformatters"
+
+
+def _parse_starts(text: str | None) -> tuple[Timestamp | None, dict[str, Timestamp]]:
+    everywhere: Timestamp | None = None
+    starts: dict[str, Timestamp] = {}
+    for part in filter(None, (part.strip() for part in (text or "").split(","))):
+        dataset_id, _, time = part.rpartition("=")
+        try:
+            label = parse_time(time)
+        except Refused as error:
+            raise Refused(f"REFORMATTERS_START={text!r}: {error}; write one time, or dataset-id=time,…") from error
+        if dataset_id:
+            starts[dataset_id.strip()] = label
+        else:
+            everywhere = label
+    return everywhere, starts
+
+
+def parse_time(text: str) -> Timestamp:
+    """A naive UTC time from text such as `2026-07-29T18` or `2026-07-29T18:00`.
+
+    Raises
+    ------
+    Refused
+        When it cannot be read, or carries a zone other than UTC.
+    """
+    try:
+        # pandas would take "now", "18:00" and other words that mean another time tomorrow.
+        time = pd.Timestamp(datetime.fromisoformat(text.strip()))
+    except ValueError as error:
+        raise Refused(f"time {text!r} cannot be read; write UTC as 2026-07-29T18 or 2026-07-29T18:00") from error
+    if time.tzinfo is not None:
+        if time.utcoffset() != pd.Timedelta(0):
+            raise Refused(f"time {text!r} is not UTC; write UTC as 2026-07-29T18 or 2026-07-29T18:00")
+        time = time.tz_localize(None)
+    return time.as_unit("us")

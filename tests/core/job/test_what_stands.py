@@ -1,0 +1,390 @@
+"""What a store holds is not lost, and not taken for what the ledger says, when archives refuse files and runs are killed."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dataset_defs.noaa.gfs.analysis import GfsAnalysisRegionJob
+from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob
+from reformatters_dagster.core.job.region_job import RegionJob
+from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.ledger.lease import LeaseTerms
+from reformatters_dagster.core.run.launches import Budget, Launch, survey_incomplete
+from reformatters_dagster.core.run.plan import CommitReport, PartitionPlan
+from reformatters_dagster.core.source.files import Downloaded
+from reformatters_dagster.core.spec.errors import CorruptMessage, LeaseHeld, ReformatError, SourceFileUnavailable
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
+from tests.datasets import (
+    INIT,
+    LEADS,
+    RAIN,
+    SECOND,
+    SOON,
+    TEMPERATURE,
+    THIRD,
+    VARIABLES,
+    Site,
+    gfs_key,
+)
+from tests.stores import FaultStore, Stopped
+
+pytest_plugins = ["tests.datasets", "tests.stores"]
+
+HOUR = Timedelta("1h")
+LATE = Timedelta("7h")
+AT_ONCE = LeaseTerms(time_to_live=0.0, heartbeat=60, look_again=0.0)
+
+
+def refusing(
+    job: type[RegionJob[Any]], refused: Collection[str], error: type[ReformatError] = SourceFileUnavailable
+) -> type[RegionJob[Any]]:
+    """The job, of archives that do not hand over some files."""
+
+    def download_file(self: Any, coord: Any, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
+        if coord.key() in refused:
+            raise error(f"{coord.key()} throttled")
+        found: Downloaded = job.download_file(self, coord, data_vars, folder)
+        return found
+
+    return type("Refusing", (job,), {"download_file": download_file})
+
+
+def key(lead: int, init_time: Timestamp = INIT) -> str:
+    return gfs_key(init_time, lead)
+
+
+def holes(site: Site, variable: str = TEMPERATURE, dim: str = "lead_time") -> list[int]:
+    """Positions at which readers see nothing but NaN."""
+    field = site.read()[variable]
+    others = [one for one in field.dims if one != dim]
+    return [int(at) for at in field.isnull().all(others).to_numpy().nonzero()[0]]
+
+
+def entry_of(site: Site, label: Timestamp = INIT) -> LedgerEntry:
+    entry = site.ledger(label)
+    assert entry is not None
+    return entry
+
+
+def heal_at(site: Site, now: Timestamp) -> list[Launch]:
+    return survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
+
+
+def healed(site: Site, launch: Launch, now: Timestamp) -> CommitReport:
+    plan = site.dataset.plan_partition(
+        site.workspace,
+        launch.label,
+        now=now,
+        publish=False,
+        upstream=launch.arrivals.fingerprint,
+        keep_published=True,
+    )
+    return site.dataset.run_partition(site.workspace, plan, run_id="heal")
+
+
+def killed_before_its_commit(site: Site, plan: PartitionPlan, root_run: str) -> None:
+    """All shards are up; the lease is gone, as after its time to live."""
+    context = site.dataset.context(site.workspace, plan.now, run_id=root_run, force=plan.force)
+    for group in plan.groups:
+        site.dataset.process_group(context, plan, group)
+    for stored, _ in site.stores.internal.list("lease"):
+        site.stores.internal.delete(stored)
+
+
+# Refusals
+
+
+def test_a_hole_is_not_filled_at_the_price_of_another(site: Site) -> None:
+    """The file that was missing has come, one that was used is refused: as many files as before."""
+    refused: set[str] = set()
+    site = site.having(region_job=refusing(GfsForecastRegionJob, refused))
+    site.arrive(INIT, leads=[lead for lead in LEADS if lead != 3])
+    site.update(INIT + LATE)
+    site.arrive(INIT, leads=[3])
+    refused.add(key(7))
+    now = INIT + LATE + HOUR
+    (launch,) = heal_at(site, now)
+    assert set(healed(site, launch, now).stats.kept) == set(VARIABLES)
+    assert holes(site) == [3]
+    refused.clear()
+    (again,) = heal_at(site, now + 5 * HOUR)
+    assert again.reason == "1 files that were missing have arrived"
+    assert healed(site, again, now + 5 * HOUR).entry.is_complete
+    assert heal_at(site, now + 10 * HOUR) == []
+
+
+def test_a_correction_that_could_not_be_taken_is_taken_later(site: Site) -> None:
+    refused: set[str] = set()
+    site = site.having(region_job=refusing(GfsForecastRegionJob, refused))
+    site.arrive(INIT)
+    site.update(INIT + LATE)
+    data = site.file(4).read_bytes()
+    site.file(4).unlink()
+    site.file(4).write_bytes(data)
+    refused.add(key(7))
+    now = INIT + LATE + HOUR
+    (launch,) = heal_at(site, now)
+    assert healed(site, launch, now).entry.retry
+    refused.clear()
+    (again,) = heal_at(site, now + 5 * HOUR)
+    assert again.reason == "1 files were published again"
+    assert not healed(site, again, now + 5 * HOUR).entry.retry
+
+
+def test_a_backfill_does_not_swap_one_hole_for_another(analysis: Site) -> None:
+    analysis.remove(3)
+    analysis.update(INIT + 4 * HOUR)
+    analysis.arrive(INIT, leads=[3])
+    other = analysis.having(region_job=refusing(GfsAnalysisRegionJob, {key(1)}))
+    commit = other.backfill(INIT + 4 * HOUR, overwrite_chunks=True).commits[0]
+    assert TEMPERATURE in commit.stats.kept
+    assert holes(analysis, dim="time") == [3]
+
+
+def test_a_file_beside_the_shard_is_missed_until_it_comes(analysis: Site) -> None:
+    """The hour before a shard, which its first rate is made from."""
+    index = Path(f"{analysis.file(5)}.idx")
+    whole = index.read_text()
+    index.write_text("".join(line for line in whole.splitlines(keepends=True) if "APCP" not in line))
+    analysis.update(SECOND + 2 * HOUR)
+    for hours in (3, 4):
+        analysis.update(SECOND + hours * HOUR)
+        assert [one.file for one in entry_of(analysis, SECOND).variables[RAIN].missing] == [key(5)]
+    index.unlink()
+    index.write_text(whole)
+    analysis.backfill(SECOND + 5 * HOUR, overwrite_chunks=True)
+    assert entry_of(analysis, SECOND).is_complete
+    assert analysis.read()[RAIN].sel(time=SECOND).notnull().any()
+
+
+# Runs that ended between upload and commit
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_shards_that_the_ledger_does_not_tell_of_are_not_trusted(analysis: Site, force: bool) -> None:
+    """A run fills one hole, makes another where it may, and is killed; the next goes on with what really stands."""
+    if not force:
+        analysis.remove(3)
+    analysis.update(INIT + 4 * HOUR)
+    analysis.arrive(INIT, leads=[3])
+    other = analysis.having(region_job=refusing(GfsAnalysisRegionJob, {key(2)}))
+    plan = other.dataset.plan_partition(
+        other.workspace, INIT, now=INIT + 4 * HOUR, publish=False, force=force, root_run="killed"
+    )
+    killed_before_its_commit(other, plan, "killed")
+    analysis.update(INIT + 5 * HOUR)
+    assert entry_of(analysis).is_complete
+    assert holes(analysis, dim="time") == []
+
+
+def test_a_commit_of_other_variables_leaves_them_in_doubt(analysis: Site) -> None:
+    """A run makes a hole and is killed; one of a single variable commits; then all are continued."""
+    analysis.update(INIT + 4 * HOUR)
+    other = analysis.having(region_job=refusing(GfsAnalysisRegionJob, {key(2)}))
+    plan = other.dataset.plan_partition(
+        other.workspace, INIT, now=INIT + 4 * HOUR, publish=False, force=True, root_run="killed"
+    )
+    killed_before_its_commit(other, plan, "killed")
+    analysis.backfill(INIT + 4 * HOUR, overwrite_chunks=True, variables=(RAIN,))
+    assert holes(analysis, dim="time") == [2]
+    analysis.update(INIT + 5 * HOUR)
+    assert not any(2 in holes(analysis, name, "time") for name in VARIABLES)
+
+
+def test_a_run_that_comes_as_another_commits_keeps_its_own_notes(site: Site) -> None:
+    """Nothing is forgotten once the lease is gone."""
+    site.arrive(INIT)
+    held: list[bool] = []
+
+    class Watched(FaultStore):
+        def delete(self, key: str) -> None:
+            if "progress/" in key:
+                held.append(self.exists("lease/2026-07-29T18:00.json"))
+            super().delete(key)
+
+    internal = Watched(site.stores.internal, lambda url, stored: None)
+    workspace = replace(site.workspace, stores=replace(site.stores, internal=internal))
+    site.dataset.reformat_operational_update(workspace, run_id="one", now=INIT + SOON)
+    assert held == [True] * len(VARIABLES)
+
+
+def test_values_that_no_ledger_tells_of_are_kept(site: Site) -> None:
+    """Killed as it was about to write the first entry, with everything published."""
+    site.arrive(INIT)
+
+    def stop(url: str, stored: str) -> None:
+        if "ledger/" in stored:
+            raise Stopped
+
+    first = replace(site, before_put=stop)
+    with pytest.raises(Stopped):
+        first.dataset.reformat_operational_update(first.workspace, run_id="one", now=INIT + SOON, root_run="one")
+    other = site.having(region_job=refusing(GfsForecastRegionJob, {key(lead) for lead in range(4, 9)}))
+    other.dataset.reformat_operational_update(other.workspace, run_id="two", now=INIT + SOON, root_run="two")
+    assert holes(site) == []
+    assert entry_of(site).is_complete
+
+
+def test_an_attempt_does_not_build_on_shards_that_another_run_has_replaced(site: Site) -> None:
+    site.arrive(INIT)
+    recorded: list[str] = []
+
+    def stop_at_second(url: str, stored: str) -> None:
+        if "progress/" in stored:
+            recorded.append(stored)
+            if len(recorded) == 4:
+                raise Stopped
+
+    def stop_at_commit(url: str, stored: str) -> None:
+        if stored == "zarr.json":
+            raise Stopped
+
+    def attempt(at: Site, run_id: str, root_run: str) -> None:
+        at.dataset.reformat_operational_update(at.workspace, run_id=run_id, now=INIT + SOON, root_run=root_run)
+
+    with pytest.raises(Stopped):
+        attempt(replace(site, before_put=stop_at_second), "one", "one")
+    lacking = site.having(region_job=refusing(GfsForecastRegionJob, {key(4)}))
+    with pytest.raises(Stopped):
+        attempt(replace(lacking, before_put=stop_at_commit), "two", "two")
+    attempt(site, "one again", "one")
+    assert entry_of(site).is_complete
+    assert not any(holes(site, name)[1:] for name in VARIABLES)
+    assert holes(site) == []
+
+
+def test_a_resumed_run_does_what_was_not_planned_then(analysis: Site) -> None:
+    recorded: list[str] = []
+
+    def stop(url: str, stored: str) -> None:
+        if "progress/" in stored:
+            recorded.append(stored)
+            if len(recorded) == 5:
+                raise Stopped
+
+    def attempt(at: Site, run_id: str, hours: int) -> None:
+        now = INIT + hours * HOUR
+        at.dataset.reformat_operational_update(at.workspace, run_id=run_id, now=now, root_run="one")
+
+    with pytest.raises(Stopped):
+        attempt(replace(analysis, before_put=stop), "one", 2)
+    attempt(analysis, "two", 5)
+    assert entry_of(analysis).is_complete
+    assert not any(holes(analysis, name, "time")[1:] for name in VARIABLES)
+    assert holes(analysis, dim="time") == []
+
+
+def test_a_writer_that_lost_its_lease_uploads_nothing_more(site: Site) -> None:
+    site = site.having(lease_terms=AT_ONCE)
+    site.arrive(INIT)
+    uploaded: list[str] = []
+
+    def overtake(url: str, stored: str) -> None:
+        if "/c/" in stored and not uploaded:
+            uploaded.append(stored)
+            quick = replace(site, before_put=None)
+            quick.dataset.reformat_operational_update(quick.workspace, run_id="quick", now=INIT + SOON)
+        elif "/c/" in stored:
+            uploaded.append(stored)
+
+    slow = replace(site.having(region_job=refusing(GfsForecastRegionJob, {key(4), key(5)})), before_put=overtake)
+    with pytest.raises(LeaseHeld, match="another writer took it meanwhile"):
+        slow.update()
+    variables = {stored.partition("/c/")[0] for stored in uploaded}
+    assert len(variables) == 1
+    assert all(holes(site, name)[1:] == [] for name in set(VARIABLES) - variables)
+
+
+def test_a_ledger_whose_store_is_gone_keeps_nothing(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    for path in sorted(Path(site.stores.primary.url).rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    site.remove(7)
+    site.update()
+    assert holes(site) == [7]
+    assert [one.file for one in entry_of(site).variables[TEMPERATURE].missing] == [key(7)]
+
+
+# Updates that go on
+
+
+def test_a_forced_update_leaves_what_is_published(analysis: Site) -> None:
+    analysis.update(INIT + 5 * HOUR)
+    other = analysis.having(region_job=refusing(GfsAnalysisRegionJob, {key(3), key(4), key(5)}))
+    plan = other.dataset.plan_partition(other.workspace, INIT, now=INIT + 5 * HOUR, publish=True, force=True)
+    commit = other.dataset.run_partition(other.workspace, plan, run_id="forced")
+    assert commit.labels == 6
+    assert not entry_of(analysis).is_complete
+    analysis.update(INIT + 5 * HOUR)
+    assert holes(analysis, dim="time") == []
+
+
+def test_an_update_is_committed_after_one_of_a_later_partition(site: Site) -> None:
+    site.arrive(INIT, leads=range(8))
+    site.update()
+    site.arrive(INIT, SECOND)
+    dataset, workspace, now = site.dataset, site.workspace, SECOND + SOON
+    slow = dataset.plan_partition(workspace, INIT, now=now, publish=True, root_run="slow")
+    context = dataset.context(workspace, now, run_id="slow")
+    outcomes = [dataset.process_group(context, slow, group) for group in slow.groups]
+    quick = dataset.plan_partition(workspace, SECOND, now=now, publish=True, root_run="quick")
+    dataset.run_partition(workspace, quick, run_id="quick")
+    dataset.commit_partition(workspace, slow, outcomes, run_id="slow", now=now)
+    assert entry_of(site).is_complete
+    assert len(site.read()["init_time"]) == 2
+
+
+@pytest.mark.parametrize("error", [SourceFileUnavailable, CorruptMessage])
+def test_an_old_failure_does_not_keep_a_shard_from_being_given_up(analysis: Site, error: type[ReformatError]) -> None:
+    patient = analysis.having(give_up_age=Timedelta("12h"))
+    patient.remove(5)
+    patient.having(region_job=refusing(GfsAnalysisRegionJob, {key(2)}, error)).update(INIT + 4 * HOUR)
+    assert len(patient.read()["time"]) == 5
+    patient.update(INIT + 24 * HOUR)
+    assert len(patient.read()["time"]) > 6
+    patient.update(INIT + 25 * HOUR)
+
+
+def test_one_bad_file_in_a_whole_shard_does_not_hold_up_the_next(analysis: Site) -> None:
+    analysis.file(3).write_bytes(bytes(1000))
+    analysis.update(INIT + 5 * HOUR)
+    assert len(analysis.read()["time"]) == 6
+    analysis.update(INIT + 8 * HOUR)
+    assert len(analysis.read()["time"]) == 9
+
+
+def test_an_init_time_that_is_no_longer_upstream_does_not_hold_up_the_next(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    site.remove(*LEADS)
+    site.arrive(SECOND)
+    report = site.update(SECOND + SOON)
+    assert [commit.plan.label for commit in report.commits] == [SECOND]
+    assert list(report.failures) == report.unread == [INIT]
+    assert holes(site) == []
+
+
+def test_an_init_time_that_was_never_made_is_passed_after_the_give_up_age(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    site.arrive(THIRD)
+    assert list(site.update(THIRD + SOON).failures) == [SECOND]
+    age = site.dataset.give_up_age
+    site.update(SECOND + age + HOUR)
+    times = list(site.read().indexes["init_time"])
+    assert times[:3] == [INIT, SECOND, THIRD]
+    assert entry_of(site, SECOND).known_missing
+    assert entry_of(site, THIRD).is_complete
+
+
+def test_an_update_does_the_newest_labels_where_metadata_reaches_past_them(analysis: Site) -> None:
+    analysis.backfill(INIT + 2 * HOUR, end=INIT + 6 * HOUR)
+    report = analysis.update(INIT + 4 * HOUR)
+    assert report.partitions == [INIT]
+    assert pd.DatetimeIndex(analysis.read().indexes["time"])[-1] == INIT + 5 * HOUR

@@ -1,0 +1,189 @@
+"""A partition has one writer at a time, and a dead one is replaced."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reformatters_dagster.core.ledger.lease import LeaseTerms, hold_lease
+from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, StoreUnavailable
+from reformatters_dagster.core.store.location import Store, open_store
+
+PARTITION = "2026-07-29T18:00"
+KEY = f"lease/{PARTITION}.json"
+QUICK = LeaseTerms(time_to_live=0.3, heartbeat=0.02, look_again=0.02)
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def terms(self) -> LeaseTerms:
+        return LeaseTerms(time_to_live=60, heartbeat=1000, look_again=5, sleep=self.sleep, clock=lambda: self.now)
+
+
+def heart_stopped(name: str) -> bool:
+    """Whether a lease's heart stops by itself; it does when its object is another's."""
+    hearts = [thread for thread in threading.enumerate() if thread.name == name]
+    for heart in hearts:
+        heart.join(timeout=10)
+    return not any(heart.is_alive() for heart in hearts)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path), "internal")
+
+
+def test_a_lease_is_there_while_it_is_held_and_gone_afterwards(store: Store) -> None:
+    with hold_lease(store, PARTITION, "one", terms=QUICK):
+        assert b'"one"' in store.get(KEY)[0]
+    assert not store.exists(KEY)
+
+
+def test_an_error_ends_a_lease_that_would_have_been_kept(store: Store) -> None:
+    with pytest.raises(RuntimeError, match="no"), hold_lease(store, PARTITION, "one", keep=True, terms=QUICK):
+        raise RuntimeError("no")
+    assert not store.exists(KEY)
+
+
+def test_the_next_step_of_the_same_run_takes_over_at_once(store: Store) -> None:
+    clock = Clock()
+    with hold_lease(store, PARTITION, "one", keep=True, terms=clock.terms()):
+        pass
+    with hold_lease(store, PARTITION, "one", terms=clock.terms()):
+        assert clock.now == 0
+    assert not store.exists(KEY)
+
+
+def test_a_second_writer_is_refused_while_the_first_lives(store: Store) -> None:
+    refused = r"to be written by 'two'; 'one' is writing it: wait for that run, or end it"
+    with hold_lease(store, PARTITION, "one", terms=QUICK) as still_held:
+        with pytest.raises(LeaseHeld, match=refused), hold_lease(store, PARTITION, "two", terms=QUICK):
+            pytest.fail("two writers hold one partition")
+        still_held()
+
+
+def test_other_partitions_are_free(store: Store) -> None:
+    with hold_lease(store, PARTITION, "one", terms=QUICK), hold_lease(store, "2026-07-30T00:00", "two", terms=QUICK):
+        assert store.exists(KEY)
+
+
+def test_a_dead_holder_is_replaced_after_its_time_to_live(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    with hold_lease(store, PARTITION, "killed", keep=True, terms=clock.terms()):
+        pass
+    with hold_lease(store, PARTITION, "two", terms=clock.terms()):
+        assert 60 <= clock.now < 70
+        assert b'"two"' in store.get(KEY)[0]
+    assert caplog.messages == [
+        f"partition={PARTITION} another run, killed, is writing this partition; waiting up to 60 s for a sign of life of it: "
+        "this run gives way to one that lives, and takes over from one that does not",
+        f"partition={PARTITION} lease of killed shows no sign of life and is taken over",
+    ]
+
+
+@pytest.mark.parametrize("document", [b"", b'{"holder"', b"[]", b"{}"])
+def test_a_lease_that_cannot_be_read_ends_like_that_of_a_dead_holder(store: Store, document: bytes) -> None:
+    """A power cut leaves an object without content."""
+    clock = Clock()
+    store.put(KEY, document)
+    with hold_lease(store, PARTITION, "one", terms=clock.terms()):
+        assert 60 <= clock.now < 70
+        assert b'"one"' in store.get(KEY)[0]
+
+
+def test_a_lease_that_cannot_be_read_is_no_longer_held(store: Store) -> None:
+    with hold_lease(store, PARTITION, "one", terms=QUICK) as still_held:
+        store.put(KEY, b"")
+        assert heart_stopped(f"lease-{PARTITION}")
+        with pytest.raises(LeaseHeld, match="another writer took it"):
+            still_held()
+    assert store.get(KEY)[0] == b""
+
+
+def test_a_store_that_fails_where_steps_of_one_run_meet_does_not_stop_the_heart(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, failed = threading.Event(), threading.Event()
+    put, looked = store.put, store.get_or_none
+
+    def watched(key: str, data: bytes, *, only_if: str | None = None) -> str:
+        try:
+            return put(key, data, only_if=only_if)
+        except ObjectMoved:
+            moved.set()
+            raise
+
+    def fail_once(key: str) -> Any:
+        if moved.is_set() and not failed.is_set():
+            failed.set()
+            raise StoreUnavailable("out of order")
+        return looked(key)
+
+    with hold_lease(store, PARTITION, "run", terms=QUICK):
+        monkeypatch.setattr(store, "put", watched)
+        monkeypatch.setattr(store, "get_or_none", fail_once)
+        # As another step of the same run does.
+        put(KEY, b'{"holder": "run", "attempt": "", "beats": 1000}')
+        assert failed.wait(10)
+        met = store.get(KEY)
+        assert any(store.get(KEY) != met for _ in range(500) if not threading.Event().wait(0.02))
+
+
+def test_a_holder_learns_that_it_was_replaced(store: Store) -> None:
+    with hold_lease(store, PARTITION, "one", terms=QUICK) as still_held:
+        store.put(KEY, b'{"holder": "two", "beats": 1}')
+        assert heart_stopped(f"lease-{PARTITION}")
+        with pytest.raises(LeaseHeld, match="another writer took it"):
+            still_held()
+    assert b'"two"' in store.get(KEY)[0], "the other's lease was taken away"
+
+
+def test_a_later_attempt_of_the_same_run_takes_over_at_once_and_the_earlier_one_learns_it(store: Store) -> None:
+    clock = Clock()
+    with hold_lease(store, PARTITION, "root", attempt="first", terms=QUICK) as still_held:
+        with hold_lease(store, PARTITION, "root", attempt="second", keep=True, terms=clock.terms()):
+            assert clock.now == 0
+        assert heart_stopped(f"lease-{PARTITION}")
+        with pytest.raises(LeaseHeld, match="another writer took it"):
+            still_held()
+    assert b'"second"' in store.get(KEY)[0]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_step_that_fails_leaves_the_lease_to_steps_beside_it(store: Store, *, beside: bool) -> None:
+    steps: dict[str, Any] = {"holder": "run", "attempt": "first", "keep": True, "terms": QUICK}
+    with hold_lease(store, PARTITION, **steps) as still_held:
+        with pytest.raises(ZeroDivisionError), hold_lease(store, PARTITION, **steps, keep_on_error=beside):
+            raise ZeroDivisionError
+        assert (store.get_or_none(KEY) is not None) is beside
+        if beside:
+            still_held()
+
+
+def test_of_many_that_ask_at_once_one_gets_it(store: Store) -> None:
+    held, refused, start = [], [], threading.Barrier(8)
+
+    def ask(number: int) -> None:
+        start.wait()
+        try:
+            with hold_lease(store, PARTITION, f"writer {number}", terms=QUICK):
+                held.append(number)
+                threading.Event().wait(0.6)
+        except LeaseHeld:
+            refused.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1
+    assert len(refused) == 7

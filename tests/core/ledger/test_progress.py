@@ -1,0 +1,170 @@
+"""A retried run does not repeat what an earlier attempt has uploaded, and still commits."""
+
+from dataclasses import replace
+
+import pytest
+
+from reformatters_dagster.core.ledger.lease import LeaseTerms
+from reformatters_dagster.core.ledger.progress import UpdateProgressTracker
+from reformatters_dagster.core.spec.errors import LeaseHeld, OutcomeMissing, OutcomeOvertaken
+from tests.datasets import IN_ORDER, INIT, SECOND, SOON, Site, assert_forecast_true, gfs_key
+from tests.stores import Stopped
+
+pytest_plugins = ["tests.datasets"]
+
+AT_ONCE = LeaseTerms(time_to_live=0.0, heartbeat=60, look_again=0.0)
+
+
+def run(site: Site, root_run: str, run_id: str) -> int:
+    """One attempt of an update, as the ops of a run make it; how many bytes it fetched."""
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True, root_run=root_run)
+    context = dataset.context(workspace, plan.now, run_id=run_id)
+    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    report = dataset.commit_partition(workspace, plan, outcomes, run_id=run_id, now=plan.now)
+    assert list(report.results) == [name for group in plan.groups for name in group]
+    return report.stats.bytes_in
+
+
+@pytest.mark.parametrize("puts", [0, 6, 12, *(pytest.param(puts, marks=pytest.mark.slow) for puts in (2, 4, 8, 10))])
+def test_an_attempt_that_was_cut_off_is_continued(site: Site, puts: int) -> None:
+    site = site.having(lease_terms=AT_ONCE)
+    site.arrive(INIT)
+    undisturbed = replace(site, folder=site.folder / "other")
+    undisturbed.arrive(INIT)
+    whole = run(undisturbed, "root", "first")
+
+    chunks: list[str] = []
+
+    def stop(url: str, key: str) -> None:
+        if "/c/" in key and "forecast_length" not in key:
+            if len(chunks) == puts:
+                raise Stopped
+            chunks.append(key)
+
+    try:
+        run(replace(site, before_put=stop), "root", "first")
+    except Stopped:
+        finished = {key.split("/c/")[0] for key in chunks[:-1]}
+    else:
+        finished = set()
+    again = run(replace(site, before_put=None), "root", "second")
+    assert again < whole if len(finished) > 1 else again <= whole
+    assert_forecast_true(site.read(), INIT)
+    mine, other = site.objects(), undisturbed.objects()
+    assert {key: mine[key] for key in mine if "_internal" not in key} == {
+        key: other[key] for key in other if "_internal" not in key
+    }
+    assert not [key for key in mine if "/progress/" in key or "/lease/" in key]
+
+
+def test_an_upload_is_told_to_every_run_and_is_that_of_one(site: Site) -> None:
+    site.arrive(INIT)
+    site.remove(3)
+    results = site.job().process()
+    coord = site.dataset.region_job.source_file_coord
+    own, other = (
+        UpdateProgressTracker(site.stores.internal, "2026-07-29T18:00", root, coord) for root in ("root", "other")
+    )
+    for variable, files in results.items():
+        own.record(variable, files)
+    found = other.uploads()
+    assert {name: list(upload.results) for name, upload in found.items()} == {
+        name: list(results[name]) for name in IN_ORDER
+    }
+    upload = found[IN_ORDER[0]]
+    assert (upload.finished, own.is_own(upload), other.is_own(upload)) == (True, True, False)
+    assert upload.lacking == {gfs_key(INIT, 3)}
+    other.begin(IN_ORDER[0], [file for file in results[IN_ORDER[0]] if file.succeeded], upload)
+    begun = own.uploads()[IN_ORDER[0]]
+    assert not begun.finished
+    assert not own.is_own(begun)
+    assert begun.lacking == {gfs_key(INIT, 3)}
+    other.clear(IN_ORDER[:1])
+    assert own.uploads().keys() == set(IN_ORDER[1:])
+
+
+def test_what_is_begun_over_an_unknown_upload_is_all_in_doubt(site: Site) -> None:
+    site.arrive(INIT)
+    files = site.job().process()[IN_ORDER[0]]
+    tracker = UpdateProgressTracker(
+        site.stores.internal, "2026-07-29T18:00", "root", site.dataset.region_job.source_file_coord
+    )
+    site.stores.internal.put(f"progress/2026-07-29T18:00/{IN_ORDER[0]}.json", b"")
+    tracker.begin(IN_ORDER[0], files, tracker.uploads()[IN_ORDER[0]])
+    begun = tracker.uploads()[IN_ORDER[0]]
+    assert begun.used - begun.lacking == frozenset()
+    assert begun.used
+
+
+def test_an_upload_that_cannot_be_read_is_one_of_which_nothing_is_known(site: Site) -> None:
+    site.arrive(INIT)
+    site.stores.internal.put("progress/2026-07-29T18:00/temperature_2m.json", b"")
+    site.dataset.reformat_operational_update(site.workspace, run_id="first", now=INIT + SOON, root_run="root")
+    assert_forecast_true(site.read(), INIT)
+    assert not [key for key in site.objects() if "/progress/" in key]
+
+
+def test_a_commit_waits_for_every_variable(site: Site) -> None:
+    site.arrive(INIT)
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True)
+    first, second = plan.groups
+    outcome = dataset.process_group(dataset.context(workspace, plan.now, run_id="one"), plan, first)
+    before = site.objects()
+    lacking = (
+        rf"was to be committed with 4 variables; {', '.join(sorted(second))} were not processed: process them first"
+    )
+    with pytest.raises(OutcomeMissing, match=lacking):
+        dataset.commit_partition(workspace, plan, [outcome], run_id="one", now=plan.now)
+    assert {key for key in before if "/lease/" not in key} == site.objects().keys()
+
+
+def test_a_commit_that_another_run_has_overtaken_is_refused(site: Site) -> None:
+    site = site.having(lease_terms=AT_ONCE)
+    site.arrive(INIT)
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True, root_run="slow")
+    context = dataset.context(workspace, plan.now, run_id="slow")
+    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    carried = [dataset.read_outcome(outcome.to_json()) for outcome in outcomes]
+    run(site, "quick", "quick")
+    before = site.objects()
+
+    with pytest.raises(OutcomeOvertaken, match=r"by run 'slow'; run 'quick' has committed it since .* run the whole"):
+        dataset.commit_partition(workspace, plan, carried, run_id="slow again", now=plan.now)
+
+    assert site.objects() == before
+    run(site, "slow", "slow anew")
+
+
+def test_a_commit_whose_lease_was_taken_meanwhile_says_so(site: Site) -> None:
+    site = site.having(lease_terms=AT_ONCE)
+    site.arrive(INIT)
+    site.arrive(SECOND)
+    faster: list[str] = []
+
+    def overtake(url: str, key: str) -> None:
+        if key.startswith("ingested_forecast_length/c/") and not faster:
+            faster.append(key)
+            undisturbed = replace(site, before_put=None)
+            undisturbed.dataset.reformat_operational_update(undisturbed.workspace, run_id="quick", now=SECOND + SOON)
+
+    with pytest.raises(LeaseHeld, match="held by 'slow'; another writer took it meanwhile"):
+        run(replace(site, before_put=overtake), "slow", "slow")
+
+    assert faster
+    assert_forecast_true(site.read(), INIT)
+    assert_forecast_true(site.read(), SECOND)
+
+
+def test_a_commit_is_repeated_by_a_later_attempt_of_the_same_run(site: Site) -> None:
+    site.arrive(INIT)
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True, root_run="root")
+    context = dataset.context(workspace, plan.now, run_id="first")
+    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    for attempt in ("first", "second"):
+        report = dataset.commit_partition(workspace, plan, outcomes, run_id=attempt, now=plan.now)
+        assert (report.entry.run_id, report.entry.root_run) == (attempt, "root")
+    assert_forecast_true(site.read(), INIT)

@@ -1,0 +1,496 @@
+"""What is launched follows from upstream, ledger and store, and from nothing remembered in between."""
+
+import random
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reformatters_dagster.core.ledger.entries import write_ledger
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.launches import (
+    Budget,
+    Launch,
+    is_whole,
+    survey_incomplete,
+    survey_unpublished,
+    unpublished_labels,
+)
+from reformatters_dagster.core.spec.errors import NothingSucceeded
+from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.store.metadata import commit_template
+from reformatters_dagster.core.store.reading import published_labels
+from reformatters_dagster.sample_upstream import write_sample_upstream
+from tests.datasets import (
+    IN_ORDER,
+    INIT,
+    LEADS,
+    NOMADS,
+    SECOND,
+    SOON,
+    STEP,
+    TEMPERATURE,
+    THIRD,
+    VARIABLES,
+    Sample,
+    Site,
+    assert_forecast_true,
+    gfs_forecast,
+    gfs_key,
+)
+from tests.upstreams import FaultServer
+
+pytest_plugins = ["tests.datasets"]
+
+LATE = Timedelta("7h")
+"""After an init time, the soft deadline has passed."""
+
+
+def launches(site: Site, now: Timestamp) -> list[Launch]:
+    return survey_unpublished(site.dataset, site.workspace, now, Budget(20)).launches
+
+
+def heals(site: Site, now: Timestamp) -> list[Launch]:
+    return survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
+
+
+def run(site: Site, launch: Launch, now: Timestamp, *, publish: bool) -> None:
+    """What the ops of a launched run do."""
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(
+        workspace,
+        launch.label,
+        now=now,
+        publish=publish,
+        accept_missing=launch.accept_missing,
+        variables=launch.variables or None,
+        upstream=launch.arrivals.fingerprint,
+    )
+    context = dataset.context(workspace, now)
+    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    dataset.commit_partition(workspace, plan, outcomes, run_id=context.run_id, now=now)
+
+
+def test_nothing_is_launched_before_the_files_are_there(site: Site) -> None:
+    survey = survey_unpublished(site.dataset, site.workspace, INIT + SOON, Budget(20))
+    assert survey.launches == []
+    assert survey.waiting == ["2026-07-29T18:00 has 0 of 10 files"]
+
+
+def test_a_complete_partition_is_launched_at_once(site: Site) -> None:
+    site.arrive(INIT)
+    (launch,) = launches(site, INIT + Timedelta("1h"))
+    assert (launch.label, launch.reason) == (INIT, "all files have arrived")
+
+
+def test_a_file_without_its_index_has_not_arrived(site: Site) -> None:
+    site.arrive(INIT)
+    site.file(4).with_name(f"{site.file(4).name}.idx").unlink()
+    survey = survey_unpublished(site.dataset, site.workspace, INIT + SOON, Budget(20))
+    assert (survey.launches, survey.waiting) == ([], ["2026-07-29T18:00 has 9 of 10 files"])
+
+
+def test_an_incomplete_one_is_launched_at_the_soft_deadline(site: Site) -> None:
+    site.arrive(INIT, leads=range(6))
+    assert launches(site, INIT + site.dataset.soft_deadline - Timedelta("1min")) == []
+    (launch,) = launches(site, INIT + site.dataset.soft_deadline)
+    assert launch.reason == "the soft deadline has passed with 6 of 10 files"
+
+
+def test_after_an_outage_every_partition_follows_oldest_first(site: Site) -> None:
+    site.arrive(INIT, SECOND, THIRD)
+    now = THIRD + SOON
+    assert unpublished_labels(site.dataset, site.workspace, now) == [INIT, SECOND, THIRD]
+    done = []
+    while found := launches(site, now):
+        (launch,) = found
+        run(site, launch, now, publish=True)
+        done.append(launch.label)
+    assert done == [INIT, SECOND, THIRD]
+    assert list(site.read().indexes["init_time"]) == done
+
+
+def test_one_that_never_came_is_given_up_once_later_ones_are_there(site: Site) -> None:
+    site = site.having(give_up_age=Timedelta("10h"))
+    site.arrive(SECOND)
+    assert launches(site, SECOND + Timedelta("3h")) == []
+    now = INIT + Timedelta("10h")
+    (launch,) = launches(site, now)
+    assert (launch.label, launch.accept_missing) == (INIT, True)
+    assert "given up with 0 of 10 files" in launch.reason
+    run(site, launch, now, publish=True)
+    entry = site.ledger(INIT)
+    assert entry is not None
+    assert entry.known_missing
+    assert {coverage.succeeded for coverage in entry.variables.values()} == {0}
+    (launch,) = launches(site, now)
+    run(site, launch, now, publish=True)
+    ds = site.read()
+    assert list(ds.indexes["init_time"]) == [INIT, SECOND]
+    assert ds["temperature_2m"].sel(init_time=INIT).isnull().all()
+    assert not ds["temperature_2m"].sel(init_time=SECOND).isnull().any()
+    assert heals(site, now) == []
+
+
+def test_one_that_is_there_and_past_its_age_says_so_once_later_ones_are_there(site: Site) -> None:
+    """Whether it is given up is for those who know how often it was tried."""
+    site = site.having(give_up_age=Timedelta("10h"))
+    site.arrive(INIT)
+    for lead in LEADS:
+        site.file(lead).write_bytes(bytes(1000))
+    now = INIT + Timedelta("10h")
+    (launch,) = launches(site, now)
+    assert (launch.label, launch.past_give_up) == (INIT, False)
+    site.arrive(SECOND)
+    (launch,) = launches(site, now - Timedelta("1min"))
+    assert (launch.label, launch.past_give_up) == (INIT, False)
+    (launch,) = launches(site, now)
+    assert (launch.label, launch.past_give_up, launch.accept_missing) == (INIT, True, False)
+    assert launch.reason == "all files have arrived; it is past its give-up age, and later ones have arrived"
+    with pytest.raises(NothingSucceeded, match="nothing was published"):
+        run(site, launch, now, publish=True)
+    run(site, replace(launch, accept_missing=True), now, publish=True)
+    entry = site.ledger()
+    assert entry is not None
+    assert entry.known_missing
+    (launch,) = launches(site, now)
+    assert launch.label == SECOND
+
+
+def test_a_shard_whose_last_labels_never_came_does_not_hold_the_next_one_up(analysis: Site) -> None:
+    """It has nothing new since its last run, and is past its age."""
+    # Files of the test are younger than the time it plays at.
+    site = analysis.having(give_up_age=Timedelta("10h"), quiet=Timedelta("-3650D"))
+    for lead in (4, 5):
+        analysis.file(lead).unlink()
+    now = SECOND + Timedelta("5h")
+    (launch,) = launches(site, now)
+    run(site, launch, now, publish=True)
+    assert len(site.read().indexes["time"]) == 4
+    assert launches(site, now) == []
+    later = INIT + Timedelta("16h")
+    (launch,) = launches(site, later)
+    assert (launch.label, launch.past_give_up) == (INIT, True)
+    run(site, replace(launch, accept_missing=True), later, publish=True)
+    assert len(site.read().indexes["time"]) == 6
+    (launch,) = launches(site, later)
+    assert launch.label == SECOND
+
+
+def test_without_acceptance_nothing_is_never_published(site: Site) -> None:
+    site.arrive(SECOND)
+    plan = site.dataset.plan_partition(site.workspace, INIT, now=SECOND, publish=True)
+    outcome = site.dataset.process_group(site.dataset.context(site.workspace, SECOND, run_id="a"), plan, VARIABLES)
+    with pytest.raises(NothingSucceeded, match="nothing was published"):
+        site.dataset.commit_partition(site.workspace, plan, [outcome], run_id="a", now=SECOND)
+
+
+def test_a_late_file_fills_its_hole_after_the_cool_down(site: Site) -> None:
+    site.arrive(INIT, leads=[lead for lead in LEADS if lead != 4])
+    now = INIT + LATE
+    (launch,) = launches(site, now)
+    run(site, launch, now, publish=True)
+    later = now + site.dataset.heal_cool_down
+    assert heals(site, later) == [], "nothing has changed upstream"
+    site.arrive(INIT, leads=[4])
+    cooling = survey_incomplete(site.dataset, site.workspace, now + Timedelta("94.5s"), Budget(20))
+    assert cooling.waiting == [f"{partition_key(INIT)} ran 1 min 34 s ago and cools down"]
+    assert heals(site, later - Timedelta("1min")) == [], "it cools down"
+    (launch,) = heals(site, later)
+    assert launch.reason == "1 files that were missing have arrived"
+    run(site, launch, later, publish=False)
+    entry = site.ledger()
+    assert entry is not None
+    assert is_whole(site.dataset, entry)
+    assert not site.read()["temperature_2m"].isnull().any()
+    assert heals(site, later + Timedelta("1D")) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("SourceFileUnavailable: throttled in 6 attempts", ["1 files that archives refused are asked for again"]),
+        ("CorruptMessage: it does not end with 7777", []),
+    ],
+)
+def test_a_file_that_archives_refused_is_asked_for_again(site: Site, reason: str, expected: list[str]) -> None:
+    """Nothing changes upstream; a file that is bad stays bad, one that could not be had then may be had now."""
+    site.arrive(INIT, leads=[lead for lead in LEADS if lead != 4])
+    now = INIT + LATE
+    (launch,) = launches(site, now)
+    run(site, launch, now, publish=True)
+    site.arrive(INIT, leads=[4])
+    entry, listed = site.ledger(), site.dataset.arrivals(site.workspace, INIT, now)
+    assert entry is not None
+    told = {
+        name: known.model_copy(
+            update={"missing": tuple(lost.model_copy(update={"reason": reason}) for lost in known.missing)}
+        )
+        for name, known in entry.variables.items()
+    }
+    left = entry.model_copy(update={"upstream": listed.fingerprint, "variables": told})
+    write_ledger(site.stores.internal, left)
+    later = now + site.dataset.heal_cool_down
+    assert [launch.reason for launch in heals(site, later)] == expected
+    assert heals(site, later - Timedelta("1min")) == []
+
+
+def test_a_file_published_again_is_read_again(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    later = INIT + LATE + Timedelta("1h")
+    assert heals(site, later) == []
+    data = site.file(4).read_bytes()
+    site.file(4).unlink()
+    site.file(4).write_bytes(data)
+    (launch,) = heals(site, later)
+    assert launch.reason == "1 files were published again"
+
+
+def test_a_file_that_cannot_be_used_is_not_tried_for_ever(site: Site) -> None:
+    site.arrive(INIT)
+    site.file(4).write_bytes(bytes(1000))
+    now = INIT + LATE
+    run(site, launches(site, now)[0], now, publish=True)
+    entry = site.ledger()
+    assert entry is not None
+    assert not is_whole(site.dataset, entry)
+    assert heals(site, now + Timedelta("1h")) == []
+
+
+def test_variables_that_nobody_wrote_are_healed_by_themselves(site: Site) -> None:
+    site.arrive(INIT)
+    site.backfill(variables=(TEMPERATURE,))
+    now = INIT + LATE
+    (launch,) = heals(site, now)
+    others = tuple(name for name in IN_ORDER if name != TEMPERATURE)
+    assert (
+        launch.reason == f"{len(others)} variables were never written, and {len(LEADS)} of {len(LEADS)} files are there"
+    )
+    assert launch.variables == others
+    run(site, launch, now, publish=False)
+    assert_forecast_true(site.read(), INIT)
+    assert heals(site, now + site.dataset.heal_cool_down) == []
+
+
+def test_a_variable_without_an_array_is_not_healed(site: Site) -> None:
+    """One that was added to the code has none before it is published: nobody could read what a heal writes."""
+    site.arrive(INIT)
+    replace(site, dataset=gfs_forecast(site.folder / "fewer", variables=VARIABLES[1:])).update()
+    assert heals(site, INIT + LATE) == []
+
+
+def test_past_its_age_a_hole_is_known_missing(site: Site) -> None:
+    site.arrive(INIT, leads=range(6))
+    now = INIT + LATE
+    run(site, launches(site, now)[0], now, publish=True)
+    old = INIT + site.dataset.give_up_age
+    survey = survey_incomplete(site.dataset, site.workspace, old, Budget(20))
+    assert (survey.launches, survey.given_up) == ([], [INIT])
+    entry = site.ledger()
+    assert entry is not None
+    assert entry.known_missing
+    assert survey_incomplete(site.dataset, site.workspace, old, Budget(20)).given_up == []
+
+
+def test_giving_up_leaves_an_entry_that_a_run_writes_meanwhile(site: Site) -> None:
+    site.arrive(INIT, leads=range(6))
+    now = INIT + LATE
+    run(site, launches(site, now)[0], now, publish=True)
+    site.arrive(INIT)
+    old = INIT + site.dataset.give_up_age
+
+    def backfill_first(url: str, key: str) -> None:
+        if key.startswith("ledger/"):
+            site.backfill(old, contains=(INIT,), overwrite_chunks=True)
+
+    beside = replace(site, before_put=backfill_first)
+    survey = survey_incomplete(site.dataset, beside.workspace, old, Budget(20))
+    assert (survey.given_up, survey.waiting) == ([], ["2026-07-29T18:00 was written by a run a moment ago"])
+    entry = site.ledger()
+    assert entry is not None
+    assert (entry.run_id, entry.known_missing) == ("backfill", False)
+    assert is_whole(site.dataset, entry)
+
+
+def test_an_entry_that_cannot_be_read_does_not_keep_others_from_being_healed(site: Site) -> None:
+    site.arrive(INIT, leads=[lead for lead in LEADS if lead != 4])
+    site.arrive(SECOND)
+    now = SECOND + LATE
+    site.update(now)
+    site.arrive(INIT, leads=[4])
+    site.stores.internal.put("ledger/2026-07-30T00:00.json", b"")
+    survey = survey_incomplete(site.dataset, site.workspace, now + site.dataset.heal_cool_down, Budget(20))
+    assert [launch.label for launch in survey.launches] == [INIT]
+    (told,) = survey.waiting
+    assert told.startswith("2026-07-30T00:00 has no readable entry: the ledger entry of partition '2026-07-30T00:00'")
+    assert told.endswith("run the partition again to replace it")
+
+
+def test_metadata_that_reaches_into_the_future_does_not_hide_what_is_to_be_healed(site: Site) -> None:
+    """A year of it, by a slip."""
+    site.arrive(INIT)
+    site.update()
+    commit_template(site.dataset.template_config.get_template(INIT + Timedelta("365D")), site.workspace)
+    site.arrive(SECOND)
+    survey = survey_incomplete(site.dataset, site.workspace, SECOND + LATE, Budget(20))
+    assert [(launch.label, launch.reason) for launch in survey.launches] == [
+        (SECOND, "never written, and 10 of 10 files are there")
+    ]
+    assert survey.waiting == []
+
+
+def test_files_that_only_another_archive_has_are_launched_at_the_soft_deadline(site: Site) -> None:
+    site.arrive(INIT, archive=NOMADS)
+    deadline = INIT + site.dataset.soft_deadline
+    assert launches(site, deadline - Timedelta("1min")) == []
+    (launch,) = launches(site, deadline)
+    assert launch.reason == f"all files have arrived in {NOMADS!r}"
+    assert launches(site, deadline + Timedelta("1min")) == [launch]
+    assert survey_unpublished(site.dataset, site.workspace, deadline, Budget(0)).launches == []
+    run(site, launch, deadline, publish=True)
+    assert list(site.read().indexes["init_time"]) == [INIT]
+    later = deadline + Timedelta("1h")
+    assert heals(site, later) == []
+    site.arrive(INIT)
+    assert heals(site, later) == [], "it has them already, from elsewhere"
+
+
+def test_other_archives_are_not_asked_while_the_first_serves(site: Site) -> None:
+    site.arrive(INIT, archive=NOMADS)
+    site.arrive(INIT, leads=[0])
+    (launch,) = launches(site, INIT + LATE)
+    assert launch.reason == "the soft deadline has passed with 1 of 10 files"
+
+
+def test_archives_that_cannot_list_are_asked_while_the_one_that_can_is_out(site: Site) -> None:
+    """Behind an HTTP mirror there is no listing at all."""
+    site.arrive(INIT, archive=NOMADS)
+    files = {
+        path.relative_to(site.upstream).as_posix(): path.read_bytes()
+        for path in site.upstream.rglob("*")
+        if path.is_file()
+    }
+    with FaultServer(files) as server:
+        remote = replace(site, settings={"upstream": server.url})
+        survey = survey_unpublished(remote.dataset, remote.workspace, INIT + SOON, Budget(20))
+        assert survey.launches == []
+        assert "2026-07-29T18:00 could not be listed: files of" in survey.waiting[0]
+        (launch,) = launches(remote, INIT + LATE)
+        assert launch.reason == f"the soft deadline has passed with 3 of 3 files asked for in {NOMADS!r}"
+        run(remote, launch, INIT + LATE, publish=True)
+        entry = remote.ledger()
+        assert entry is not None
+        assert is_whole(remote.dataset, entry)
+
+
+def test_later_ones_that_only_another_archive_has_are_later_ones(site: Site) -> None:
+    site = site.having(give_up_age=Timedelta("10h"), soft_deadline=Timedelta("3h"))
+    site.arrive(SECOND, archive=NOMADS)
+    (launch,) = launches(site, INIT + Timedelta("10h"))
+    assert (launch.label, launch.accept_missing) == (INIT, True)
+    assert launch.reason == "given up with 0 of 10 files; later ones have arrived"
+
+
+def test_a_shard_of_many_labels_is_looked_for_by_what_it_lacks(analysis: Site) -> None:
+    """Its archive has been out since its last run; the other has the next hours, for as long as it keeps them."""
+    site = analysis.having(quiet=Timedelta("-3650D"), soft_deadline=Timedelta("1h"))
+    now = INIT + Timedelta("2h")
+    (launch,) = launches(site, now)
+    run(site, launch, now, publish=True)
+    site.arrive(INIT, leads=range(7), archive=NOMADS)
+    files = {
+        path.relative_to(site.upstream).as_posix(): path.read_bytes()
+        for path in (site.upstream / NOMADS).rglob("*")
+        if path.is_file()
+    }
+    with FaultServer(files) as server:
+        remote = replace(site, settings={"upstream": server.url})
+        assert launches(remote, now) == []
+        later = INIT + Timedelta("5h")
+        (launch,) = launches(remote, later)
+        assert launch.reason == f"all files have arrived in {NOMADS!r}"
+        run(remote, launch, later, publish=True)
+        assert len(remote.read().indexes["time"]) == 6
+        assert launches(remote, later) == []
+
+
+def test_hours_that_a_heal_saw_and_could_not_publish_are_for_an_update(analysis: Site) -> None:
+    # Files of the test are younger than the time it plays at.
+    site = analysis.having(quiet=Timedelta("-3650D"), soft_deadline=Timedelta("1h"))
+    site.remove(1)
+    now = INIT + Timedelta("2h")
+    run(site, launches(site, now)[0], now, publish=True)
+    assert launches(site, now) == []
+    published = len(site.read().indexes["time"])
+    site.arrive(INIT, leads=[1])
+    later = now + site.dataset.heal_cool_down + Timedelta("2h")
+    (heal,) = heals(site, later)
+    assert heal.reason == "1 files that were missing have arrived"
+    run(site, heal, later, publish=False)
+    assert len(site.read().indexes["time"]) == published
+    (launch,) = launches(site, later)
+    assert launch.arrivals.fingerprint == heal.arrivals.fingerprint
+    run(site, launch, later, publish=True)
+    assert len(site.read().indexes["time"]) > published
+    survey = survey_unpublished(site.dataset, site.workspace, later, Budget(20))
+    assert survey.launches == []
+    assert survey.waiting == [f"{partition_key(INIT)} has nothing new since its last run"]
+
+
+def test_a_spent_budget_stops_the_listing_and_says_so(site: Site) -> None:
+    site.arrive(INIT, SECOND, THIRD)
+    survey = survey_unpublished(site.dataset, site.workspace, THIRD + SOON, Budget(0))
+    assert [launch.label for launch in survey.launches] == [INIT]
+    assert survey.waiting == ["the listing budget ended before 2026-07-30T06:00"]
+
+
+@pytest.mark.slow
+def test_a_week_of_late_disordered_and_missing_files_ends_in_the_truth(
+    tmp_path: Path, forecast_dataset: DynamicalDataset, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """100 looks at an upstream of 28 init times; the ledger ends equal to it, and no partition runs without a change."""
+    inits = list(pd.date_range(INIT, periods=28, freq="6h", unit="us"))
+    folder = tmp_path_factory.mktemp("week")
+    write_sample_upstream(folder, inits, LEADS, variables=VARIABLES, step=STEP)
+    dataset = replace(forecast_dataset, heal_cool_down=Timedelta("1h"), give_up_age=Timedelta("3D"))
+    site = Site(tmp_path, dataset, Sample(folder, folder))
+    ticks, chance = 100, random.Random(20260729)
+    hours = (inits[-1] - INIT + Timedelta("1D")) / Timedelta("1h")
+    arrives = {
+        (init, lead): init + Timedelta(hours=chance.choice([2, 3, 4, 5, 9, 30]) + chance.random())
+        for init in inits
+        for lead in LEADS
+        if chance.random() > 0.03 and init != inits[9]
+    }
+    there: set[tuple[Timestamp, int]] = set()
+    runs: Counter[Timestamp] = Counter()
+    for tick in range(ticks):
+        now = INIT + Timedelta(minutes=round(60 * hours * tick / (ticks - 1)))
+        for init, lead in sorted(place for place, time in arrives.items() if time <= now and place not in there):
+            site.arrive(init, leads=[lead])
+            there.add((init, lead))
+        arrived = Counter(init for init, _ in there)
+        for publish, look in ((True, survey_unpublished), (False, survey_incomplete)):
+            for launch in look(site.dataset, site.workspace, now, Budget(60)).launches:
+                run(site, launch, now, publish=publish)
+                runs[launch.label] += 1
+    published = list(published_labels(site.stores.primary, "init_time"))
+    assert published == inits[: len(published)]
+    assert len(published) >= 26
+    for init in published:
+        entry = site.ledger(init)
+        assert entry is not None
+        for variable, coverage in entry.variables.items():
+            lacking = {missing.file for missing in coverage.missing}
+            wanted = [lead for lead in LEADS if lead or variable in ("temperature_2m", "wind_u_10m")]
+            # What came after the give-up age is known to be missing, and not waited for.
+            gone = {gfs_key(init, lead) for lead in wanted if (init, lead) not in there}
+            assert gone <= lacking, partition_key(init)
+            assert lacking - gone == set() or entry.known_missing, partition_key(init)
+        assert runs[init] <= max(arrived[init], 1), partition_key(init)
+    shutil.rmtree(folder)
