@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TRANSFORM = """
 import numpy as np, pandas as pd
-from reformatters_dagster.core.config import Deaccumulation
-from reformatters_dagster.core.transforms import deaccumulate_in_place, interpolate_in_place, round_in_place
+from reformatters_dagster.core.spec.variables import Deaccumulation
+from reformatters_dagster.core.field.transforms import deaccumulate_in_place, interpolate_in_place, round_in_place
 values = np.ones((2, 4, 30, 20), np.float32)
 rule = Deaccumulation(reset=None, kind="average", invalid_below=-1.0)
 held = np.array([False, True, False, False])

@@ -56,7 +56,7 @@ AT_ONCE = {
 """Of an instance: runs are executed in this process, as soon as they are launched."""
 LOCATION = """\
 from pathlib import Path
-from reformatters_dagster.core.settings import Settings
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.build import build_definitions
 from tests.datasets import gfs_analysis
 from tests.orchestration.test_growing_shards import SHARDS

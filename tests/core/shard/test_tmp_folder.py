@@ -14,7 +14,7 @@ from reformatters_dagster.core.shard.tmp_folder import tmp_folder
 HOLDER = """
 import sys, time
 from pathlib import Path
-from reformatters_dagster.core.tmp_folder import tmp_folder
+from reformatters_dagster.core.shard.tmp_folder import tmp_folder
 with tmp_folder(Path(sys.argv[1]), "noaa-gfs-forecast") as folder:
     (folder / "a chunk").write_bytes(b"x")
     print(folder, flush=True)

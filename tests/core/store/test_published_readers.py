@@ -264,8 +264,8 @@ IN_A_FULL_DISK = """
 import shutil, sys
 from pathlib import Path
 import numpy as np
-from reformatters_dagster.core.errors import TmpDiskFull
-from reformatters_dagster.core.shards import write_shards
+from reformatters_dagster.core.spec.errors import TmpDiskFull
+from reformatters_dagster.core.shard.writer import write_shards
 
 disk = Path(sys.argv[1])
 tmp_store, filler = disk / "nine-tmp.zarr", disk / "filler"
