@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
-from reformatters_dagster.core.check.validators import CheckCurrentData
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.source.files import Downloaded, SourceFileCoord

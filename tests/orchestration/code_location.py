@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 from dagster_k8s import k8s_job_executor
 
-from reformatters_dagster.core.check.validators import CheckExpectedShards
+from reformatters_dagster.core.check.shards import CheckExpectedShards
 from reformatters_dagster.core.run.dataset import Resources
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import asset_key

@@ -31,7 +31,8 @@ from dagster_shared.error import SerializableErrorInfo
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckExpectedShards
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.shards import CheckExpectedShards
 from reformatters_dagster.orchestration import alerts as alerts_module
 from reformatters_dagster.orchestration.alerts import (
     Alert,

@@ -6,7 +6,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckExpectedShards
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.shards import CheckExpectedShards
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta
 from tests.datasets import INIT, SECOND, TEMPERATURE, VARIABLES

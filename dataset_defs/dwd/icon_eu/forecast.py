@@ -8,8 +8,9 @@ import xarray as xr
 from dataset_defs.dwd.grib_files import file_name, window_length
 from dataset_defs.dwd.icon_eu.archives import DWD_SERVER, ICON_EU_ARCHIVES, ICON_EU_COPY
 from dataset_defs.dwd.icon_eu.variables import ICON_EU_DATA_VARS
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.nans import CheckRecentNans
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.grib.messages import AnyWindow
 from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
 from reformatters_dagster.core.run.dataset import DynamicalDataset

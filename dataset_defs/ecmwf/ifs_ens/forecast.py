@@ -9,8 +9,9 @@ import xarray as xr
 from dataset_defs.ecmwf.ifs_ens.archives import ECMWF_ARCHIVES
 from dataset_defs.ecmwf.ifs_ens.files import IfsEnsFileCoord, IfsEnsRegionJob
 from dataset_defs.ecmwf.ifs_ens.variables import IFS_ENS_DATA_VARS
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.nans import CheckRecentNans
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
 from reformatters_dagster.core.spec.axes import AppendAxis, ensemble_member, lead_time
 from reformatters_dagster.core.spec.grids import GLOBAL_0P25

@@ -8,8 +8,9 @@ from itertools import product
 
 import xarray as xr
 
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.nans import CheckRecentNans
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
 from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
 from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours

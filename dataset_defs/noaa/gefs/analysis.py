@@ -11,8 +11,9 @@ from dataset_defs.noaa.gefs.archives import GEFS_ANALYSIS_ARCHIVES
 from dataset_defs.noaa.gefs.files import REFORECAST_END, V12_START, GefsFileCoord, product_of
 from dataset_defs.noaa.gefs.jobs import GefsRegionJob
 from dataset_defs.noaa.gefs.variables import GEFS_ANALYSIS_DATA_VARS, GefsDataVar
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.nans import CheckRecentNans
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
 from reformatters_dagster.core.source.files import Results
 from reformatters_dagster.core.spec.axes import AppendAxis

@@ -10,8 +10,9 @@ from dataset_defs.noaa.gefs.archives import GEFS_FORECAST_ARCHIVES
 from dataset_defs.noaa.gefs.files import GefsFileCoord, product_of
 from dataset_defs.noaa.gefs.jobs import GefsRegionJob, file_type_of
 from dataset_defs.noaa.gefs.variables import GEFS_FORECAST_DATA_VARS, GefsDataVar
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.nans import CheckRecentNans
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
 from reformatters_dagster.core.spec.axes import AppendAxis, ensemble_member, lead_time
 from reformatters_dagster.core.spec.grids import GLOBAL_0P25

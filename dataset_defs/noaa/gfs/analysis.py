@@ -9,8 +9,9 @@ from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from dataset_defs.noaa.gfs.variables import GFS_ANALYSIS_DATA_VARS, WINDOW
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.nans import CheckRecentNans
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
 from reformatters_dagster.core.spec.axes import AppendAxis
 from reformatters_dagster.core.spec.grids import GLOBAL_0P25

@@ -10,8 +10,9 @@ import xarray as xr
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.nans import CheckRecentNans
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours
 from reformatters_dagster.core.spec.axes import AppendAxis, lead_time

@@ -9,8 +9,9 @@ from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES
 from dataset_defs.noaa.hrrr.forecast import HrrrSourceFileCoord
 from dataset_defs.noaa.hrrr.variables import HOUR, HRRR_ANALYSIS_DATA_VARS
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.nans import CheckRecentNans
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
 from reformatters_dagster.core.spec.axes import AppendAxis
 from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig

@@ -9,8 +9,9 @@ import xarray as xr
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES, forecast_length, hrrr_key
 from dataset_defs.noaa.hrrr.variables import HRRR_DATA_VARS
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
-from reformatters_dagster.core.check.validators import CheckCurrentData, CheckRecentNans
+from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.nans import CheckRecentNans
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours
 from reformatters_dagster.core.spec.axes import AppendAxis, lead_time

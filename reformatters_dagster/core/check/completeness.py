@@ -1,34 +1,25 @@
-"""What the ledger says of recent partitions, as checks: what a reader of the store cannot see.
+"""What the ledger says of recent partitions, as checks. A reader of the store alone cannot see it.
 
-In: a published store with its ledger, and the time it is. Out: one CheckResult per validator.
+In: a published store with its ledger, and the time. Out: one CheckResult per validator.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
-from reformatters_dagster.core.check.drift import CheckStatsDrift
-from reformatters_dagster.core.check.structure import CheckAppendCoordinate, CheckConsolidatedMetadata, CheckCoordinates
-from reformatters_dagster.core.check.validators import (
-    CheckExpectedShards,
-    CheckResult,
-    CheckValueRange,
-    OpenedStore,
-    Severity,
-    Validator,
-    listed,
-    text_of,
-)
+from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.validators import CheckResult, Severity, Validator
+from reformatters_dagster.core.check.wording import listed, text_of
 from reformatters_dagster.core.ledger.entries import LedgerEntry, LedgerView, MissingFile
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 
 BEYOND_GIVE_UP = Timedelta("3D")
-"""How much longer than it is waited for a missing file is told of."""
+"""How long past the give-up age a missing file still counts."""
 ONE_DAY, NO_TIME = Timedelta("1D"), Timedelta(0)
 
 
 class LedgerCheck(Validator):
-    """A validator that asks the ledger; stores without one, such as replicas, are not asked."""
+    """A validator that reads the ledger."""
 
     needs_ledger: ClassVar[bool] = True
 
@@ -36,10 +27,10 @@ class LedgerCheck(Validator):
 class CheckCompleteness(LedgerCheck):
     """Recent partitions were made from every file that is due.
 
-    Looked at are files due since some days before the give-up age. A file is due at the dataset's soft deadline after its label.
+    A file is due when the dataset's soft deadline after its label has passed. The check counts files up to three days past the
+    give-up age, then it forgets them.
 
-    A failure is a WARN while missing files are waited for, an ERROR on the day on which they no longer are, and after that a
-    WARN again, until they are no longer recent.
+    A failure is a WARN before the give-up age, an ERROR on the day after it, and then a WARN again.
     """
 
     name: str = "complete_partitions"
@@ -66,7 +57,7 @@ class CheckCompleteness(LedgerCheck):
 
 
 class CheckPlausibleRates(LedgerCheck):
-    """No variable of a recent partition had more negative rates than packing noise explains: its window would be wrong."""
+    """No variable of a recent partition had more negative rates than packing noise explains. If one had, its window is wrong."""
 
     name: str = "plausible_rates"
 
@@ -84,14 +75,14 @@ class CheckPlausibleRates(LedgerCheck):
 
 
 class _Recent(NamedTuple):
-    """A partition of which some labels are recent."""
+    """A partition with labels that are recent."""
 
     start: Timestamp
     entry: LedgerEntry | None
     unwritten: frozenset[str]
     """Variables of the template that no run has written."""
     due: tuple[Timestamp, Timestamp]
-    """Labels whose files are recent, and due."""
+    """First and last label whose files are due and recent."""
     give_up_age: Timedelta
 
 
@@ -101,9 +92,9 @@ class _Hole(NamedTuple):
     files: int
     text: str
     given_up: bool
-    """Whether some of it is no longer waited for."""
+    """Whether some of it is past the give-up age."""
     given_up_lately: bool
-    """Whether some of it was until a day ago."""
+    """Whether some of it passed the give-up age within the last day."""
 
 
 def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
@@ -122,6 +113,7 @@ def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
 
 
 def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
+    """What a partition lacks; None where it lacks nothing."""
     lost: dict[str, MissingFile] = {}
     for coverage in recent.entry.variables.values() if recent.entry is not None else ():
         lost |= {
@@ -146,16 +138,3 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
         any(one >= NO_TIME for one in overdue),
         any(NO_TIME <= one < ONE_DAY for one in overdue),
     )
-
-
-STANDARD_CHECKS: tuple[Validator, ...] = (
-    CheckAppendCoordinate(),
-    CheckCoordinates(),
-    CheckConsolidatedMetadata(),
-    CheckExpectedShards(),
-    CheckValueRange(),
-    CheckStatsDrift(),
-    CheckCompleteness(),
-    CheckPlausibleRates(),
-)
-"""What every dataset is held to, beside how late it may be and how much NaN it may hold."""

@@ -1,7 +1,7 @@
-"""Whether the newest fields are of the kind of those before them, as a check.
+"""Whether the newest fields are like the fields before them, as a check.
 
-In: a published store. Out: a CheckResult. The bounds are wide: weather, seasons and the time of day are no drift, and what
-cannot be told from them is not told.
+In: a published store. Out: a CheckResult. The bounds are wide: weather, seasons and the time of day are no drift, and the check
+stays silent where it cannot tell drift from them.
 """
 
 import math
@@ -14,14 +14,10 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from reformatters_dagster.core.check.validators import (
-    CheckResult,
-    OpenedStore,
-    Validator,
-    listed,
-    sampled_columns,
-    text_of,
-)
+from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.sampling import sampled_columns
+from reformatters_dagster.core.check.validators import CheckResult, Validator
+from reformatters_dagster.core.check.wording import listed, text_of
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
 

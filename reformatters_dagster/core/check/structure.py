@@ -1,6 +1,6 @@
-"""Whether readers are told the truth about where values lie: labels, coordinates and the documents of arrays, as checks.
+"""Whether the store says truly where its values lie: checks of labels, coordinates and array metadata.
 
-In: a published store. Out: one CheckResult per validator. None reads a data chunk.
+In: a published store. Out: one CheckResult per validator. No check reads a data chunk.
 """
 
 import json
@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.check.validators import CheckResult, OpenedStore, Validator, listed, text_of
+from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.validators import CheckResult, Validator
+from reformatters_dagster.core.check.wording import listed, text_of
 from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.store.guards import arrays_of, length_along
 

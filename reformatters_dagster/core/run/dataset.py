@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, Literal, Self
 from uuid import uuid4
 
-from reformatters_dagster.core.check.validators import CheckResult, OpenedStore, Validator, run_validators
+from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.validators import CheckResult, Validator, run_validators
 from reformatters_dagster.core.job.context import FOUR_DAYS, JobContext, JobStats, OnProgress, ignore_progress
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.changes import PublishedShard

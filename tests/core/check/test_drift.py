@@ -11,7 +11,7 @@ from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
 from reformatters_dagster.core.check.drift import CheckStatsDrift, FieldStats, drift_of
 from reformatters_dagster.core.field.transforms import round_in_place
 from reformatters_dagster.core.spec.variables import DataVar
-from tests.core.check.test_validators import NOW, Publish, publish  # noqa: F401 a fixture
+from tests.core.check.published import NOW, Publish
 
 type Values = npt.NDArray[np.float32]
 
@@ -217,7 +217,7 @@ TEMPERATURE = T.model_copy(update={"name": "temperature_2m"})
 @pytest.mark.parametrize(("shape", "labels"), [("forecast", 6), ("ensemble", 6), ("analysis", 40)])
 @pytest.mark.parametrize("incomplete", [False, True])
 def test_the_newest_label_of_a_store_is_compared(
-    publish: Publish,  # noqa: F811 the fixture
+    publish: Publish,
     shape: str,
     labels: int,
     incomplete: bool,
@@ -234,7 +234,7 @@ def test_the_newest_label_of_a_store_is_compared(
     assert healthy.message.startswith("1 variables of the newest ")
 
 
-def test_a_store_in_kelvin_since_the_newest_label_is_a_warning(publish: Publish) -> None:  # noqa: F811
+def test_a_store_in_kelvin_since_the_newest_label_is_a_warning(publish: Publish) -> None:
     store = publish("forecast", 6, (TEMPERATURE,))
     values = store["temperature_2m"]
     for label in range(6):
@@ -248,6 +248,6 @@ def test_a_store_in_kelvin_since_the_newest_label_is_a_warning(publish: Publish)
 
 
 @pytest.mark.parametrize("labels", [0, 1, 3])
-def test_a_young_store_passes(publish: Publish, labels: int) -> None:  # noqa: F811
+def test_a_young_store_passes(publish: Publish, labels: int) -> None:
     result = CheckStatsDrift().check(publish("forecast", labels, (TEMPERATURE,)).write().open(), NOW)
     assert (result.passed, result.metadata["variables_measured"]) == (True, 0)

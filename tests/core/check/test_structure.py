@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 from dataset_defs import DATASETS
-from reformatters_dagster.core.check.completeness import STANDARD_CHECKS
+from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.check.structure import CheckAppendCoordinate, CheckConsolidatedMetadata, CheckCoordinates
 from reformatters_dagster.core.check.validators import CheckResult
 from reformatters_dagster.core.run.dataset import DynamicalDataset

@@ -1,0 +1,145 @@
+"""How much NaN the newest labels hold, as a check.
+
+In: a published store. Out: a CheckResult. It reads a few columns of chunks of each variable.
+"""
+
+import math
+from typing import Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.sampling import sampled_columns
+from reformatters_dagster.core.check.validators import CheckResult, Severity, Validator
+from reformatters_dagster.core.check.wording import listed, percent, quoted, text_of
+from reformatters_dagster.core.spec.errors import UnknownVariable
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
+
+
+class CheckRecentNans(Validator):
+    """The newest labels hold no more NaN than allowed.
+
+    The check reads a few columns of chunks of each variable, with all lead times: see `sampled_columns`. Lead time 0 does not
+    count for a variable that has no hour 0.
+
+    A failure is an ERROR where a label before the newest has too much NaN, or a variable has no value at all. It is a WARN where
+    only the newest label has too much NaN, since late files may still fill it.
+    """
+
+    name: str = "recent_nans"
+    max_nan_fraction: float | tuple[float, ...] = 0.0
+    """Share of NaN allowed in a label. A tuple gives one share per label, newest first; the last holds for all older labels.
+    Labels whose share may be 1 are not read."""
+    window: int = Field(default=2, ge=1)
+    """How many of the newest labels are read."""
+    sampled_chunks: int = Field(default=2, ge=1)
+    """How many columns of chunks are read of each variable."""
+    include: tuple[str, ...] | None = None
+    """Variables to read. None: every variable but those with a `source_fill_value`, in which NaN is a value."""
+    exclude: tuple[str, ...] = ()
+    """Variables not to read."""
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> Self:
+        allowed = self._allowed
+        if not allowed or any(math.isnan(share) or share < 0 for share in allowed):
+            raise ValueError(f"max_nan_fraction {self.max_nan_fraction!r} must be one share or more, none below 0")
+        if all(share >= 1 for share in allowed[: self.window]):
+            raise ValueError(
+                f"max_nan_fraction {self.max_nan_fraction!r} allows all of the newest {self.window} labels to be NaN, "
+                "so this check could never fail; lower a share or remove the check"
+            )
+        return self
+
+    @property
+    def _allowed(self) -> tuple[float, ...]:
+        shares = self.max_nan_fraction
+        return shares if isinstance(shares, tuple) else (shares,)
+
+    def _allowed_at(self, recency: int) -> float:
+        return self._allowed[min(recency, len(self._allowed) - 1)]
+
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
+        """Answer as `Validator.check` does.
+
+        Raises
+        ------
+        UnknownVariable
+            The dataset has no variable of a name in `include` or `exclude`.
+        """
+        published = min(self.window, opened.labels.size)
+        recencies = [recency for recency in range(published) if self._allowed_at(recency) < 1]
+        shares = {
+            data_var.name: _nan_shares(opened, data_var, recencies, self.sampled_chunks)
+            for data_var in self._selected(opened.data_vars)
+        }
+        unmeasured = [name for name, by_recency in shares.items() if not by_recency]
+        if unmeasured or not shares:
+            what = f"of {quoted(unmeasured)}" if unmeasured else "at all"
+            message = (
+                f"nothing was measured {what} in the newest {self.window} labels of {opened.append_dim}; "
+                "publish data, or widen the window or the variables of this check"
+            )
+            return CheckResult(name=self.name, passed=False, message=message)
+        return self._judge(opened, shares)
+
+    def _selected(self, data_vars: tuple[DataVar, ...]) -> list[DataVar]:
+        known = [data_var.name for data_var in data_vars]
+        unknown = sorted({*(self.include or ()), *self.exclude} - set(known))
+        if unknown:
+            raise UnknownVariable(
+                f"{self.name} is to look at {quoted(unknown)}, which the dataset does not have; "
+                f"it has {', '.join(sorted(known))}"
+            )
+        included = self.include
+        if included is None:
+            included = tuple(data_var.name for data_var in data_vars if data_var.source_fill_value is None)
+        return [data_var for data_var in data_vars if data_var.name in included and data_var.name not in self.exclude]
+
+    def _judge(self, opened: OpenedStore, shares: dict[str, dict[int, float]]) -> CheckResult:
+        measured = [
+            (share, recency, name) for name, by_recency in shares.items() for recency, share in by_recency.items()
+        ]
+        worst, _, worst_name = max(measured)
+        over = sorted((m for m in measured if m[0] > self._allowed_at(m[1])), reverse=True)
+        metadata: dict[str, float | int | str] = {
+            "worst_nan_fraction": worst,
+            "worst_variable": worst_name,
+            "variables_over": len({name for _, _, name in over}),
+            "variables_measured": len(shares),
+        }
+        if not over:
+            message = f"at most {percent(worst)} NaN ({worst_name!r}) in the newest labels of {opened.append_dim}"
+            return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
+        findings = [
+            f"{name!r} has {percent(share)} at {text_of(opened.labels[-1 - recency])} where "
+            f"{percent(self._allowed_at(recency))} is allowed"
+            for share, recency, name in over
+        ]
+        message = (
+            f"too much NaN in {metadata['variables_over']} of {len(shares)} variables: {listed(findings, '; ')}; "
+            f"`reformat status {opened.dataset_id} --json` names the source files that are missing"
+        )
+        may_fill = all(recency == 0 and share < 1 for share, recency, _ in over)
+        severity: Severity = "WARN" if may_fill else "ERROR"
+        return CheckResult(name=self.name, passed=False, severity=severity, message=message, metadata=metadata)
+
+
+def _nan_shares(opened: OpenedStore, data_var: DataVar, recencies: list[int], sampled_chunks: int) -> dict[int, float]:
+    """Share of NaN by recency, 0 for the newest label; empty where there is nothing to measure."""
+    if data_var.name not in opened.ds or not recencies:
+        return {}
+    array = opened.ds[data_var.name]
+    newest = opened.labels.size - 1
+    recent = array.isel({opened.append_dim: [newest - recency for recency in recencies]})
+    other_dims = [dim for dim in array.dims if dim != opened.append_dim]
+    nans, values = np.zeros(len(recencies), dtype=np.int64), 0
+    for column in sampled_columns(opened, array, sampled_chunks):
+        block = recent.isel(column).load()
+        if "lead_time" in block.dims and not data_var.has_hour_0:
+            block = block.isel(lead_time=block.indexes["lead_time"] > Timedelta(0))
+        nans += block.isnull().sum(other_dims).to_numpy()
+        values += block.size // len(recencies)
+    return {recency: int(count) / values for recency, count in zip(recencies, nans, strict=True)} if values else {}

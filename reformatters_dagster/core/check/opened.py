@@ -1,0 +1,88 @@
+"""A published store as checks read it.
+
+In: a final store, its template and its ledger. Out: lazy arrays, stored keys, objects, expected coordinates and ledger entries.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import pandas as pd
+import xarray as xr
+
+from reformatters_dagster.core.ledger.entries import LedgerView
+from reformatters_dagster.core.spec.axes import AppendAxis
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.values import AppendDim, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster.core.store.location import Store
+from reformatters_dagster.core.store.reading import open_published
+
+
+@dataclass(frozen=True)
+class OpenedStore:
+    """A final store as readers see it, with what it should hold.
+
+    Attributes
+    ----------
+    ds : xr.Dataset
+        Opened from Zarr without dask, so that indexing reads only the chunks it touches.
+    append_axis : AppendAxis
+        The grid of the dimension that grows, from the start of this archive.
+    data_vars : tuple of DataVar
+        The variables of the template.
+    shard_keys : callable
+        Takes a variable name, returns the keys of its stored objects below the array: `{"c/0/0/0/1", ...}`. It lists the store.
+    read_object : callable
+        Takes a key, returns the object's content; None where there is no object.
+    coordinates : callable
+        Takes an end of the append dimension, returns every coordinate of the template for the labels before it.
+    ledger : LedgerView, optional
+        None where the store has no ledger.
+    """
+
+    ds: xr.Dataset
+    append_axis: AppendAxis
+    data_vars: tuple[DataVar, ...]
+    shard_keys: Callable[[str], set[str]]
+    read_object: Callable[[str], bytes | None]
+    coordinates: Callable[[Timestamp], xr.Dataset]
+    ledger: LedgerView | None = None
+
+    @classmethod
+    def of(cls, store: Store, template: TemplateConfig, ledger: LedgerView | None) -> Self:
+        """Open a store that exists, as its readers do."""
+
+        def shard_keys(variable: str) -> set[str]:
+            return {key.removeprefix(f"{variable}/") for key, _ in store.list(f"{variable}/c")}
+
+        def read_object(key: str) -> bytes | None:
+            found = store.get_or_none(key)
+            return found and found[0]
+
+        ds = open_published(store)
+        return cls(ds, template.append_dim, template.data_vars, shard_keys, read_object, template.coordinates, ledger)
+
+    @property
+    def append_dim(self) -> AppendDim:
+        return self.append_axis.name
+
+    @property
+    def dataset_id(self) -> str:
+        return str(self.ds.attrs["dataset_id"])
+
+    @property
+    def labels(self) -> pd.DatetimeIndex:
+        """Published labels of the append dimension."""
+        return pd.DatetimeIndex(self.ds.indexes[self.append_dim])
+
+    def shards(self) -> Iterator[pd.DatetimeIndex]:
+        """Published labels of each shard, in order."""
+        length = next((shard_shape(self.ds[one.name])[0] for one in self.data_vars if one.name in self.ds), 1)
+        labels = self.labels
+        yield from (labels[start : start + length] for start in range(0, len(labels), length))
+
+
+def shard_shape(array: xr.DataArray) -> tuple[int, ...]:
+    """Shape of a stored object; that of a chunk where the array has no shards."""
+    return tuple(array.encoding.get("shards") or array.encoding["chunks"])
