@@ -32,7 +32,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 OF_ONE_PROVIDER = "PROVIDER"
 ENVIRONMENT = {"os.environ", "os.getenv"}
 # The encoder only hands it on to its child.
-READ_THE_ENVIRONMENT = {f"{ORCHESTRATION}.resources", f"{PACKAGE}.cli", f"{PACKAGE}.sample_upstream.encoder"}
+READ_THE_ENVIRONMENT = {f"{ORCHESTRATION}.resources", f"{PACKAGE}.cli.options", f"{PACKAGE}.sample_upstream.encoder"}
 ECCODES_CHILDREN = (f"{PACKAGE}.sample_upstream.eccodes_child", "tests.eccodes_child")
 
 type House = dict[str, ast.Module]

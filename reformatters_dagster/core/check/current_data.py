@@ -12,7 +12,7 @@ from reformatters_dagster.core.spec.values import Duration, Timestamp
 
 
 class CheckCurrentData(Validator):
-    """The newest label that is due by now is published.
+    """The newest label due by now is published.
 
     A label is due `max_delay` after the time it names. Only labels of the grid can be due. So the answer changes when the
     next label falls due, and does not depend on the minute at which the check runs.

@@ -17,7 +17,7 @@ class CheckNotEmpty(Validator):
 ```
 
 Put it in the module of this room that checks the same thing, or in a new one. Then add it to `STANDARD_CHECKS` in `standard`, or
-to the `validators` of one dataset. Dagster shows it as an asset check under its name.
+to the `validators` of one dataset. Dagster shows it as an asset check, with its name and the first line of its docstring.
 """
 
 import logging

@@ -1,0 +1,103 @@
+"""Commands that read stores: `list`, `validate`, `status`, `store-urls`.
+
+In: options. Out: what stores and ledgers hold, on stdout. Nothing is written.
+"""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from reformatters_dagster import cli_output as output
+from reformatters_dagster.cli.exits import exit_if
+from reformatters_dagster.cli.options import (
+    AsJson,
+    Id,
+    Now,
+    ReplicaUrls,
+    StoreUrl,
+    UpstreamUrl,
+    dataset_of,
+    settings_of,
+    time_of,
+)
+
+log = logging.getLogger(__name__)
+
+
+def list_datasets(
+    store: StoreUrl = None, replica: ReplicaUrls = None, upstream: UpstreamUrl = None, as_json: AsJson = False
+) -> None:
+    """List datasets: extent of the store, partitions, last complete one."""
+    from dataset_defs import DATASETS
+    from reformatters_dagster.core.run.status import survey
+
+    settings = settings_of(store, replica, upstream)
+    datasets = [dataset.started_by(settings) for dataset in DATASETS]
+    overviews = [survey(dataset, settings.stores(dataset.template_config)) for dataset in datasets]
+    output.tell(output.overviews_document(overviews), output.print_overviews, as_json)
+    exit_if(any(overview.error for overview in overviews))
+
+
+def validate(
+    dataset_id: Id,
+    now: Now = None,
+    store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+    upstream: UpstreamUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask every validator of the primary and of each replica; exit 1 when one fails."""
+    from reformatters_dagster.core.check.validators import CheckResult
+    from reformatters_dagster.core.run.replicas import check_replicas
+
+    settings = settings_of(store, replica, upstream)
+    dataset, time = dataset_of(dataset_id).started_by(settings), time_of(now)
+    stores = settings.stores(dataset.template_config)
+    checks: dict[str, list[CheckResult]] = {
+        stores.primary.url: dataset.validate(stores.primary, time, internal=stores.internal)
+    }
+    # The ledger tells what primary and replicas are made of, so checks that need it run once.
+    of_copies = [validator for validator in dataset.validators if not validator.needs_ledger]
+    for copy in stores.replicas:
+        try:
+            checks[copy.url] = dataset.validate(copy, time, of_copies, internal=stores.internal)
+        except Exception as error:
+            log.debug("replica %s could not be validated", copy.url, exc_info=True)
+            unread = CheckResult(name="readable", passed=False, message=f"{type(error).__name__}: {error}")
+            checks[copy.url] = [unread]
+    if stores.replicas:
+        checks[stores.primary.url].append(check_replicas(stores, time))
+    output.tell(output.checks_document(dataset.dataset_id, checks), output.print_checks, as_json)
+    exit_if(not all(result.passed for results in checks.values() for result in results))
+
+
+def status(
+    dataset_id: Id,
+    every: Annotated[bool, typer.Option("--all", help="Every partition, not the newest 40 alone.")] = False,
+    store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+    upstream: UpstreamUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the extent and, for each partition and variable, files expected, succeeded and missing."""
+    from reformatters_dagster.core.run.status import NEWEST
+    from reformatters_dagster.core.run.status import status as read_status
+
+    settings = settings_of(store, replica, upstream)
+    dataset = dataset_of(dataset_id).started_by(settings)
+    report = read_status(dataset, settings.stores(dataset.template_config), None if every else NEWEST)
+    output.tell(output.status_document(report), output.print_status, as_json)
+
+
+def store_urls(
+    dataset_id: Id,
+    store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+    upstream: UpstreamUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what xr.open_zarr takes: the primary, then each replica."""
+    stores = settings_of(store, replica, upstream).stores(dataset_of(dataset_id).template_config)
+    document = {"primary": stores.primary.url, "replicas": [copy.url for copy in stores.replicas]}
+    output.tell(document, output.print_urls, as_json)
