@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from benchmarks.task import CHUNK, COMPRESSOR, KELVIN
 from reformatters_dagster.core.field.transforms import round_in_place
-from reformatters_dagster.core.grib.messages import MessageHeader, decode, read_header
+from reformatters_dagster.core.grib.header import MessageHeader, read_header
+from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.spec.errors import CorruptMessage
 
 SHUFFLES = {"bitshuffle": numcodecs.Blosc.BITSHUFFLE, "shuffle": numcodecs.Blosc.SHUFFLE}

@@ -18,7 +18,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from reformatters_dagster.core.grib.messages import read_header
+from reformatters_dagster.core.grib.header import read_header
 from reformatters_dagster.core.grib.packing import Units, unpack
 from reformatters_dagster.core.spec.errors import CorruptMessage
 from tests.grib_writer import Complex, Group, Scaling, frame, reframed, simple

@@ -1,6 +1,6 @@
 """What DWD's files on regular grids share: names of files, time windows. In: times and an element. Out: words and lengths."""
 
-from reformatters_dagster.core.grib.messages import ANY_WINDOW, AnyWindow
+from reformatters_dagster.core.grib.identity import ANY_WINDOW, AnyWindow
 from reformatters_dagster.core.source.files import whole_hours
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import Statistic

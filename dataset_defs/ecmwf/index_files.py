@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reformatters_dagster.core.grib.messages import IndexEntry
+from reformatters_dagster.core.grib.index import IndexEntry
 from reformatters_dagster.core.spec.errors import IndexMismatch
 from reformatters_dagster.core.spec.values import Timestamp
 

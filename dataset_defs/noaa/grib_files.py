@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from reformatters_dagster.core.grib.messages import IndexEntry
+from reformatters_dagster.core.grib.index import IndexEntry
 from reformatters_dagster.core.spec.errors import IndexMismatch
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import GribField, Statistic

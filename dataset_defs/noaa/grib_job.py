@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dataset_defs.noaa.grib_files import find_message, parse_idx, window_length
-from reformatters_dagster.core.grib.messages import IndexEntry
+from reformatters_dagster.core.grib.index import IndexEntry
 from reformatters_dagster.core.job.indexed_grib_job import IndexedGribRegionJob
 from reformatters_dagster.core.source.files import ForecastFileCoord
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp

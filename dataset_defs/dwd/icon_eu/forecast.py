@@ -11,7 +11,7 @@ from dataset_defs.dwd.icon_eu.variables import ICON_EU_DATA_VARS
 from reformatters_dagster.core.check.current_data import CheckCurrentData
 from reformatters_dagster.core.check.nans import CheckRecentNans
 from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.grib.messages import AnyWindow
+from reformatters_dagster.core.grib.identity import AnyWindow
 from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.source.archives import Archive

@@ -7,7 +7,8 @@ import pandas as pd
 from dataset_defs.ecmwf.ifs_ens.archives import GOOGLE
 from dataset_defs.ecmwf.ifs_ens.variables import IfsVar
 from dataset_defs.ecmwf.index_files import CONTROL, find_message, parse_index
-from reformatters_dagster.core.grib.messages import ANY_WINDOW, AnyWindow, IndexEntry
+from reformatters_dagster.core.grib.identity import ANY_WINDOW, AnyWindow
+from reformatters_dagster.core.grib.index import IndexEntry
 from reformatters_dagster.core.job.indexed_grib_job import IndexedGribRegionJob
 from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours
 from reformatters_dagster.core.spec.values import OutLoc, Timedelta, Timestamp

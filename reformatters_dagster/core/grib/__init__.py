@@ -1,1 +1,13 @@
-"""GRIB2 messages: sections, packing, identity, grids."""
+"""GRIB2 messages: from an index and bytes to fields on the template's grid.
+
+| module | from | to |
+|---|---|---|
+| `index` | entries of an index file | byte ranges |
+| `sections` | the bytes of a message | sections |
+| `header` | sections | identity, packing and grid |
+| `identity` | a header | an error, where it is another message |
+| `messages` | the bytes of a message | a field |
+| `packing`, `kernels` | packed numbers | float32 values |
+| `grid_order` | a message's order of points | the template's |
+| `regrid` | a coarse global field | a finer one |
+"""

@@ -1,8 +1,10 @@
-"""Compiled loops of `grib_packing`, apart from it because importing numba takes seconds.
+"""Compiled loops of `packing`, in a module of their own because importing numba takes seconds.
 
-In: a message, the bit at which its packed numbers begin, and what section 5 says of them. Out: float32 values, written
-where the caller wants them. Octets are never read past the last one; `claims` tells whether groups stay within section 7
-before one of them is unpacked. Every kernel releases the GIL.
+In: a message, the bit at which its packed numbers begin, and what section 5 says of them. Out: float32 values in the order of a
+`Placing`. No kernel reads past the last octet. `claims` tells whether groups stay within section 7, before any is unpacked. Every
+kernel releases the GIL.
+
+They stay in one module: numba's cache of a kernel follows changes of the kernel's own module, not of another that it calls into.
 """
 
 from collections.abc import Callable
@@ -20,12 +22,12 @@ type Numbers = npt.NDArray[np.int64]
 WIDEST = 32
 """Most bits a packed number may have."""
 WORD = 8
-"""Octets that are read at once: there must be as many."""
+"""Octets read at once. A message must have at least so many."""
 _BLOCK = 2048
 _BEFORE = 2
-"""Numbers kept of the block before: as many as the highest order of differencing."""
+"""Numbers kept from the block before: as many as the highest order of differencing."""
 _BEYOND = 8
-"""Most numbers that are read at once."""
+"""Most numbers read from one word."""
 _MISSING = -(1 << 63)
 
 
@@ -36,7 +38,7 @@ class Scale(NamedTuple):
     binary: float
     decimal: float
     fill: float
-    """Becomes NaN, before factor and offset; NaN for none."""
+    """The value, before factor and offset, that becomes NaN; NaN where no value does."""
     factor: float
     offset: float
 
@@ -53,25 +55,25 @@ class Groups(NamedTuple):
     last_length: int
     length_bits: int
     missing: int
-    """0 no missing values, 1 primary ones, 2 primary and secondary ones."""
+    """0: no missing values; 1: primary ones; 2: primary and secondary ones."""
     order: int
-    """Of spatial differencing; 0 for none."""
+    """Order of spatial differencing; 0 for none."""
     descriptor_bits: int
     """Bits of each first value and of the lowest difference; 0 without differencing."""
 
 
 class _Sums(NamedTuple):
-    """How far spatial differencing is undone."""
+    """How far the undoing of spatial differencing has come."""
 
     last: int
     gain: int
-    """The last number less the one before it."""
+    """The last number minus the one before it."""
     seen: int
-    """How many of the first numbers, which are no differences, are through."""
+    """How many first numbers, which are not differences, have been read."""
 
 
 def _inlined[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """For what is called once a group, where a call costs as much as the work."""
+    """Compile into the caller: what is called once per group, where a call costs as much as its work."""
     return compiled(function, inline="always")
 
 
@@ -91,13 +93,13 @@ def _top(word: np.uint64, bits: int) -> int:
 
 @compiled
 def _inner_number(octets: Octets, position: int, bits: int) -> int:
-    """Read the number of up to 32 bits that begins at a bit at least a word before the end."""
+    """Read a number of up to 32 bits that begins at least one word before the end."""
     return _top(_word_at(octets, position >> 3) << np.uint64(position & 7), bits)
 
 
 @compiled
 def _number(octets: Octets, position: int, bits: int) -> int:
-    """Read the number of up to 32 bits that begins at any bit."""
+    """Read a number of up to 32 bits that begins anywhere."""
     begin = min(position >> 3, octets.size - WORD)
     return _top(_word_at(octets, begin) << np.uint64((position - 8 * begin) & 63), bits)
 
@@ -109,7 +111,7 @@ def _last_word(octets: Octets) -> int:
 
 @compiled
 def _is_plain(scale: Scale) -> bool:
-    """Whether no value is to become NaN, and none to be multiplied by a factor: most are like this."""
+    """Whether no value becomes NaN and no factor applies, as in most messages."""
     return bool(np.isnan(scale.fill) and scale.factor == 1.0)
 
 
@@ -129,9 +131,9 @@ def _scale(numbers: Numbers, scale: Scale, plain: bool, out: Float32Array) -> No
 
 @compiled
 def _deliver(numbers: Numbers, first: int, scale: Scale, plain: bool, placing: Placing, out: Float32Array) -> None:
-    """Scale numbers, the first of which is the message's `first` point, and put each in its place.
+    """Scale numbers and put each in its place. The first number is point `first` of the message.
 
-    `plain` is for numbers of which none is missing, and a scale that `_is_plain`.
+    `plain` says that no number is missing and the scale `_is_plain`.
     """
     columns, begin = placing.columns, 0
     while begin < numbers.size:
@@ -147,7 +149,7 @@ def _deliver(numbers: Numbers, first: int, scale: Scale, plain: bool, placing: P
 
 @compiled
 def unpack_simple(octets: Octets, begin: int, bits: int, scale: Scale, placing: Placing, out: Float32Array) -> None:
-    """Unpack `out.size` numbers of `bits` bits from bit `begin` on; the octets must hold them."""
+    """Unpack `out.size` numbers of `bits` bits from bit `begin` on. The octets must hold them all."""
     numbers = np.empty(_BLOCK, np.int64)
     plain = _is_plain(scale)
     for start in range(0, out.size, _BLOCK):
@@ -190,22 +192,23 @@ def _length(octets: Octets, groups: Groups, lengths: int, g: int) -> int:
 
 @compiled
 def claims(octets: Octets, begin: int, end: int, groups: Groups, points: int) -> tuple[int, int, int]:
-    """Sum up what groups claim, up to the first that makes it too much, so that no sum overflows.
+    """Sum what groups claim. Stop at the first group that claims too much, so that no sum overflows.
 
     Parameters
     ----------
     octets
     begin, end : int
-        Bits between which everything must lie.
+        First bit of section 7's data, and the bit after its last.
     groups : Groups
-        At most `points` of them, and no more than 32 bits for each of their numbers.
+        At most `points` groups, whose numbers have at most 32 bits each.
     points : int
-        How many numbers there are to be.
+        How many numbers the groups must hold.
 
     Returns
     -------
     points, bits, widest : int
-        They fit if that many points are wanted, that many bits are there, and the widest does not exceed `WIDEST`.
+        The groups fit if `points` are as many as wanted, `bits` are no more than section 7 has, and `widest` does not exceed
+        `WIDEST`.
     """
     _, widths, lengths, position = _begins(begin, groups)
     claimed, widest = 0, 0
@@ -225,7 +228,7 @@ def claims(octets: Octets, begin: int, end: int, groups: Groups, points: int) ->
 def unpack_groups(
     octets: Octets, begin: int, groups: Groups, scale: Scale, placing: Placing, out: Float32Array
 ) -> None:
-    """Unpack groups from bit `begin` on; their `claims` must fit."""
+    """Unpack groups from bit `begin` on. Their `claims` must fit."""
     references, widths, lengths, position = _begins(begin, groups)
     lowest = _signed(octets, begin + groups.order * groups.descriptor_bits, groups.descriptor_bits)
     numbers = np.empty(_BEFORE + _BLOCK + _BEYOND, np.int64)
@@ -265,10 +268,10 @@ def _read(
     first: int,
     count: int,
 ) -> _Sums:
-    """Read numbers and undo differencing, where none can be missing or be a first number, and `_BEYOND` more could be read.
+    """Read numbers and undo differencing, fast. No number may be missing or a first number; `_BEYOND` more must be readable.
 
-    Numbers are read by whole words, so that some beyond the last are overwritten; the sums are those of the last, told from
-    it and the one before.
+    Whole words are read, which overwrites some numbers beyond the last. The sums returned follow from the last number and the one
+    before it.
     """
     if order == 2:
         if width == 0:
@@ -293,7 +296,7 @@ def _read(
 
 @_inlined
 def _repeat(base: int, sums: _Sums, numbers: Numbers, first: int, count: int) -> None:
-    """Numbers of no bits: the second difference is the same all along."""
+    """Fill in numbers of 0 bits: every second difference is the same."""
     last, gain = sums.last, sums.gain
     for k in range(np.uint64(first), np.uint64(first + count)):
         gain += base
@@ -313,7 +316,7 @@ def _read_words(
     first: int,
     count: int,
 ) -> None:
-    """Second differences, `each` of which one word holds."""
+    """Read second differences, `each` of them from one word."""
     last, gain = sums.last, sums.gain
     at, end = np.uint64(first), np.uint64(first + count)
     while at < end:
@@ -339,7 +342,7 @@ def _read_with_care(
     sums: _Sums,
     numbers: Numbers,
 ) -> _Sums:
-    """Read numbers and undo differencing, anywhere."""
+    """Read numbers and undo differencing, anywhere in the message: slower than `_read`."""
     last, gain, seen = sums
     for i in range(numbers.size):
         number = _number(octets, position, width)
@@ -364,7 +367,7 @@ def _read_with_care(
 
 @compiled
 def _signed(octets: Octets, position: int, bits: int) -> int:
-    """Sign and magnitude; 0 for no bits."""
+    """Read a number as sign and magnitude; 0 where it has no bits."""
     number = _number(octets, position, bits)
     sign = 1 << bits >> 1
     return sign - number if number & sign else number
@@ -372,7 +375,7 @@ def _signed(octets: Octets, position: int, bits: int) -> int:
 
 @compiled
 def _is_missing(number: int, width: int, reference: int, groups: Groups) -> bool:
-    """Whether all bits are ones, or all but the last where secondary missing values are told apart."""
+    """Whether all bits are 1, or all but the last where there are secondary missing values."""
     bits, found = (width, number) if width else (groups.reference_bits, reference)
     return found > (1 << bits) - 1 - groups.missing
 
@@ -384,12 +387,12 @@ def _flag(flags: Octets, i: int) -> int:
 
 @compiled
 def spread(flags: Octets, packed: int, out: Float32Array) -> int:
-    """Spread the first `packed` values over the points whose flag is set; the others become NaN.
+    """Spread the first `packed` values over the points whose flag is set. The other points become NaN.
 
     Returns
     -------
     int
-        How many flags are set. Unless they are `packed`, nothing was changed.
+        How many flags are set. Where that is not `packed`, nothing was changed.
     """
     flagged = 0
     for i in range(out.size):

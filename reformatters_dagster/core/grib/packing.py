@@ -1,8 +1,11 @@
-"""Packed values of a GRIB2 message: sections 5, 6 and 7 come in, float32 values in the order of the message go out.
+"""Packed values of a GRIB2 message to numbers.
 
-Each value is, bit for bit, the one that ecCodes computes, rounded to float32; the GIL is released while it is computed.
-Everything a message claims is checked before it is believed: ecCodes reads past the end of damaged complex packing, and
-ends the process over a damaged PNG, so what has an unpacker here must never be handed on to it.
+In: sections 5, 6 and 7. Out: float32 values, in the order of the message or of a `Placing`.
+
+Each value is, bit for bit, the value that ecCodes computes, rounded to float32. The GIL is released meanwhile.
+
+Every claim of a message is checked before it is used. ecCodes reads past the end of damaged complex packing, and ends the
+process over a damaged PNG. So a packing that has an unpacker here is never passed to ecCodes.
 """
 
 import math
@@ -13,14 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from reformatters_dagster.core.grib.sections import Section, split
+from reformatters_dagster.core.grib.sections import DAMAGED, Section, split
 from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.values import Float32Array, Placing
 
 if TYPE_CHECKING:
     from reformatters_dagster.core.grib.kernels import Groups, Scale
 
-_DAMAGED = "the bytes are damaged, fetch them again"
 _LARGEST = float(np.finfo(np.float32).max)
 _WIDEST = 32
 _PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
@@ -29,10 +31,10 @@ _AEC_3_BYTES, _AEC_BIG_ENDIAN = 2, 4
 
 
 class Units(NamedTuple):
-    """From the values of a message to those that are stored, in float64: value * factor + offset."""
+    """From a message's value to the stored value, in float64: value * factor + offset."""
 
     fill: float
-    """A value that becomes NaN instead; NaN for none."""
+    """The value that becomes NaN; NaN where no value does."""
     factor: float
     offset: float
 
@@ -48,11 +50,11 @@ class _Packed:
     where: str
 
     def corrupt(self, finding: str) -> CorruptMessage:
-        return CorruptMessage(f"{self.where}: {finding}; {_DAMAGED}")
+        return CorruptMessage(f"{self.where}: {finding}; {DAMAGED}")
 
     @property
     def bits(self) -> int:
-        """Bits of a number; of a group's reference in complex packing."""
+        """Bits of one number; in complex packing, bits of one group's reference."""
         bits = self.representation.unsigned(20, 1)
         if bits > _WIDEST:
             raise self.corrupt(f"section 5 declares numbers of {bits} bits, there are none of more than {_WIDEST}")
@@ -60,7 +62,7 @@ class _Packed:
 
     @property
     def is_constant(self) -> bool:
-        """Whether the reference is the only value. Complex packing in no bits may still have widths and differences."""
+        """Whether every value is the reference. Complex packing in 0 bits may still have widths and differences."""
         has_groups = self.representation.unsigned(10, 2) in (2, 3) and self.representation.unsigned(32, 4) > 0
         return self.bits == 0 and not has_groups
 
@@ -73,7 +75,7 @@ class _Packed:
         return kernels.Scale(self._reference(), math.ldexp(1, binary), _power_of_ten(-decimal), *self.units)
 
     def constant_scale(self) -> "Scale":
-        """For `is_constant`: ecCodes does not apply the decimal scale."""
+        """The scale where `is_constant`: ecCodes does not apply the decimal scale then."""
         from reformatters_dagster.core.grib import kernels
 
         return kernels.Scale(self._reference(), 0.0, 1.0, *self.units)
@@ -86,30 +88,30 @@ class _Packed:
 
 
 def unpack(message: bytes, units: Units, out: Float32Array, where: str, placing: Placing | None = None) -> bool:
-    """Unpack a message, if its data representation template (code table 5.0) is one that is unpacked here.
+    """Unpack a message, if there is an unpacker for its data representation template (code table 5.0).
 
     Parameters
     ----------
     message : bytes
-        Accepted by `grib_sections.read_header`.
+        One that `header.read_header` accepts.
     units : Units
     out : (points,) float32, C-contiguous
         Overwritten; missing is NaN.
     where : str
-        What the message is, for the error.
+        Names the message in an error.
     placing : Placing, optional
         Default: the order of the message.
 
     Returns
     -------
     bool
-        False for other templates than 0, 2, 3, 41 and 42, and for simple packing in more than 32 bits; nothing is
-        written then.
+        True for templates 0, 2, 3, 41 and 42. False for other templates, and for simple packing in more than 32 bits; then
+        nothing is written.
 
     Raises
     ------
     CorruptMessage
-        The sections contradict each other, or values exceed float32. The content of `out` is of no use then.
+        The sections contradict each other, or values exceed float32. Then the content of `out` is undefined.
 
     Notes
     -----
@@ -137,7 +139,7 @@ def unpack(message: bytes, units: Units, out: Float32Array, where: str, placing:
 
 
 def place(values: Float32Array, placing: Placing, out: Float32Array) -> None:
-    """Copy (points,) values in the order of the message to their places."""
+    """Copy (points,) values from the order of the message to their places."""
     rows, into = values.reshape(-1, placing.columns), out.reshape(-1, placing.columns)
     if placing.upside_down:
         rows = rows[::-1]
@@ -226,7 +228,7 @@ def _unpack_ccsds(packed: _Packed, values: Float32Array) -> None:
             flags=flags & ~_AEC_3_BYTES | _AEC_BIG_ENDIAN,
             blocksize=block,
             rsi=interval,
-            # The last block is packed whole, and octets may follow it.
+            # The last block is always packed whole, and octets may follow it.
             out=(values.size // block + 1) * block * octets,
         )
     except (RuntimeError, ValueError) as error:
@@ -285,7 +287,7 @@ def _spread(packed: _Packed, flags: memoryview, count: int, out: Float32Array) -
 
 
 def _power_of_ten(exponent: int) -> float:
-    """As ecCodes computes it, step by step: `10.0**exponent` differs in the last bit."""
+    """The power as ecCodes computes it, step by step: `10.0**exponent` differs in the last bit."""
     power = 1.0
     for _ in range(abs(exponent)):
         power = power / 10 if exponent < 0 else power * 10
@@ -293,7 +295,7 @@ def _power_of_ten(exponent: int) -> float:
 
 
 def _check_range(packed: _Packed, scale: "Scale", number: float, values: Float32Array) -> None:
-    """Check that no value exceeds float32; only where a number so large could, are the values looked at."""
+    """Check that no value exceeds float32. The values are read only where the largest possible number would exceed it."""
     peak = (number * scale.binary + abs(scale.reference)) * scale.decimal
     peak = peak * abs(scale.factor) + abs(scale.offset)
     if not peak <= _LARGEST and np.isinf(values).any():

@@ -1,6 +1,6 @@
-"""A coarse regular grid to a finer one that holds all of its points.
+"""A coarse regular grid to a finer one that has all its points.
 
-In: a field in the order of the coarse grid. Out: the field on the fine grid, bilinear between the points it had.
+In: a field on the coarse grid. Out: the field on the fine grid, bilinear between the coarse points.
 """
 
 import numpy as np
@@ -12,18 +12,18 @@ from reformatters_dagster.core.spec.values import Array2D
 
 
 def coarsened(grid: LatLonGrid, factor: int) -> LatLonGrid:
-    """The grid of every `factor`-th latitude and longitude of a global grid, from its first on.
+    """The grid of every `factor`-th latitude and longitude of a global grid, beginning with the first.
 
     Parameters
     ----------
     grid : LatLonGrid
-        From pole to pole and once around; of a grid that is not, `refine` could not fill the edges.
+        From pole to pole and once around. `refine` could not fill the edges of another grid.
     factor : int
 
     Raises
     ------
     ValueError
-        The coarse grid would not end at the last latitude, or not go once around.
+        The coarse grid would not end at the last latitude, or would not go once around.
     """
     latitude, longitude = grid.latitude, grid.longitude
     around = abs(longitude.step * longitude.size - 360) < abs(longitude.step) / 2
@@ -40,26 +40,26 @@ def coarsened(grid: LatLonGrid, factor: int) -> LatLonGrid:
 
 
 def refine(values: Array2D, grid: LatLonGrid, where: str) -> Array2D:
-    """Interpolate bilinearly to a global grid of which every `factor`-th point is one of the field's.
+    """Interpolate bilinearly from the `coarsened` grid to the global grid itself.
 
     Parameters
     ----------
     values : (coarse latitude, coarse longitude) float32
-        In the order of `coarsened(grid, factor)`; not changed.
+        On `coarsened(grid, factor)`; not changed.
     grid : LatLonGrid
     where : str
-        What the field is, for the error.
+        Names the field in an error.
 
     Returns
     -------
     (latitude, longitude) float32
-        Points that both grids have keep their values, bit by bit. Between the last longitude and the first the circle
-        closes. A point is NaN where one of the two or four points it lies between is.
+        Points of both grids keep their values, bit for bit. The circle closes between the last longitude and the first. A point
+        is NaN where one of the two or four coarse points around it is NaN.
 
     Raises
     ------
     CorruptMessage
-        The field is on no grid that `grid` refines.
+        The shape of the field is not that of a grid which `grid` refines.
     """
     rows, columns = values.shape
     factor = grid.longitude.size // columns

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reformatters_dagster.core.grib.messages import AnyWindow, check_identity, decode, read_header
+from reformatters_dagster.core.grib.header import read_header
+from reformatters_dagster.core.grib.identity import AnyWindow, check_identity
+from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.source.archives import Archive
 from reformatters_dagster.core.source.files import Downloaded, SourceFileCoord

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import ClassVar
 
-from reformatters_dagster.core.grib.messages import IndexEntry, coalesce
+from reformatters_dagster.core.grib.index import IndexEntry, coalesce
 from reformatters_dagster.core.job.grib_job import GribRegionJob, write_messages
 from reformatters_dagster.core.source.archives import Archive, FileInfo
 from reformatters_dagster.core.source.files import Downloaded, SourceFileCoord, local_name

@@ -1,56 +1,31 @@
-"""Unpacking: bit for bit what pygrib makes of real, encoded and hand-made messages; never a crash over damaged ones."""
+"""Unpacking: bit for bit what pygrib makes of real, encoded and hand-made messages."""
 
 import json
 import math
-import os
-import shutil
 import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import imagecodecs
 import numpy as np
 import numpy.typing as npt
-import pygrib
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from reformatters_dagster.core.grib.messages import decode, read_header
-from reformatters_dagster.core.grib.packing import Units, unpack
+from reformatters_dagster.core.grib.header import read_header
+from reformatters_dagster.core.grib.messages import decode
+from reformatters_dagster.core.grib.packing import unpack
 from reformatters_dagster.core.spec.errors import CorruptMessage
-from reformatters_dagster.core.spec.values import Array2D
-from tests.core.grib.test_messages import FILES, messages_of, slow_where_large
-from tests.grib_writer import Complex, Group, Scaling, frame, reframed, section, simple
+from tests.core.grib.packed import NOTHING_ELSE, Field, aec, oracle, png, same_bits
+from tests.core.grib.real_messages import FILES, messages_of, slow_where_large
+from tests.grib_writer import Complex, Group, Scaling, simple
 
 ROOT = Path(__file__).parents[3]
-MISSING = -(2**60)
 UNPACKED = (0, 2, 3, 41, 42)
-NOTHING_ELSE = Units(math.nan, 1.0, 0.0)
-
-type Field = npt.NDArray[np.float64]
-
-
-def oracle(message: bytes) -> Field:
-    """Values of pygrib, missing ones as NaN."""
-    field = pygrib.fromstring(message)
-    field["missingValue"] = MISSING
-    values = np.array(np.ma.getdata(field.values), np.float64).ravel()
-    values[values == MISSING] = np.nan
-    return values
-
-
-def same_bits(found: Array2D, expected: npt.ArrayLike) -> None:
-    wanted = np.asarray(expected, np.float64).astype(np.float32)
-    np.testing.assert_array_equal(found.ravel(), wanted)
-    assert found.tobytes() == wanted.tobytes()
-
 
 # Real messages
 
@@ -300,16 +275,6 @@ def test_all_missing() -> None:
         same_bits(decode(message), [math.nan] * 4)
 
 
-def aec(numbers: Sequence[int], bits: int, block: int, interval: int, flags: int) -> bytes:
-    """A message in CCSDS packing (template 5.42)."""
-    octets = 1 if bits <= 8 else 2 if bits <= 16 else 4
-    packed = imagecodecs.aec_encode(
-        np.array(numbers, f"<u{octets}"), bitspersample=bits, blocksize=block, rsi=interval, flags=flags & ~6
-    )
-    packing = struct.pack(">IH", len(numbers), 42) + Scaling(-7.0, -3, 1).octets()
-    return frame((1, len(numbers)), packing + struct.pack(">BBBBH", bits, 0, flags, block, interval), bytes(packed))
-
-
 @settings(max_examples=200)
 @given(
     st.integers(1, 32),
@@ -325,24 +290,6 @@ def test_ccsds_packing(bits: int, block: int, interval: int, flags: int, points:
     message = aec(numbers, bits, block, interval, flags)
     same_bits(decode(message), [Scaling(-7.0, -3, 1).value(number) for number in numbers])
     same_bits(decode(message), oracle(message))
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png(
-    rows: Sequence[Sequence[int]], bits: int, depth: int = 0, colour: int = 0, extra: bytes = b"", points: int = 0
-) -> bytes:
-    """A message in PNG packing (template 5.41); its image has so many bits a pixel."""
-    size = struct.pack(">II", len(rows[0]), len(rows))
-    lines = b"".join(b"\0" + np.packbits([[int(b) for b in f"{n:0{bits}b}"] for n in row]).tobytes() for row in rows)
-    depth, colour = (depth, colour) if depth else {24: (8, 2), 32: (8, 6)}.get(bits, (bits, 0))
-    image = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + bytes([depth, colour, 0, 0, 0])) + extra
-    image += chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
-    points = points or len(rows) * len(rows[0])
-    packing = struct.pack(">IH", points, 41) + Scaling(-3.0, 1, 1).octets() + bytes([bits, 0])
-    return frame((1, points), packing, image)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16, 24, 32])
@@ -384,148 +331,3 @@ def test_place_of_another_shape() -> None:
         decode(message, out=np.empty((4, 1), np.float32), where="TMP in f006")
     with pytest.raises(ValueError, match=r"strides \(16, 8\); give a C-contiguous array"):
         decode(message, out=np.empty((2, 4), np.float32)[:, ::2])
-
-
-# Damage
-
-GROUPS = Complex([Group(1, 4, [1, 2, 3]), Group(2, 5, [4, 5])], order=2, first=[3, 4], lowest=-1, descriptor_octets=2)
-LAST_LENGTH = struct.pack(">IB", 2, 16)
-
-
-def with_octet(message: bytes, octet: int, content: bytes) -> bytes:
-    """Replace octets of section 5, counted from 1."""
-    at = 16
-    while message[at + 4] != 5:
-        at += int.from_bytes(message[at : at + 4], "big")
-    at += octet - 1
-    return message[:at] + content + message[at + len(content) :]
-
-
-def without_data(message: bytes, left: int = 0) -> bytes:
-    """Cut section 7 off after so many octets of data."""
-    at = 16
-    while message[at + 4] != 7:
-        at += int.from_bytes(message[at : at + 4], "big")
-    return reframed(message[:at] + section(7, message[at + 5 : at + 5 + left]))
-
-
-IMAGE = png([[1, 2], [3, 4]], 8)
-BLOCKS = aec([1, 2, 3], 9, 8, 128, 14)
-
-
-@pytest.mark.parametrize(
-    ("message", "says"),
-    [
-        (
-            with_octet(simple([1, 2, 3], 8, (1, 3)), 20, b"\x09"),
-            "3 values of 9 bits are declared, section 7 holds 3 by",
-        ),
-        (with_octet(GROUPS.message(), 20, b"\x21"), "section 5 declares numbers of 33 bits"),
-        (with_octet(GROUPS.message(), 20, b"\x20\x00\x01\x03"), r"5 values cannot be packed in Groups\(.*missing=3"),
-        (with_octet(GROUPS.message(), 48, b"\x03"), r"5 values cannot be packed in Groups\(.*order=3"),
-        (with_octet(GROUPS.message(), 49, b"\x05"), r"5 values cannot be packed in Groups\(.*descriptor_bits=40"),
-        (with_octet(GROUPS.message(), 37, b"\x21"), r"5 values cannot be packed in Groups\(.*width_bits=33"),
-        (with_octet(GROUPS.message(), 47, b"\x21"), r"5 values cannot be packed in Groups\(.*length_bits=33"),
-        (with_octet(GROUPS.message(), 32, b"\0\0\0\6"), r"5 values cannot be packed in Groups\(total=6"),
-        (with_octet(GROUPS.message(), 36, b"\x20"), "2 groups claim 3 values .* up to 36 bits each"),
-        (with_octet(GROUPS.message(), 43, b"\xff" * 4), "claim 4294967298 values"),
-        (with_octet(GROUPS.message(), 43, b"\0\0\0\1"), "claim 4 values or more"),
-        (with_octet(GROUPS.message(), 38, b"\xff" * 4), "claim 4294967298 values"),
-        (with_octet(GROUPS.message(), 36, b"\x01"), r"claim 5 values or more in \d+ bits .* section 7 holds 23 bytes"),
-        (with_octet(GROUPS.message(), 32, b"\0\0\0\0"), "0 groups claim 0 values"),
-        (with_octet(GROUPS.message(), 12, b"\x7f\x80\0\0"), "reference value inf"),
-        (with_octet(GROUPS.message(), 16, b"\x7f\xff"), r"scales by 2\*\*32767 and 10\*\*0"),
-        (with_octet(GROUPS.message(), 18, b"\xff\xff"), r"scales by 2\*\*0 and 10\*\*32767"),
-        (GROUPS.message((1, 7), [1] * 6 + [0]), "the bit map marks 6 points, 5 values are packed"),
-        (GROUPS.message((1, 7), [1] * 4 + [0] * 3), "the bit map marks 4 points, 5 values are packed"),
-        (IMAGE.replace(b"IHDR", b"JHDR"), "section 7 begins with .*JHDR.*not with the header of a PNG"),
-        (IMAGE.replace(b"IDAT", b"IDAX"), "its PNG cannot be unpacked"),
-        (png([[1, 2], [3, 4]], 8, points=5), "5 values cannot be a PNG of 2 by 2 pixels, depth 8, colour type 0"),
-        (png([[1, 2], [3, 4]], 8, 8, 3), "4 values cannot be a PNG of 2 by 2 pixels, depth 8, colour type 3"),
-        (
-            with_octet(png([[1, 2], [3, 4]], 48, 16, 2), 20, b"\x10"),
-            "4 values cannot be a PNG of 2 by 2 pixels, depth 16, colour type 2",
-        ),
-        (png([[1, 2], [3, 4]], 24, extra=chunk(b"tRNS", bytes(6))), r"holds \(2, 2, 4\) numbers, \(2, 2, 3\) are decl"),
-        (with_octet(BLOCKS, 23, b"\x00"), "CCSDS cannot have packed blocks of 0, reference samples every 128"),
-        (with_octet(BLOCKS, 24, b"\0\0"), "CCSDS cannot have packed blocks of 8, reference samples every 0"),
-        (with_octet(BLOCKS, 24, b"\x10\1"), "CCSDS cannot have packed blocks of 8, reference samples every 4097"),
-        (without_data(BLOCKS), "CCSDS cannot have packed blocks of 8, reference samples every 128, in 0 bytes"),
-        (without_data(aec(range(400), 9, 8, 128, 14), 9), r"CCSDS holds \d+ values, 400 are declared"),
-        (without_data(IMAGE, 30), "its PNG cannot be unpacked"),
-        (without_data(IMAGE), "section 7 begins with b'', not"),
-    ],
-)
-def test_damage_is_named(message: bytes, says: str) -> None:
-    with pytest.raises(CorruptMessage, match=f"^f006: .*{says}.*fetch (them|it) again$"):
-        decode(message, where="f006")
-
-
-def test_no_grid_is_so_large_that_it_fills_the_memory() -> None:
-    packing = struct.pack(">IH", 20_000 * 20_000, 0) + Scaling().octets() + b"\0\0"
-    with pytest.raises(
-        CorruptMessage, match="f006: a grid of 20000 by 20000 is not read, only 1 to 134217728 points are"
-    ):
-        decode(frame((20_000, 20_000), packing, b""), where="f006")
-
-
-def test_differences_beyond_float32() -> None:
-    message = replace(GROUPS, scaling=Scaling(0.0, 123, 5)).message()
-    assert np.isfinite(decode(message)).all()
-    with pytest.raises(CorruptMessage, match=r"^f006: values up to [0-9.]+e\+[0-9]+ exceed float32$"):
-        decode(message, scale_factor=1e10, where="f006")
-
-
-@pytest.mark.parametrize(
-    ("count", "checks"), [(1000, {}), pytest.param(20_000, {"NUMBA_BOUNDSCHECK": "1"}, marks=pytest.mark.slow)]
-)
-def test_damaged_messages_are_unpacked_or_refused(tmp_path: Path, count: int, checks: Mapping[str, str]) -> None:
-    """By kernels that check every index, in the slow test. `python -m tests.fuzz_grib 200000 7` tries more."""
-    own_cache = {"NUMBA_CACHE_DIR": str(tmp_path)} if checks else {}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz_grib", str(count), "20261121"],
-        cwd=ROOT,
-        env=os.environ | checks | own_cache,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    outcomes = json.loads(done.stdout)
-    assert outcomes["values"] + outcomes["corrupt"] + outcomes["left to ecCodes"] == count
-    assert min(outcomes["values"], outcomes["corrupt"]) > count / 20
-    assert outcomes["slowest_seconds"] < 10
-
-
-def test_kernels_run_where_no_compiled_code_can_be_kept(tmp_path: Path) -> None:
-    core = tmp_path / "reformatters_dagster/core"
-    core.mkdir(parents=True)
-    modules = ("spec/compiled.py", "spec/values.py", "grib/kernels.py", "field/kernels.py")
-    for name in ("__init__.py", *(f"{room}/__init__.py" for room in ("spec", "grib", "field")), *modules):
-        (core / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "reformatters_dagster/core" / name, core / name)
-    shutil.copy(ROOT / "reformatters_dagster/__init__.py", core.parent)
-    for room in ("grib", "field"):
-        (core / room / "__pycache__").touch()
-    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), "/dev/null/nowhere")
-    script = """
-import numpy as np
-from reformatters_dagster.core.grib import kernels
-out = np.array([1, 2, 3], np.float32)
-print(kernels.__file__, kernels.spread(np.frombuffer(b"\\xa0", np.uint8), 2, out), out.tolist())
-from reformatters_dagster.core.field import kernels
-bits = np.array([1.01, 2.01], np.float32).view(np.uint32)
-kernels.round_mantissa(bits, 1)
-print(kernels.__file__, bits.view(np.float32).tolist())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=os.environ | nowhere,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    unpacked, rounded = f"{core / 'grib/kernels.py'} 2 [1.0, nan, 2.0]", f"{core / 'field/kernels.py'} [1.0, 2.0]"
-    assert done.stdout.splitlines() == [unpacked, rounded], done.stderr

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reformatters_dagster.core.grib.messages import decode, read_header, to_grid
+from reformatters_dagster.core.grib.grid_order import to_grid
+from reformatters_dagster.core.grib.header import read_header
+from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.grib.regrid import coarsened, refine
 from reformatters_dagster.core.spec.axes import RegularAxis
 from reformatters_dagster.core.spec.errors import CorruptMessage

@@ -18,7 +18,10 @@ import xarray as xr
 from dataset_defs.dwd.grib_files import window_length
 from dataset_defs.dwd.icon_eu.forecast import TEMPLATE
 from dataset_defs.dwd.icon_eu.variables import ICON_EU_DATA_VARS
-from reformatters_dagster.core.grib.messages import check_identity, decode, read_header, to_grid
+from reformatters_dagster.core.grib.grid_order import to_grid
+from reformatters_dagster.core.grib.header import read_header
+from reformatters_dagster.core.grib.identity import check_identity
+from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
 from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.grids import LatLonGrid

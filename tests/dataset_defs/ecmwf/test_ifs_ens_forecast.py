@@ -17,7 +17,9 @@ import xarray as xr
 from dataset_defs.ecmwf.ifs_ens.forecast import DATASET, TEMPLATE
 from dataset_defs.ecmwf.ifs_ens.variables import IFS_ENS_DATA_VARS
 from dataset_defs.ecmwf.index_files import find_message, parse_index
-from reformatters_dagster.core.grib.messages import check_identity, decode, read_header
+from reformatters_dagster.core.grib.header import read_header
+from reformatters_dagster.core.grib.identity import check_identity
+from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.source.files import SourceFileStatus
 from reformatters_dagster.core.spec.axes import AppendAxis, Dimension, ensemble_member

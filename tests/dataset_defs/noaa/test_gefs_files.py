@@ -12,7 +12,8 @@ import pytest
 from dataset_defs.noaa.gefs.analysis import DATASET as ANALYSIS
 from dataset_defs.noaa.gefs.files import GefsFileCoord, GefsFileType, product_of
 from dataset_defs.noaa.gefs.variables import GEFS_ANALYSIS_DATA_VARS, GEFS_FORECAST_DATA_VARS
-from reformatters_dagster.core.grib.messages import check_identity, read_header
+from reformatters_dagster.core.grib.header import read_header
+from reformatters_dagster.core.grib.identity import check_identity
 from reformatters_dagster.core.source.files import Downloaded
 from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp

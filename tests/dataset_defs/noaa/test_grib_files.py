@@ -21,7 +21,10 @@ from dataset_defs.noaa.grib_files import (
     window_label,
     window_length,
 )
-from reformatters_dagster.core.grib.messages import IndexEntry, check_framing, check_identity, read_header
+from reformatters_dagster.core.grib.header import read_header
+from reformatters_dagster.core.grib.identity import check_identity
+from reformatters_dagster.core.grib.index import IndexEntry
+from reformatters_dagster.core.grib.sections import check_framing
 from reformatters_dagster.core.spec.errors import CorruptMessage, IndexMismatch
 from reformatters_dagster.core.spec.variables import GribField, Statistic
 

@@ -17,7 +17,9 @@ from dataset_defs.noaa.hrrr.analysis import DATASET as ANALYSIS
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, forecast_length, hrrr_key
 from dataset_defs.noaa.hrrr.forecast import DATASET as FORECAST
 from dataset_defs.noaa.hrrr.variables import HRRR_ANALYSIS_DATA_VARS, HRRR_DATA_VARS
-from reformatters_dagster.core.grib.messages import decode, read_header, to_grid
+from reformatters_dagster.core.grib.grid_order import to_grid
+from reformatters_dagster.core.grib.header import read_header
+from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.run.backfill import BackfillRequest, backfill
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
