@@ -60,6 +60,91 @@ def refusals_not_retried() -> Iterator[None]:
         raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
 
 
+def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
+    """The dataset as one partitioned graph asset: plan, one region job per variable group, commit."""
+    plan, process_region_job, commit = _plan_op(dataset), _process_op(dataset), _commit_op(dataset)
+
+    def map_config(config: dict[str, Any]) -> dict[str, Any]:
+        return {plan.name: {"config": config}}
+
+    @dg.graph_asset(
+        key=asset_key(dataset),
+        partitions_def=shard_partitions(dataset.template_config),
+        group_name=dataset.provider,
+        kinds={"zarr"},
+        description=dataset.template_config.attributes.description,
+        metadata={K8S_METADATA: k8s_config(dataset), "dataset_id": dataset.dataset_id},
+        tags={"provider": dataset.provider},
+        config=dg.ConfigMapping(config_schema=PartitionConfig.to_config_schema(), config_fn=map_config),
+    )
+    def shards() -> Any:
+        return commit(plan().map(process_region_job).collect())
+
+    return shards
+
+
+def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
+    """Guards and plan; one dynamic output for each group of variables."""
+
+    @dg.op(name=dataset.job_name("plan"), out=dg.DynamicOut(dict), tags={K8S_TAG: SMALL_POD})
+    def plan(
+        context: dg.OpExecutionContext, config: PartitionConfig, reformatters: Reformatters
+    ) -> Iterator[dg.DynamicOutput[JSON]]:
+        with refusals_not_retried():
+            planned = dataset.plan_partition(
+                reformatters.workspace(dataset),
+                partition_label(context.partition_key),
+                now=utc_now(),
+                publish=_publishes(config, context.run_tags),
+                variables=config.variables,
+                overwrite_chunks=config.overwrite_chunks,
+                keep_published=config.keep_published,
+                force=config.force,
+                accept_missing=config.accept_missing,
+                upstream=context.run_tags.get(FINGERPRINT_TAG, ""),
+                root_run=context.run.root_run_id or context.run_id,
+            )
+        for group in planned.groups:
+            job = {"plan": planned.model_dump(mode="json"), "variables": list(group)}
+            yield dg.DynamicOutput(job, mapping_key=group[0])
+
+    return plan
+
+
+def _process_op(dataset: DynamicalDataset) -> dg.OpDefinition:
+    """One group of variables, from download to upload."""
+
+    @dg.op(name=dataset.job_name("process_region_job"), tags={K8S_TAG: k8s_config(dataset)})
+    def process_region_job(context: dg.OpExecutionContext, reformatters: Reformatters, job: JSON) -> JSON:
+        planned = PartitionPlan.model_validate(job["plan"])
+        outcome = _process_group(context, dataset, reformatters, planned, job["variables"])
+        return {"plan": job["plan"], "outcome": outcome.to_json()}
+
+    return process_region_job
+
+
+def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
+    """Metadata and ledger of the partition, and what the materialization shows."""
+
+    @dg.op(name=dataset.job_name("commit"), out=dg.Out(dg.Nothing), tags={K8S_TAG: k8s_config(dataset)})
+    def commit(context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]) -> None:
+        if not processed:
+            raise dg.Failure("no group of variables was processed: execute the whole run again", allow_retries=False)
+        planned = PartitionPlan.model_validate(processed[0]["plan"])
+        outcomes = [dataset.read_outcome(one["outcome"]) for one in processed]
+        # Executed again from the failure of a killed run, Dagster leaves out mapped steps that had not begun.
+        done = {name for outcome in outcomes for name in outcome.results}
+        left = [group for group in planned.groups if not done.issuperset(group)]
+        outcomes += [_process_group(context, dataset, reformatters, planned, group) for group in left]
+        with refusals_not_retried():
+            workspace = reformatters.workspace(dataset)
+            report = dataset.commit_partition(workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
+        context.add_output_metadata(materialization_metadata(dataset, workspace, report))
+        forget_outputs(reformatters.store, context.run)
+
+    return commit
+
+
 def _process_group(
     context: dg.OpExecutionContext,
     dataset: DynamicalDataset,
@@ -86,70 +171,3 @@ def _process_group(
 def _publishes(config: PartitionConfig, run_tags: Mapping[str, str]) -> bool:
     """What the run config says, else what the job is for: the launchpad shows defaults until a partition is chosen."""
     return run_tags.get(MODE_TAG) == UPDATE if config.publish is None else config.publish
-
-
-def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
-    """The dataset as one partitioned graph asset: plan, one region job per variable group, commit."""
-    tags = {K8S_TAG: k8s_config(dataset)}
-
-    @dg.op(name=dataset.job_name("plan"), out=dg.DynamicOut(dict), tags={K8S_TAG: SMALL_POD})
-    def plan(
-        context: dg.OpExecutionContext, config: PartitionConfig, reformatters: Reformatters
-    ) -> Iterator[dg.DynamicOutput[JSON]]:
-        with refusals_not_retried():
-            planned = dataset.plan_partition(
-                reformatters.workspace(dataset),
-                partition_label(context.partition_key),
-                now=utc_now(),
-                publish=_publishes(config, context.run_tags),
-                variables=config.variables,
-                overwrite_chunks=config.overwrite_chunks,
-                keep_published=config.keep_published,
-                force=config.force,
-                accept_missing=config.accept_missing,
-                upstream=context.run_tags.get(FINGERPRINT_TAG, ""),
-                root_run=context.run.root_run_id or context.run_id,
-            )
-        for group in planned.groups:
-            job = {"plan": planned.model_dump(mode="json"), "variables": list(group)}
-            yield dg.DynamicOutput(job, mapping_key=group[0])
-
-    @dg.op(name=dataset.job_name("process_region_job"), tags=tags)
-    def process_region_job(context: dg.OpExecutionContext, reformatters: Reformatters, job: JSON) -> JSON:
-        planned = PartitionPlan.model_validate(job["plan"])
-        outcome = _process_group(context, dataset, reformatters, planned, job["variables"])
-        return {"plan": job["plan"], "outcome": outcome.to_json()}
-
-    @dg.op(name=dataset.job_name("commit"), out=dg.Out(dg.Nothing), tags=tags)
-    def commit(context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]) -> None:
-        if not processed:
-            raise dg.Failure("no group of variables was processed: execute the whole run again", allow_retries=False)
-        planned = PartitionPlan.model_validate(processed[0]["plan"])
-        outcomes = [dataset.read_outcome(one["outcome"]) for one in processed]
-        # Executed again from the failure of a killed run, Dagster leaves out mapped steps that had not begun.
-        done = {name for outcome in outcomes for name in outcome.results}
-        left = [group for group in planned.groups if not done.issuperset(group)]
-        outcomes += [_process_group(context, dataset, reformatters, planned, group) for group in left]
-        with refusals_not_retried():
-            workspace = reformatters.workspace(dataset)
-            report = dataset.commit_partition(workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
-        context.add_output_metadata(materialization_metadata(dataset, workspace, report))
-        forget_outputs(reformatters.store, context.run)
-
-    def map_config(config: dict[str, Any]) -> dict[str, Any]:
-        return {plan.name: {"config": config}}
-
-    @dg.graph_asset(
-        key=asset_key(dataset),
-        partitions_def=shard_partitions(dataset.template_config),
-        group_name=dataset.provider,
-        kinds={"zarr"},
-        description=dataset.template_config.attributes.description,
-        metadata={K8S_METADATA: k8s_config(dataset), "dataset_id": dataset.dataset_id},
-        tags={"provider": dataset.provider},
-        config=dg.ConfigMapping(config_schema=PartitionConfig.to_config_schema(), config_fn=map_config),
-    )
-    def shards() -> Any:
-        return commit(plan().map(process_region_job).collect())
-
-    return shards

@@ -11,7 +11,8 @@ from pydantic import ConfigDict
 
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.store.settings import Settings, parse_time
-from reformatters_dagster.orchestration.alerts import Alerts, build_alert_sensors, open_alerts
+from reformatters_dagster.orchestration.alert_sensors import build_alert_sensors
+from reformatters_dagster.orchestration.alerts import Alerts, open_alerts
 from reformatters_dagster.orchestration.assets import PartitionConfig, build_asset, refusals_not_retried
 from reformatters_dagster.orchestration.checks import build_checks
 from reformatters_dagster.orchestration.names import (

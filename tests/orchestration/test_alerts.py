@@ -33,19 +33,12 @@ from sentry_sdk.transport import Transport
 
 from reformatters_dagster.core.check.current_data import CheckCurrentData
 from reformatters_dagster.core.check.shards import CheckExpectedShards
-from reformatters_dagster.orchestration import alerts as alerts_module
-from reformatters_dagster.orchestration.alerts import (
-    Alert,
-    Alerts,
-    build_alert_sensors,
-    failed_checks,
-    failed_run,
-    open_alerts,
-    silent_sensors,
-    told_before,
-)
+from reformatters_dagster.orchestration import trouble
+from reformatters_dagster.orchestration.alert_sensors import build_alert_sensors
+from reformatters_dagster.orchestration.alerts import Alert, Alerts, open_alerts
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import BACKFILL_TAG
+from reformatters_dagster.orchestration.trouble import failed_checks, failed_run, silent_sensors, told_before
 from tests.datasets import INIT, SECOND
 from tests.orchestration.deployments import Deployment
 
@@ -200,7 +193,7 @@ def test_runs_of_one_backfill_are_one_trouble(instance: dg.DagsterInstance) -> N
 def test_runs_that_have_always_failed_are_told_once_in_a_quarter_of_a_day(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts_module, "FAILURES_READ", 4)
+    monkeypatch.setattr(trouble, "FAILURES_READ", 4)
     assert told_at(instance, range(20), {"dagster/partition": "2026-07-29T18:00"}) == [0, 6, 12, 18]
 
 
@@ -283,7 +276,7 @@ def test_a_check_that_has_always_failed_is_told_once_in_a_quarter_of_a_day(
     kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where its first failure is too long ago to be read."""
-    monkeypatch.setattr(alerts_module, "EVALUATIONS_READ", 4)
+    monkeypatch.setattr(trouble, "EVALUATIONS_READ", 4)
     told = [hours for hours in range(24) if evaluate(kept, hours) == TOLD]
     assert told == [0, 6, 12, 18]
     assert evaluate(kept, 29) == TOLD

@@ -1,0 +1,173 @@
+"""What people are told of: failed runs, failed ERROR checks, silent sensors, and validations that are off.
+
+In: what the instance recorded. Out: alerts, and whether the same trouble was told a short while before.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.orchestration.alerts import Alert
+from reformatters_dagster.orchestration.names import BACKFILL_TAG
+
+SILENT_AFTER = Timedelta("30min")
+"""A running sensor that has not ticked for so long is stale; so is one of which every tick of that time failed."""
+REPEATED_WITHIN = Timedelta("6h")
+"""A failure of the same job and partition, of the same backfill, or of the same check, is told once in so long."""
+EVALUATIONS_READ = 200
+"""Of a check, to know since when it fails."""
+FAILURES_READ = 200
+"""Of the same job and partition, or backfill, to know when it was told last."""
+LONGEST = 1500
+IMPLICIT_JOB = "__ASSET_JOB"
+"""Dagster's name for runs that are launched from an asset's page."""
+
+
+def failed_run(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert:
+    """What is told of a run that failed: the words of the first error beneath Dagster's own."""
+    steps = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    errors = [entry.dagster_event.event_specific_data.error for entry in steps if entry.dagster_event]  # type: ignore[union-attr]
+    cause = next((error for error in errors if error is not None), None)
+    while cause is not None and cause.cause is not None:
+        cause = cause.cause
+    failure = next((data.user_failure_data for data in _failures(steps) if data.user_failure_data), None)
+    words = (failure and failure.description) or (cause.message if cause is not None else message)
+    return Alert(
+        kind="run failed",
+        subject=_subject(run),
+        message=" ".join(words.split())[:LONGEST],
+        facts={"run_id": run.run_id, "job": run.job_name, "attempt": run.tags.get("dagster/retry_number", "0")},
+    )
+
+
+def _failures(steps: Sequence[dg.EventLogEntry]) -> Iterator[Any]:
+    for entry in steps:
+        if entry.dagster_event is not None:
+            yield entry.dagster_event.event_specific_data
+
+
+def _subject(run: dg.DagsterRun) -> str:
+    """Job and partition; of a run of a backfill, the backfill, whose runs may all fail for one reason."""
+    backfill, partition = run.tags.get(BACKFILL_TAG), run.tags.get("dagster/partition")
+    assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
+    job = assets if run.job_name.startswith(IMPLICIT_JOB) and assets else run.job_name
+    if backfill:
+        return f"{job} backfill {backfill}"
+    return f"{job} {partition}" if partition else job
+
+
+def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether another run of the same subject, launched before this one, was told a short while before: see `_is_told`."""
+    own = instance.get_run_record_by_id(run.run_id)
+    if own is None:
+        return False
+    tags = {tag: run.tags[tag] for tag in (BACKFILL_TAG, "dagster/partition") if tag in run.tags}
+    if BACKFILL_TAG in tags:
+        tags.pop("dagster/partition", None)
+    failed = dg.RunsFilter(job_name=run.job_name, tags=tags, statuses=[dg.DagsterRunStatus.FAILURE])
+    records = instance.get_run_records(failed, limit=FAILURES_READ, cursor=run.run_id)
+    times = [one.create_timestamp.timestamp() for one in records if _subject(one.dagster_run) == _subject(run)]
+    return _is_told(times[::-1], own.create_timestamp.timestamp(), since_known=len(records) < FAILURES_READ)
+
+
+def _is_told(failures: Sequence[float], time: float, *, since_known: bool) -> bool:
+    """Whether the same trouble was told a short while before, given the earlier times of it, oldest first.
+
+    It is told when it is met first, and again by the first that comes so long after it was told last. Where it was met more
+    often than is read, it is told by the first of each quarter of a day.
+    """
+    within = REPEATED_WITHIN.total_seconds()
+    if not failures:
+        return False
+    if not since_known:
+        return failures[-1] // within == time // within
+    told = failures[0]
+    for failure in failures:
+        told = failure if failure - told >= within else told
+    return time - told < within
+
+
+def failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Alert]:
+    """An alert for every ERROR check that failed in a run, but for those that were told of a short while before."""
+    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    newest = {_evaluation_of(entry).asset_check_key: entry for entry in entries}  # a step may be executed again
+    for entry in newest.values():
+        evaluation = _evaluation_of(entry)
+        if _is_error(evaluation) and not check_told_before(instance, entry):
+            yield Alert(
+                kind="check failed",
+                subject=f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}",
+                message=(evaluation.description or "no description")[:LONGEST],
+                facts={"run_id": run.run_id},
+            )
+
+
+def check_told_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> bool:
+    """Whether a check that failed has not passed since it was told, which was a short while before: see `_is_told`."""
+    failures, since_known = _failures_before(instance, entry)
+    return _is_told(failures, entry.timestamp, since_known=since_known)
+
+
+def _failures_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> tuple[list[float], bool]:
+    """When other runs found that a check fails, since it passed last; and whether that was read from its beginning."""
+    key = _evaluation_of(entry).asset_check_key
+    evaluated = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    records = instance.event_log_storage.get_asset_check_execution_history(key, EVALUATIONS_READ, status=evaluated)
+    events = [one.event for one in records if one.event is not None and one.run_id != entry.run_id]
+    failures: list[float] = []
+    # Records are in the order in which their runs began.
+    for event in sorted(events, key=lambda one: one.timestamp, reverse=True):
+        evaluation = _evaluation_of(event)
+        if event.timestamp > entry.timestamp:
+            continue
+        if evaluation.passed:
+            return failures[::-1], True
+        if _is_error(evaluation):
+            failures.append(event.timestamp)
+    return failures[::-1], len(records) < EVALUATIONS_READ
+
+
+def _evaluation_of(entry: dg.EventLogEntry) -> dg.AssetCheckEvaluation:
+    return entry.get_dagster_event().asset_check_evaluation_data
+
+
+def _is_error(evaluation: dg.AssetCheckEvaluation) -> bool:
+    return not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
+
+
+def silent_sensors(instance: dg.DagsterInstance, names: set[str], now: Timestamp) -> Iterator[Alert]:
+    """An alert for every running sensor that has not ticked lately, or of which every late tick failed."""
+    since = (now - SILENT_AFTER).tz_localize("UTC").timestamp()
+    for state in instance.all_instigator_state():
+        if state.instigator_name not in names or not state.is_running:
+            continue
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=20)
+        lately = [tick for tick in ticks if tick.timestamp >= since]
+        if not ticks:
+            continue
+        if not lately:
+            last = f"{Timestamp(ticks[0].timestamp, unit='s'):%Y-%m-%dT%H:%M}"
+            yield Alert(kind="sensor is silent", subject=state.instigator_name, message=f"its last tick was at {last}")
+        elif all(tick.status is TickStatus.FAILURE for tick in lately):
+            error = lately[0].error
+            words = " ".join(error.message.split())[:LONGEST] if error is not None else "no error was recorded"
+            yield Alert(kind="sensor is silent", subject=state.instigator_name, message=f"every tick fails: {words}")
+
+
+def schedules_off(instance: dg.DagsterInstance, sensors_of: Mapping[str, Sequence[str]]) -> Iterator[Alert]:
+    """An alert for every schedule that is off while a sensor of its dataset is on.
+
+    Parameters
+    ----------
+    sensors_of : mapping
+        Names of the sensors that go with a schedule, by its name.
+    """
+    running = {state.instigator_name for state in instance.all_instigator_state() if state.is_running}
+    for schedule, sensors in sensors_of.items():
+        if schedule not in running and (on := [name for name in sensors if name in running]):
+            message = f"{on[0]} runs, and nobody validates what is published: switch the schedule on"
+            yield Alert(kind="schedule is off", subject=schedule, message=message)
