@@ -98,7 +98,7 @@ class _Hole(NamedTuple):
 
 
 def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
-    """Partitions with recent labels, oldest first."""
+    """Partitions with labels that are due and recent, oldest first."""
     assert opened.ledger is not None
     view: LedgerView = opened.ledger
     due = (now - view.give_up_age - BEYOND_GIVE_UP, now - view.soft_deadline)

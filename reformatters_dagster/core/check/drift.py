@@ -21,36 +21,47 @@ from reformatters_dagster.core.check.wording import listed, text_of
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
 
-WINDOW, CHUNKS, LEAST = 30, 4, 4
-"""How many labels before the newest are compared with it, in how many chunks beside its own, and how many there must be."""
+WINDOW = 30
+"""Most labels before the newest that it is compared with."""
+CHUNKS = 4
+"""Most chunks of the append dimension, beside the newest label's own, that these labels lie in."""
+LEAST = 4
+"""Fewest labels before the newest for it to be judged."""
 STEADY = 5.0
-"""Between the least and the most of a figure that says something about the next."""
+"""A figure of the earlier fields predicts the next only where its maximum is at most this many times its minimum."""
 OTHER_SPREAD, OTHER_AMOUNT = 50.0, 200.0
+"""Factors by which a spread, or the mean of an amount, must change to count as drift."""
 LIKE, STILL_LIKE, UNLIKE = 0.8, 0.5, 0.2
-"""Correlations of one field with the next."""
+"""Bounds of the correlation of one field with the next."""
 QUANTA = 8
-"""Steps of the rounded mantissa that a field varies by, if it can be told from a flat one."""
+"""A field is told from a flat one only where it varies by more than so many steps of its rounded mantissa."""
 
 
 class CheckStatsDrift(Validator):
     """Fields of the newest label are not flat, in other units or in other places than those of the labels before.
 
-    Of each variable one column of chunks is read as by `CheckRecentNans`, at the newest label and up to 30 before it, as far
-    as they lie in the newest chunks: five chunks with all their lead times at most, about what `CheckRecentNans` reads. Only
-    lead times that the newest label has count. A failure is a WARN.
+    The check reads one column of chunks of each variable: see `sampled_columns`. It compares the newest label with up to 30
+    labels before it, as far as they lie in the newest five chunks of the append dimension. Only lead times that the newest label
+    has count. A failure is a WARN.
 
     Notes
     -----
-    Told of a variable are constants, unless at an end of what was seen or is possible. Of one that begins at 0 (rain, radiation,
-    cloud cover) a mean 200 times as much or as little in the same places; it may come from nowhere, and go. Of any other (wind,
-    temperature, pressure) a mean beyond all that was seen and a tenth of what is possible away, a spread 50 times as wide or
-    narrow, and a field that does not look like the one before where all others did: mirrored, shifted, or something else. Not
-    told is what differs no more than weather does from one label to the next.
+    What counts as drift:
+
+    - Any variable: the field is one constant, which is not an end of the range seen before or of the valid range, nor 0 for an
+      amount.
+    - An amount, whose values begin at 0 (rain, radiation, cloud cover): the mean is 200 times as large or as small, in the same
+      places. An amount that appears or vanishes is weather.
+    - Any other variable (wind, temperature, pressure): the mean lies well outside what was seen, and a tenth of the valid range
+      away from the usual mean; or the spread is 50 times as wide or narrow; or the field does not look like the one before,
+      where all earlier ones did: it is mirrored, shifted, or another field.
+
+    Without a valid range only the first rule applies.
     """
 
     name: str = "stats_drift"
     sampled_chunks: int = Field(default=1, ge=1)
-    """Columns of chunks read of each variable."""
+    """How many columns of chunks are read of each variable."""
 
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
         drifts: list[str] = []
@@ -65,7 +76,7 @@ class CheckStatsDrift(Validator):
         if not drifts:
             message = f"{measured} variables of the newest {opened.append_dim} are like those before"
             if not measured:
-                message = f"no variable has as many as {LEAST} labels before the newest to be compared with"
+                message = f"no variable has {LEAST} labels before the newest to compare it with"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         message = (
             f"at {opened.append_dim} {text_of(opened.labels[-1])} {listed(drifts, '; ')}; compare with the source, whose units, "
@@ -76,18 +87,18 @@ class CheckStatsDrift(Validator):
 
 @dataclass(frozen=True)
 class FieldStats:
-    """What is compared of one label of a variable."""
+    """Figures of one label of a variable that are compared."""
 
     mean: float
     spread: float
     low: float
     high: float
     pattern: npt.NDArray[np.float64]
-    """Mean over lead times and members of each point, in one row; NaN where there is no value."""
+    """Mean over lead times and members, one value per point; NaN where a point has no value."""
 
     @classmethod
     def of(cls, values: npt.NDArray[np.float32]) -> "FieldStats | None":
-        """Of (..., y, x) values of a label; None where all are NaN."""
+        """Figures of the (..., y, x) values of a label; None where all are NaN."""
         fields = values.reshape(-1, values.shape[-2] * values.shape[-1])
         known = ~np.isnan(fields)
         if not known.any():
@@ -100,7 +111,7 @@ class FieldStats:
 
 
 def drift_of(data_var: DataVar, fields: Sequence[FieldStats]) -> str | None:
-    """What is odd about the last of some fields, in words."""
+    """Say in words what is odd about the last field; None where nothing is."""
     if len(fields) <= LEAST:
         return None
     *earlier, newest = fields
@@ -116,7 +127,7 @@ def drift_of(data_var: DataVar, fields: Sequence[FieldStats]) -> str | None:
 def _flat(
     data_var: DataVar, newest: FieldStats, earlier: Sequence[FieldStats], seen: tuple[float, float]
 ) -> str | None:
-    """A constant; rain, radiation and shares are 0, or at an end of their range, for good reasons."""
+    """Find a constant field. An amount may well be 0 everywhere, and a share may be at an end of its range."""
     edges = {*seen, *(data_var.valid_range or ()), *((0.0,) if _is_amount(data_var) else ())}
     if newest.low < newest.high or newest.low in edges:
         return None
@@ -128,7 +139,7 @@ def _flat(
 def _other_values(
     data_var: DataVar, newest: FieldStats, earlier: Sequence[FieldStats], seen: tuple[float, float]
 ) -> str | None:
-    """Values on both sides of 0, or far from it, in other units or of something else."""
+    """Find other units, or another quantity, in values that do not begin at 0."""
     assert data_var.valid_range is not None
     spreads = [one.spread for one in earlier]
     spread, centre = float(np.median(spreads)), float(np.median([one.mean for one in earlier]))
@@ -145,7 +156,7 @@ def _other_values(
 
 
 def _other_amount(data_var: DataVar, newest: FieldStats, earlier: Sequence[FieldStats]) -> str | None:
-    """An amount in other units: much more or less of it, and in the same places."""
+    """Find an amount in other units: much more or less of it, in the same places."""
     means = [one.mean for one in earlier]
     if not _is_steady(means) or _likeness(newest, earlier[-1]) < STILL_LIKE:
         return None
@@ -156,7 +167,7 @@ def _other_amount(data_var: DataVar, newest: FieldStats, earlier: Sequence[Field
 
 
 def _elsewhere(newest: FieldStats, earlier: Sequence[FieldStats]) -> str | None:
-    """A field that is mirrored, shifted, or another one: what is not there at times does not change so within a step."""
+    """Find a field that is mirrored, shifted, or another one: one that is never absent does not change so much in a step."""
     before = min(_likeness(one, other) for one, other in pairwise(earlier))
     now = _likeness(newest, earlier[-1])
     if before < LIKE or now >= UNLIKE or newest.low == newest.high:
@@ -165,7 +176,7 @@ def _elsewhere(newest: FieldStats, earlier: Sequence[FieldStats]) -> str | None:
 
 
 def _is_amount(data_var: DataVar) -> bool:
-    """Whether values begin at 0, about, and pile up there."""
+    """Whether values begin at about 0."""
     low, high = data_var.valid_range or (-math.inf, math.inf)
     return low <= 0 and -low <= high / 100
 
@@ -175,12 +186,12 @@ def _is_steady(figures: Sequence[float]) -> bool:
 
 
 def _quantum(data_var: DataVar, *values: float) -> float:
-    """About the least step between values that are kept."""
+    """About the smallest step between two stored values."""
     return max(map(abs, values)) * 2.0 ** -(data_var.keep_mantissa_bits or 23)
 
 
 def _likeness(one: FieldStats, other: FieldStats) -> float:
-    """Correlation of two patterns; UNLIKE, which is taken for neither, where one is flat or there are too few points."""
+    """Correlation of two patterns. UNLIKE, which proves nothing, where one is flat or there are fewer than 9 points."""
     known = ~(np.isnan(one.pattern) | np.isnan(other.pattern))
     if known.sum() < 9:
         return UNLIKE
@@ -192,7 +203,10 @@ def _likeness(one: FieldStats, other: FieldStats) -> float:
 
 
 def _fields(opened: OpenedStore, data_var: DataVar, sampled_chunks: int) -> list[list[FieldStats]]:
-    """For each sampled column the fields of the newest label and some before it, oldest first; empty where it has none."""
+    """For each sampled column, the fields of the labels before the newest and of the newest, oldest first.
+
+    Empty where the newest label has no value.
+    """
     array = opened.ds[data_var.name]
     newest, chunk = opened.labels.size - 1, int(array.encoding["chunks"][0])
     first = max(0, newest - WINDOW, (newest // chunk - CHUNKS) * chunk)

@@ -17,11 +17,11 @@ from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.store.guards import arrays_of, length_along
 
 SAME_PLACE = 1e-6
-"""Of its size, what a coordinate may be off: less than a metre on the globe, more than another PROJ makes of the last bit."""
+"""Relative difference allowed in a coordinate: less than a metre on the globe, more than another PROJ changes the last bits."""
 
 
 class CheckAppendCoordinate(Validator):
-    """Labels of the dimension that grows are its grid: from the start of the archive on, ascending, none twice or left out."""
+    """Labels of the append dimension are those of its grid: they ascend from the archive's start, none twice, none left out."""
 
     name: str = "append_coordinate"
 
@@ -34,7 +34,7 @@ class CheckAppendCoordinate(Validator):
             message = f"{labels.size} labels of {axis.name} are those of the grid"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         first = int(wrong[0])
-        # A run that finds another first label takes the store for one that starts elsewhere, and refuses it.
+        # With another first label a backfill takes the store for one that starts elsewhere, and refuses to repair it.
         advice = _REWRITE.format(opened.dataset_id) if first else f"put back {axis.name}/c from a replica or a backup"
         message = (
             f"{wrong.size} of {labels.size} labels of {axis.name} are not those of its grid: at position {first} stands "
@@ -44,7 +44,7 @@ class CheckAppendCoordinate(Validator):
 
 
 class CheckCoordinates(Validator):
-    """Coordinates other than that of the dimension that grows have the template's values, but for those a run writes."""
+    """Coordinates have the template's values, but for the append dimension's own and those that runs write."""
 
     name: str = "coordinates"
 
@@ -65,16 +65,16 @@ class CheckCoordinates(Validator):
             message = f"{len(wanted)} coordinates are those of the template"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         advice = _REWRITE.format(opened.dataset_id)
-        if moved:  # a run takes the store for one of another structure, and refuses it
+        if moved:  # a backfill takes the store for one of another structure, and refuses to repair it
             advice = f"put back {listed(moved)} from templates/{opened.dataset_id}/latest.zarr or a replica"
         message = f"not as the template has it: {listed(wrong, '; ')}; {advice}"
         return CheckResult(name=self.name, passed=False, message=message, metadata=metadata)
 
 
 class CheckConsolidatedMetadata(Validator):
-    """Each array's own document says what the root says of it, so that all readers see one store.
+    """Each array's own `zarr.json` agrees with the root `zarr.json`, so that all readers see the same store.
 
-    An array may be longer by itself than in the root, along the dimension that grows: such labels wait for their root.
+    An array's own document may be longer along the append dimension: its newest labels are not published yet.
     """
 
     name: str = "consolidated_metadata"
@@ -103,7 +103,7 @@ _REWRITE = "`reformat backfill {} --overwrite-metadata` writes metadata and coor
 
 
 def _difference(wanted: xr.Variable, found: xr.Variable) -> str | None:
-    """In what two coordinates differ; what the template leaves to runs is any, and so is the number a grid mapping holds."""
+    """How two coordinates differ. A coordinate that runs write may have any value, and so may a grid mapping's number."""
     if (wanted.dims, wanted.shape) != (found.dims, found.shape):
         return f"has dimensions {dict(found.sizes)!r}, {dict(wanted.sizes)!r} belong there"
     values, stored = wanted.to_numpy(), found.to_numpy()
@@ -111,7 +111,7 @@ def _difference(wanted: xr.Variable, found: xr.Variable) -> str | None:
         return f"is of dtype {stored.dtype}, {values.dtype} belongs there"
     if not values.ndim or (values.dtype.kind in "Mm" and values.size and np.isnat(values).all()):
         return None
-    # A NaT is equal to no NaT.
+    # NaT does not equal NaT.
     same = np.isclose(stored, values, SAME_PLACE, SAME_PLACE) if values.dtype.kind == "f" else stored == values
     if same.all():
         return None
@@ -136,7 +136,7 @@ def _document(opened: OpenedStore, key: str) -> JSON | None:
 
 
 def _other_document(wanted: JSON, found: JSON | None, append_dim: str) -> str | None:
-    """In what an array's own document differs from that in the root."""
+    """How an array's own document differs from the root's."""
     if found is None:
         return "has no document of its own"
     if not found:
@@ -146,7 +146,7 @@ def _other_document(wanted: JSON, found: JSON | None, append_dim: str) -> str | 
 
 
 def _cut(array: JSON, dim: str, most: int | None) -> JSON:
-    """The document of an array with no more than so many labels of a dimension, where it has that."""
+    """The document of an array, cut to at most so many labels of a dimension."""
     dims, shape = array.get("dimension_names") or [], array.get("shape")
     if most is None or dim not in dims or not isinstance(shape, list) or len(shape) != len(dims):
         return array
