@@ -2,140 +2,38 @@
 
 import json
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from datetime import UTC
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import dagster as dg
 import pandas as pd
 import pytest
-from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
-from reformatters_dagster.core.spec.axes import AppendAxis
-from reformatters_dagster.core.spec.errors import NothingSucceeded, StoreUnavailable
+from reformatters_dagster.core.spec.errors import StoreUnavailable
 from reformatters_dagster.core.spec.partition import partition_key
-from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.values import Timedelta
 from reformatters_dagster.orchestration import sensors
 from reformatters_dagster.orchestration.names import (
-    ATTEMPT_TAG,
     BACKFILL_TAG,
     DATASET_TAG,
     EXCLUSIVE_TAG,
     FINGERPRINT_TAG,
     MODE_TAG,
 )
-from reformatters_dagster.orchestration.resources import Reformatters, utc_now
+from reformatters_dagster.orchestration.resources import utc_now
 from reformatters_dagster.orchestration.sensors import LISTING_PATIENCE
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import (
     LEADS,
-    NOMADS,
     PRIMARY,
     TEMPERATURE,
-    WIND,
-    Sample,
-    Site,
     assert_forecast_true,
-    gfs_forecast,
-    gfs_key,
 )
 from tests.datasets import STEP as SAMPLE_STEP
-from tests.orchestration.deployments import Deployment
+from tests.orchestration.watched import CYCLE, FIRST, SECOND, Watched, only, settings_of, skipped
 from tests.stores import Silence
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
-
-CYCLE = Timedelta("6h")
-# Sensors ask the clock of the machine; the newest cycles of it are what there is to publish.
-SECOND = utc_now().floor("6h").as_unit("us")
-FIRST = SECOND - CYCLE
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A deployment whose archive starts with the last full cycle, and its sensors."""
-
-    deployment: Deployment
-
-    @property
-    def site(self) -> Site:
-        return self.deployment.site
-
-    def having(self, **changes: Any) -> "Watched":
-        return Watched(replace(self.deployment, site=self.site.having(**changes)))
-
-    def announce(self, label: Timestamp, leads: Iterable[int] = LEADS, content: bytes = b"") -> None:
-        """Files that can be listed; nobody reads them."""
-        for lead in leads:
-            path = self.site.upstream / PRIMARY / gfs_key(label, lead)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            path.with_name(f"{path.name}.idx").write_bytes(content)
-
-    def publish(self, *labels: Timestamp) -> None:
-        """Metadata alone, which is what sensors go by."""
-        self.deployment.run("initialise", end=str(max(labels) + CYCLE))
-
-    def tick(self, kind: str = "upstream", cursor: str | None = None) -> SensorExecutionData:
-        sensor = self.deployment.definitions.resolve_sensor_def(self.site.dataset.job_name(kind))
-        resources = {"reformatters": Reformatters.from_settings(self.deployment.settings)}
-        with dg.build_sensor_context(
-            instance=self.deployment.instance,
-            cursor=cursor,
-            definitions=self.deployment.definitions,
-            resources=resources,
-        ) as context:
-            return sensor.evaluate_tick(context)
-
-    def record_run(
-        self,
-        request: dg.RunRequest,
-        status: dg.DagsterRunStatus,
-        kind: str = "update",
-        *,
-        ago: Timedelta = Timedelta(0),  # noqa: B008 it is immutable
-    ) -> dg.DagsterRun:
-        """A run as the daemon would have launched it so long ago, in the given state."""
-        job = self.deployment.job({"upstream": "update", "heal": "backfill"}.get(kind, kind))
-        tags = {**job.tags, **request.tags, "dagster/partition": str(request.partition_key)}
-        run = dg.DagsterRun(job_name=job.name, tags=tags, status=status)
-        created = (utc_now() - ago).to_pydatetime().replace(tzinfo=UTC)
-        return self.deployment.instance.run_storage.add_historical_run(run, created)
-
-    def fail(self, kind: str, times: int, ago: Timedelta) -> list[dg.RunRequest]:
-        """What a sensor asks for while every run fails at once; the last one did so long ago."""
-        requests = [only(self.tick(kind))]
-        self.record_run(requests[0], dg.DagsterRunStatus.FAILURE, kind, ago=Timedelta("20D"))
-        while len(requests) < times:
-            requests.append(only(self.tick(kind)))
-            since = ago if len(requests) == times else Timedelta("20D")
-            self.record_run(requests[-1], dg.DagsterRunStatus.FAILURE, kind, ago=since)
-        return requests
-
-
-@pytest.fixture
-def watched(tmp_path: Path, instance: dg.DagsterInstance) -> Watched:
-    axis = AppendAxis(name="init_time", start=FIRST, frequency="6h")
-    dataset = gfs_forecast(tmp_path / "templates", append_dim=axis, variables=[TEMPERATURE])
-    site = Site(tmp_path, dataset, Sample(tmp_path / "sample", tmp_path))
-    (site.upstream / PRIMARY).mkdir(parents=True)
-    return Watched(Deployment(site, instance)).having(soft_deadline=Timedelta("30D"))
-
-
-def only(tick: SensorExecutionData) -> dg.RunRequest:
-    """The one run a tick asks for."""
-    requests = tick.run_requests or []
-    assert len(requests) == 1, tick.skip_message
-    return requests[0]
-
-
-def skipped(tick: SensorExecutionData) -> str:
-    """Why a tick asks for none."""
-    assert not tick.run_requests
-    return tick.skip_message or ""
 
 
 def test_nothing_new_is_no_reason_to_run(watched: Watched) -> None:
@@ -289,111 +187,6 @@ def test_runs_of_another_dataset_write_partitions_of_their_own(
         assert only(watched.tick()).partition_key == key
 
 
-def test_a_failed_update_is_tried_again_at_once_and_then_ever_less_often(watched: Watched) -> None:
-    watched.announce(FIRST)
-    keys = [str(request.run_key) for request in watched.fail("upstream", 3, Timedelta("5min"))]
-    assert [key[-2:] for key in keys] == ["#1", "#2", "#3"]
-    again = utc_now() + Timedelta("10min")
-    waits = skipped(watched.tick())
-    assert f"{partition_key(FIRST)} ran 3 times with the files that are there" in waits
-    assert any(f"it is tried again at {at:%Y-%m-%dT%H:%M}" in waits for at in (again, again - Timedelta("1min")))
-    watched.announce(FIRST, leads=[9], content=b"again")
-    assert str(only(watched.tick()).run_key).endswith("#1")
-
-
-@pytest.mark.parametrize("kind", ["upstream", "heal"])
-@pytest.mark.parametrize(
-    ("times", "cool_down"), [(3, "15min"), (4, "30min"), (5, "1h"), (7, "4h"), (8, "6h"), (24, "6h")]
-)
-def test_it_is_never_given_up_while_its_files_are_there(
-    watched: Watched, kind: str, times: int, cool_down: str
-) -> None:
-    watched.announce(FIRST)
-    if kind == "heal":
-        watched.publish(FIRST)
-    requests = watched.fail(kind, times, Timedelta(cool_down) + Timedelta("1min"))
-    last = only(watched.tick(kind))
-    assert [str(request.run_key).rpartition("#")[2] for request in [*requests, last]] == [
-        str(n + 1) for n in range(times + 1)
-    ]
-    watched.record_run(last, dg.DagsterRunStatus.FAILURE, kind, ago=Timedelta(cool_down) - Timedelta("1min"))
-    assert f"ran {times + 1} times" in skipped(watched.tick(kind))
-
-
-def test_runs_that_were_deleted_leave_no_run_key_to_be_used_twice(watched: Watched) -> None:
-    """Dagster launches nothing for a run key that it has a run of."""
-    watched.announce(FIRST)
-    old = watched.fail("upstream", 6, Timedelta("7h"))
-    for run in watched.deployment.instance.get_runs()[1:]:
-        watched.deployment.instance.delete_run(run.run_id)
-    assert str(only(watched.tick()).run_key).endswith("#7")
-    assert len({request.run_key for request in old}) == 6
-
-
-def test_runs_of_another_dataset_with_the_same_files_do_not_count(watched: Watched) -> None:
-    watched.announce(FIRST)
-    request = only(watched.tick())
-    theirs = request.with_replaced_attrs(tags={**request.tags, DATASET_TAG: "test-gfs-other"})
-    for _ in range(3):
-        watched.record_run(theirs, dg.DagsterRunStatus.FAILURE)
-    assert only(watched.tick()) == request
-
-
-def test_what_cannot_be_used_is_accepted_once_it_was_tried_often_enough(watched: Watched) -> None:
-    watched = watched.having(give_up_age=Timedelta("1h"))
-    watched.announce(FIRST, content=b"no GRIB")
-    assert settings_of(only(watched.tick()))["accept_missing"] is False
-    watched.announce(SECOND)
-    for _ in range(3):
-        watched.record_run(only(watched.tick()), dg.DagsterRunStatus.CANCELED, ago=Timedelta("20D"))
-    requests = watched.fail("upstream", 3, Timedelta("7h"))
-    assert [settings_of(request)["accept_missing"] for request in requests] == [False] * 3
-    last = only(watched.tick())
-    assert settings_of(last)["accept_missing"] is True
-    assert "past its give-up age" in last.tags["reformatters/reason"]
-    assert "tried 3 times" in last.tags["reformatters/reason"]
-    watched.deployment.run("update", FIRST, tags=dict(last.tags), **settings_of(last))
-    assert list(watched.site.read().indexes["init_time"]) == [FIRST]
-    entry = watched.site.ledger(FIRST)
-    assert entry is not None
-    assert entry.known_missing
-    assert only(watched.tick()).partition_key == partition_key(SECOND)
-
-
-def test_what_failed_for_another_reason_is_published_whole_and_not_known_to_be_missing(watched: Watched) -> None:
-    watched = watched.having(give_up_age=Timedelta("1h"))
-    write_sample_upstream(watched.site.upstream, [FIRST], LEADS, variables=[TEMPERATURE], step=SAMPLE_STEP)
-    watched.announce(SECOND)
-    watched.fail("upstream", 3, Timedelta("7h"))
-    last = only(watched.tick())
-    assert settings_of(last)["accept_missing"] is True
-    watched.deployment.run("update", FIRST, tags=dict(last.tags), **settings_of(last))
-    assert_forecast_true(watched.site.read(), FIRST, variables=[TEMPERATURE])
-    entry = watched.site.ledger(FIRST)
-    assert entry is not None
-    assert not entry.known_missing
-
-
-def test_attempts_with_the_files_of_another_archive_are_counted(watched: Watched) -> None:
-    first, other = watched.site.dataset.archives
-    keeps_all = other.model_copy(update={"newest": None})
-    watched = watched.having(soft_deadline=Timedelta("1h"), archives=(first, keeps_all))
-    watched.announce(FIRST)
-    (watched.site.upstream / PRIMARY).rename(watched.site.upstream / "kept")
-    (watched.site.upstream / NOMADS).parent.mkdir(parents=True)
-    (watched.site.upstream / "kept").rename(watched.site.upstream / NOMADS)
-    requests = watched.fail("upstream", 3, Timedelta("5min"))
-    assert NOMADS in requests[0].tags["reformatters/reason"]
-    assert "ran 3 times with the files that are there" in skipped(watched.tick())
-
-
-def test_late_ones_without_later_ones_are_tried_and_not_given_up(watched: Watched) -> None:
-    watched = watched.having(give_up_age=Timedelta("1h"))
-    watched.announce(FIRST)
-    watched.fail("upstream", 4, Timedelta("7h"))
-    assert settings_of(only(watched.tick()))["accept_missing"] is False
-
-
 def test_what_arrives_is_observed_once(watched: Watched) -> None:
     watched.announce(FIRST, leads=[0, 1, 2])
     first = watched.tick()
@@ -474,69 +267,3 @@ def test_arrival_to_publication_to_a_hole_that_heals(watched: Watched) -> None:
     watched.deployment.run("backfill", FIRST, tags=dict(heal.tags), **settings_of(heal))
     assert_forecast_true(watched.site.read(), FIRST, variables=[TEMPERATURE])
     assert skipped(watched.tick("heal"))
-
-
-def with_wind_unwritten(watched: Watched, folder: Path, *variables: str) -> Watched:
-    """A partition whose files hold these variables, and of which no run has been about the wind."""
-    axis = AppendAxis(name="init_time", start=FIRST, frequency="6h")
-    both = gfs_forecast(folder / "both", append_dim=axis, variables=[TEMPERATURE, WIND])
-    watched = Watched(replace(watched.deployment, site=replace(watched.site, dataset=both)))
-    watched = watched.having(heal_cool_down=Timedelta(0))
-    write_sample_upstream(watched.site.upstream, [FIRST], LEADS, variables=variables, step=SAMPLE_STEP)
-    watched.site.backfill(FIRST, variables=(TEMPERATURE,))
-    return watched
-
-
-def test_a_heal_of_variables_that_nobody_wrote_is_of_them_alone(watched: Watched, tmp_path: Path) -> None:
-    watched = with_wind_unwritten(watched, tmp_path, TEMPERATURE, WIND)
-    heal = settings_of(only(watched.tick("heal")))
-    assert (heal["variables"], heal["publish"], heal["keep_published"]) == ([WIND], False, True)
-    watched.deployment.run("backfill", FIRST, **heal)
-    assert_forecast_true(watched.site.read(), FIRST)
-
-
-@pytest.mark.parametrize("ended", [dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE])
-def test_variables_that_nobody_wrote_are_tried_again_whatever_ended_their_run(
-    watched: Watched, tmp_path: Path, ended: dg.DagsterRunStatus
-) -> None:
-    watched = with_wind_unwritten(watched, tmp_path, TEMPERATURE, WIND)
-    heal = only(watched.tick("heal"))
-    watched.record_run(heal, ended, "heal", ago=Timedelta("1h"))
-    again = only(watched.tick("heal"))
-    assert settings_of(again) == settings_of(heal)
-    assert again.run_key == str(heal.run_key).replace("#1", "#2")
-
-
-def test_variables_that_the_files_do_not_hold_are_tried_ever_less_often(watched: Watched, tmp_path: Path) -> None:
-    watched = with_wind_unwritten(watched, tmp_path, TEMPERATURE)
-    heal = only(watched.tick("heal"))
-    with pytest.raises(NothingSucceeded, match="none succeeded"):
-        watched.deployment.run("backfill", FIRST, tags=dict(heal.tags), **settings_of(heal))
-    for _ in range(2):
-        watched.record_run(only(watched.tick("heal")), dg.DagsterRunStatus.FAILURE, "heal")
-    reason = skipped(watched.tick("heal"))
-    assert f"{partition_key(FIRST)} ran 3 times for the variables it lacks with the files that are there" in reason
-    path = watched.site.file(4, FIRST)
-    data = path.read_bytes()
-    path.unlink()
-    path.write_bytes(data + b"more")
-    assert only(watched.tick("heal")).tags[FINGERPRINT_TAG] != heal.tags[FINGERPRINT_TAG]
-
-
-def test_runs_of_other_variables_with_the_same_files_are_no_try(watched: Watched, tmp_path: Path) -> None:
-    """The update that published the partition had the same files, and knew nothing of a variable added since."""
-    watched = with_wind_unwritten(watched, tmp_path, TEMPERATURE, WIND)
-    heal = only(watched.tick("heal"))
-    earlier = heal.with_replaced_attrs(
-        tags={FINGERPRINT_TAG: heal.tags[FINGERPRINT_TAG], ATTEMPT_TAG: "1"},
-    )
-    for _ in range(3):
-        watched.record_run(earlier, dg.DagsterRunStatus.FAILURE)
-    assert only(watched.tick("heal")) == heal
-    assert str(heal.run_key) != f"{partition_key(FIRST)}@{heal.tags[FINGERPRINT_TAG]}#1"
-
-
-def settings_of(request: dg.RunRequest) -> dict[str, Any]:
-    """Fields of the run config a sensor sends along."""
-    fields: dict[str, Any] = request.run_config["ops"]["test__gfs_forecast"]["config"]
-    return fields
