@@ -23,7 +23,7 @@ FLOORS = (
     ("core.run",),
     ("FACADE", "pictures", "compile_kernels"),
     ("orchestration", "sample_upstream", "PROVIDER"),
-    ("dataset_defs", "cli_output", "scaffold"),
+    ("dataset_defs", "scaffold"),
     ("DEFINITIONS", "demo"),
     ("cli",),
 )

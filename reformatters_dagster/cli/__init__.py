@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from reformatters_dagster import cli_output as output
 from reformatters_dagster.cli.authoring import new_dataset, update_template
 from reformatters_dagster.cli.exits import Commands, termination_cleans_up
 from reformatters_dagster.cli.reading import list_datasets, status, store_urls, validate
+from reformatters_dagster.cli.terminal import logging_to_stderr
 from reformatters_dagster.cli.writing import backfill, demo, update
 
 app = typer.Typer(
@@ -46,7 +46,7 @@ def reformat(
 ) -> None:
     """Turn the GRIB2 files of weather models into Zarr stores. Times are UTC: 2026-07-29T18 or 2026-07-29T18:00."""
     ctx.with_resource(termination_cleans_up())
-    ctx.with_resource(output.logging_to_stderr(verbose))
+    ctx.with_resource(logging_to_stderr(verbose))
 
 
 app.command("list")(list_datasets)

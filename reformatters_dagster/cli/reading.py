@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reformatters_dagster import cli_output as output
+from reformatters_dagster.cli import reports
 from reformatters_dagster.cli.exits import exit_if
 from reformatters_dagster.cli.options import (
     AsJson,
@@ -21,6 +21,7 @@ from reformatters_dagster.cli.options import (
     settings_of,
     time_of,
 )
+from reformatters_dagster.cli.terminal import tell
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def list_datasets(
     settings = settings_of(store, replica, upstream)
     datasets = [dataset.started_by(settings) for dataset in DATASETS]
     overviews = [survey(dataset, settings.stores(dataset.template_config)) for dataset in datasets]
-    output.tell(output.overviews_document(overviews), output.print_overviews, as_json)
+    tell(reports.overviews_document(overviews), reports.print_overviews, as_json)
     exit_if(any(overview.error for overview in overviews))
 
 
@@ -68,7 +69,7 @@ def validate(
             checks[copy.url] = [unread]
     if stores.replicas:
         checks[stores.primary.url].append(check_replicas(stores, time))
-    output.tell(output.checks_document(dataset.dataset_id, checks), output.print_checks, as_json)
+    tell(reports.checks_document(dataset.dataset_id, checks), reports.print_checks, as_json)
     exit_if(not all(result.passed for results in checks.values() for result in results))
 
 
@@ -87,7 +88,7 @@ def status(
     settings = settings_of(store, replica, upstream)
     dataset = dataset_of(dataset_id).started_by(settings)
     report = read_status(dataset, settings.stores(dataset.template_config), None if every else NEWEST)
-    output.tell(output.status_document(report), output.print_status, as_json)
+    tell(reports.status_document(report), reports.print_status, as_json)
 
 
 def store_urls(
@@ -100,4 +101,4 @@ def store_urls(
     """Print what xr.open_zarr takes: the primary, then each replica."""
     stores = settings_of(store, replica, upstream).stores(dataset_of(dataset_id).template_config)
     document = {"primary": stores.primary.url, "replicas": [copy.url for copy in stores.replicas]}
-    output.tell(document, output.print_urls, as_json)
+    tell(document, reports.print_urls, as_json)

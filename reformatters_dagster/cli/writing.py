@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reformatters_dagster import cli_output as output
+from reformatters_dagster.cli import reports
 from reformatters_dagster.cli.exits import exit_if
 from reformatters_dagster.cli.options import (
     AsJson,
@@ -28,6 +28,7 @@ from reformatters_dagster.cli.options import (
     settings_of,
     time_of,
 )
+from reformatters_dagster.cli.terminal import errors_alone, progress_bars, tell
 from reformatters_dagster.core.spec.errors import NothingSucceeded, Refused
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ def backfill(
     if dry_run:
         _tell_plan(dataset, workspace, request, resume, as_json)
         return
-    with _run(resume) as (root_run, run_id), output.progress_bars() as on_progress:
+    with _run(resume) as (root_run, run_id), progress_bars() as on_progress:
         report = backfill_partitions(
             dataset, workspace, request, run_id=run_id, root_run=root_run, now=time_of(), on_progress=on_progress
         )
-    document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report)
-    output.tell(document, output.print_run, as_json)
+    document = reports.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report)
+    tell(document, reports.print_run, as_json)
     exit_if(bool(report.failures))
 
 
@@ -101,16 +102,16 @@ def update(
     time = time_of(now)
     if resume is not None:
         _refuse_unknown_run(dataset, workspace, _root_run(resume))
-    with _run(resume) as (root_run, run_id), output.progress_bars() as on_progress:
+    with _run(resume) as (root_run, run_id), progress_bars() as on_progress:
         report = dataset.reformat_operational_update(
             workspace, run_id=run_id, root_run=root_run, now=time, on_progress=on_progress
         )
-    document = output.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report, "not there yet")
+    document = reports.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report, "not there yet")
 
     def print_update(document: "JSON") -> None:
-        output.print_run(document, _why_nothing(dataset, time), stands=workspace.stores.primary.exists("zarr.json"))
+        reports.print_run(document, _why_nothing(dataset, time), stands=workspace.stores.primary.exists("zarr.json"))
 
-    output.tell(document, print_update, as_json)
+    tell(document, print_update, as_json)
 
 
 def demo(
@@ -121,7 +122,7 @@ def demo(
     """Run the main job offline on a sample upstream, through Dagster, and draw what it made."""
     from reformatters_dagster.demo import run_demo
 
-    with output.errors_alone():
+    with errors_alone():
         status = run_demo(folder, time_of(), typer.echo)
     raise typer.Exit(status)
 
@@ -142,8 +143,8 @@ def _tell_plan(
     end, partitions = plan_backfill(dataset, workspace, request, time_of(), resumes=resumes)
     names = [data_var.name for data_var in template.select(request.variables)]
     labels = list(template.append_dim.labels(end))
-    document = output.plan_document(dataset.dataset_id, workspace.stores.primary.url, labels, partitions, names)
-    output.tell(document, output.print_plan, as_json)
+    document = reports.plan_document(dataset.dataset_id, workspace.stores.primary.url, labels, partitions, names)
+    tell(document, reports.print_plan, as_json)
 
 
 @contextmanager

@@ -1,0 +1,255 @@
+"""What commands answer: each report as one JSON document, and the same document for people.
+
+In: reports of the core. Out: documents, and text on stdout.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+from rich.filesize import decimal
+
+from reformatters_dagster.cli.terminal import print_table
+
+if TYPE_CHECKING:
+    from reformatters_dagster.core.check.validators import CheckResult
+    from reformatters_dagster.core.run.plan import RunReport
+    from reformatters_dagster.core.run.status import Overview, PartitionStatus, StatusReport
+    from reformatters_dagster.core.spec.values import JSON, Timestamp
+
+COUNTED = ("files_expected", "files_succeeded", "files_missing", "bytes_in", "bytes_out")
+MOST_SHOWN = 40
+"""Most partitions of a plan that are shown to people one by one."""
+MOST_NOT_REACHED = 3
+"""Most partitions after the one at which an update stopped that are shown one by one."""
+
+
+def overviews_document(overviews: Sequence["Overview"]) -> "list[JSON]":
+    """What `list --json` prints."""
+    return [
+        {
+            "dataset_id": overview.dataset_id,
+            "store": overview.store,
+            "extent": _extent(overview.report) if overview.report else None,
+            "partitions": overview.report.partition_count if overview.report else 0,
+            "last_complete": overview.report.last_complete if overview.report else None,
+            "error": overview.error,
+        }
+        for overview in overviews
+    ]
+
+
+def print_overviews(document: "list[JSON]") -> None:
+    """One line per dataset."""
+    rows = []
+    for row in document:
+        extent = f"{' to '.join(row['extent'])}, partitions: {row['partitions']:,}" if row["extent"] else "no store yet"
+        rows.append([row["dataset_id"], row["error"] or extent, row["last_complete"] or "none"])
+    print_table(["dataset", "extent", "last\ncomplete"], rows, wrapping={"extent"})
+
+
+def status_document(report: "StatusReport") -> "JSON":
+    """What `status --json` prints: each partition with its variables, and each missing file once."""
+    return {
+        "dataset_id": report.dataset_id,
+        "store": report.store,
+        "append_dim": report.append_dim,
+        "extent": _extent(report),
+        "partition_count": report.partition_count,
+        "last_complete": report.last_complete,
+        "coverage": {name: found.model_dump() for name, found in report.coverage.items()},
+        "degraded": [one.model_dump() for one in report.degraded],
+        "partitions": [_partition_document(partition, report.variables) for partition in report.partitions],
+    }
+
+
+def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) -> "JSON":
+    known = partition.entry.variables if partition.entry else {}
+    lacking: dict[tuple[str, str, str], list[str]] = {}
+    for name, coverage in known.items():
+        for missing in coverage.missing:
+            lacking.setdefault((missing.file, missing.labels, missing.reason), []).append(name)
+    return {
+        "partition": partition.partition,
+        "written_at": partition.entry.written_at.isoformat(timespec="seconds") if partition.entry else None,
+        "run_id": partition.entry.run_id if partition.entry else None,
+        "known_missing": partition.entry is not None and partition.entry.known_missing,
+        "variables": {
+            name: {
+                "written": name in known,
+                "expected": known[name].expected if name in known else None,
+                "succeeded": known[name].succeeded if name in known else None,
+                "missing": known[name].expected - known[name].succeeded if name in known else None,
+                "first_reason": known[name].missing[0].reason if name in known and known[name].missing else None,
+            }
+            for name in variables
+        },
+        "missing_files": [
+            {"file": file, "labels": labels, "reason": reason, "variables": names}
+            for (file, labels, reason), names in lacking.items()
+        ],
+    }
+
+
+def print_status(document: "JSON") -> None:
+    """The extent, what replicas lack, which variables are still being filled, and a table with one row for variables alike."""
+    first, last = document["extent"]
+    shown, count = len(document["partitions"]), document["partition_count"]
+    which = "" if shown == count else f", of which the newest {shown} are shown"
+    typer.echo(f"{document['dataset_id']} at {document['store']}")
+    typer.echo(f"{document['append_dim']} {first} to {last}, partitions: {count}{which}")
+    behind: dict[tuple[str, str], list[str]] = {}
+    for one in document["degraded"]:
+        behind.setdefault((one["replica"], one["reason"]), []).append(one["partition"])
+    for (replica, why), partitions in behind.items():
+        several = f"{len(partitions)} partitions, {partitions[0]} to {partitions[-1]}"
+        typer.echo(f"replica {replica} lacks {several if partitions[1:] else f'partition {partitions[0]}'}: {why}")
+    lagging: dict[tuple[int, int], list[str]] = {}
+    for name, found in document["coverage"].items():
+        if found["written"] < max(other["written"] for other in document["coverage"].values()):
+            lagging.setdefault((found["written"], found["complete"]), []).append(name)
+    for (begun, complete), names in lagging.items():
+        typer.echo(f"written in {begun} of these partitions, complete in {complete}: {', '.join(names)}")
+    rows: list[list[object]] = []
+    for partition in document["partitions"]:
+        alike: dict[tuple[object, ...], list[str]] = {}
+        for name, found in partition["variables"].items():
+            alike.setdefault(tuple(found.values()), []).append(name)
+        for (written, *counts, reason), names in alike.items():
+            everything = len(names) == len(partition["variables"])
+            cells = [*counts, reason or ""] if written else ["", "", "", "never written"]
+            key = f"{partition['partition']} (given up)" if partition["known_missing"] else partition["partition"]
+            rows.append([key, "all" if everything else ", ".join(names), *cells])
+    headers = ["partition", "variables", "expected", "succeeded", "missing", "first reason"]
+    print_table(headers, rows, wrapping={"partition", "variables", "first reason"})
+
+
+def plan_document(
+    dataset_id: str,
+    store: str,
+    labels: Sequence["Timestamp"],
+    partitions: Sequence["Timestamp"],
+    variables: Sequence[str],
+) -> "JSON":
+    """What `backfill --dry-run --json` prints; `labels` are those that the store would have."""
+    return {
+        "dataset_id": dataset_id,
+        "store": store,
+        "dry_run": True,
+        "extent": [_text(labels[0]), _text(labels[-1])] if len(labels) else None,
+        "partitions": [_text(label) for label in partitions],
+        "variables": list(variables) if partitions else [],
+    }
+
+
+def print_plan(document: "JSON") -> None:
+    """A plan for people."""
+    extent = " to ".join(document["extent"]) if document["extent"] else "no label"
+    typer.echo(
+        f"Dry run: {len(document['partitions'])} partitions of {len(document['variables'])} variables would be written to "
+        f"{document['store']}, whose metadata would cover {extent}"
+    )
+    partitions = document["partitions"]
+    shown = partitions if len(partitions) <= MOST_SHOWN else [*partitions[: MOST_SHOWN // 2], "…", partitions[-1]]
+    typer.echo(f"partitions: {' '.join(shown) or 'none'}")
+    typer.echo(f"variables: {' '.join(document['variables']) or 'none'}")
+
+
+def run_document(
+    dataset_id: str, store: str, run_id: str, report: "RunReport", nothing_succeeded: str = "failed"
+) -> "JSON":
+    """What `backfill --json` and `update --json` print; `nothing_succeeded` is the status of a partition without any success."""
+    commits = {commit.plan.label: commit for commit in report.commits}
+    partitions: list[JSON] = []
+    for label in report.partitions:
+        row: JSON = {"partition": _text(label), "status": "not reached", "reason": report.failures.get(label)}
+        row |= dict.fromkeys(COUNTED) | {"kept_variables": []}
+        if label in report.failures:
+            row["status"] = "not read again" if label in report.unread else nothing_succeeded
+        elif label in report.done_before:
+            row["status"] = "committed before"
+        elif label in commits:
+            commit = commits[label]
+            files = [file for results in commit.results.values() for file in results]
+            succeeded = sum(file.succeeded for file in files)
+            counts = (len(files), succeeded, len(files) - succeeded, commit.stats.bytes_in, commit.stats.bytes_out)
+            row |= dict(zip(COUNTED, counts, strict=True))
+            row |= {"status": "committed", "kept_variables": commit.stats.kept}
+        partitions.append(row)
+    return {"dataset_id": dataset_id, "store": store, "run_id": run_id, "partitions": partitions}
+
+
+def print_run(document: "JSON", nothing: str = "No partition was to be written", *, stands: bool = True) -> None:
+    """One line per partition, then remarks.
+
+    Parameters
+    ----------
+    nothing : str
+        Said where there was no partition.
+    stands : bool
+        Whether the store exists by now.
+    """
+    counted = [name for name in COUNTED if any(row[name] is not None for row in document["partitions"])]
+    rows, remarks = [], []
+    for status, alike in itertools.groupby(document["partitions"], lambda row: row["status"]):
+        partitions = list(alike)
+        if status == "not reached" and len(partitions) > MOST_NOT_REACHED:
+            first, last = partitions[0]["partition"], partitions[-1]["partition"]
+            remarks.append(f"{first} … {last}: {len(partitions)} not reached")
+            continue
+        rows += [[row["partition"], status, *(_count(name, row[name]) for name in counted)] for row in partitions]
+        remarks += [f"{row['partition']}: {why}" for row in partitions if (why := row["reason"] or _kept(row))]
+    if rows:
+        headers = [name.replace("_", "\n") for name in counted]
+        print_table(["partition", "status", *headers], rows, right=headers)
+    for remark in remarks:
+        typer.echo(remark)
+    if not document["partitions"]:
+        typer.echo(nothing)
+    typer.echo(
+        f"Store: {document['store']}" if stands else "Store: none yet; the first partition that is there makes it"
+    )
+
+
+def _count(name: str, number: int | None) -> str | int | None:
+    """A count as people read it: bytes in a suitable unit."""
+    return decimal(number) if name.startswith("bytes") and number is not None else number
+
+
+def _kept(row: "JSON") -> str:
+    names = row["kept_variables"]
+    return f"kept, since made from more files before: {', '.join(names)}" if names else ""
+
+
+def checks_document(dataset_id: str, checks: "Mapping[str, Sequence[CheckResult]]") -> "JSON":
+    """What `validate --json` prints; `checks` maps the URL of a store to its results."""
+    stores = [
+        {"store": store, "checks": [result.model_dump(mode="json") for result in results]}
+        for store, results in checks.items()
+    ]
+    return {"dataset_id": dataset_id, "stores": stores}
+
+
+def print_checks(document: "JSON") -> None:
+    """One line per check, store by store."""
+    for store in document["stores"]:
+        typer.echo(store["store"])
+        rows = [
+            ["passed" if one["passed"] else f"FAILED ({one['severity']})", one["name"], one["message"]]
+            for one in store["checks"]
+        ]
+        print_table(["", "check", "message"], rows, wrapping={"message"})
+
+
+def print_urls(document: "JSON") -> None:
+    """One URL per line, the primary first."""
+    typer.echo("\n".join([document["primary"], *document["replicas"]]))
+
+
+def _extent(report: "StatusReport") -> list[str]:
+    return [_text(label) for label in report.extent]
+
+
+def _text(time: "Timestamp") -> str:
+    return f"{time:%Y-%m-%dT%H:%M}"
