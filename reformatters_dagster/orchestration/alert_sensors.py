@@ -27,7 +27,7 @@ RUNNING = dg.DefaultSensorStatus.RUNNING
 def build_alert_sensors(
     provider: str, datasets: Sequence[DynamicalDataset], alerts: Alerts
 ) -> list[dg.SensorDefinition]:
-    """Sensors of one code location that tell of trouble; none when nobody is to be told. They run from the start."""
+    """Sensors of one code location that tell of trouble. There are none where `alerts` goes nowhere."""
     if not alerts:
         return []
     crons: dict[str, str | None] = {dataset.job_name("update"): None for dataset in datasets}

@@ -24,7 +24,7 @@ class Alert(Frozen):
 
     kind: Kind
     subject: str
-    """Job, check, sensor or schedule, with its partition where it has one."""
+    """A job, check, sensor or schedule, with its partition where it has one."""
     message: str
     facts: Mapping[str, str] = Field(default_factory=dict)
 
@@ -35,12 +35,12 @@ class Alert(Frozen):
 
 
 class Alerts:
-    """Where alerts go. One that cannot be delivered is logged, and fails nothing.
+    """Where alerts go. An alert that cannot be delivered is logged, and nothing fails.
 
     Parameters
     ----------
     webhook : str, optional
-        URL that takes a JSON body with `text`, as Slack's, Mattermost's and others' do, and the alert's fields beside it.
+        URL that takes a JSON body with `text`, as Slack, Mattermost and others do. The body has the alert's fields too.
     sentry : bool
         Whether `sentry_sdk` has been initialised for this process.
     """
@@ -53,7 +53,7 @@ class Alerts:
         return self.webhook is not None or self.sentry
 
     def tell(self, alert: Alert) -> None:
-        """Send an alert everywhere it is to go."""
+        """Send an alert to every place that is configured."""
         log.warning("%s", alert.text)
         if self.sentry:
             import sentry_sdk
@@ -82,7 +82,7 @@ class Alerts:
                 log.warning("an alert could not be delivered to the webhook: %s", type(error).__name__)
 
     def check_in(self, job: str, run_id: str, health: Health, *, crontab: str | None = None) -> None:
-        """Tell Sentry's monitor of a job that a run of it began, or how it ended."""
+        """Tell Sentry's monitor of a job that a run has started, or how it ended."""
         if not self.sentry:
             return
         from sentry_sdk.crons import capture_checkin
@@ -104,7 +104,7 @@ class Alerts:
 
 
 def open_alerts(webhook: str | None, sentry_dsn: str | None) -> Alerts:
-    """Alerts to what is configured; with a DSN Sentry is initialised for this process."""
+    """Alerts to the places that are given. With a DSN, Sentry is initialised for this process."""
     if sentry_dsn:
         import sentry_sdk
 

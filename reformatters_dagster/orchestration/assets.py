@@ -29,7 +29,7 @@ from reformatters_dagster.orchestration.partitions import partition_label, shard
 from reformatters_dagster.orchestration.resources import Reformatters, forget_outputs, utc_now
 
 ATTEMPTS = 3
-"""Tries of a region job within its op: under the in-process executor a Dagster retry policy would swallow termination."""
+"""Attempts of a region job inside its op. With the in-process executor, a Dagster retry policy would swallow termination."""
 
 
 class PartitionConfig(dg.Config):
@@ -40,20 +40,20 @@ class PartitionConfig(dg.Config):
     variables: list[str] = Field(default=[])
     """Only these variables; empty means all."""
     publish: bool | None = None
-    """Operational update: grow the published extent when the chunks are there. Empty: as the job does, `__update` alone."""
+    """Operational update: grow the published extent once the chunks are stored. Empty: only the job `__update` does so."""
     overwrite_chunks: bool = True
-    """Backfill: write partitions again that were written before."""
+    """Backfill: partitions that were written before may be written again."""
     keep_published: bool = False
-    """Backfill: download only what the published shards lack, where a shard holds many times."""
+    """Backfill: where a shard holds many labels, download only what the published shards lack."""
     force: bool = False
-    """Replace shards even by ones made from fewer source files."""
+    """Replace shards even by shards made from fewer source files."""
     accept_missing: bool = False
-    """With publish: publish the partition as known missing if nothing of it is there; with force, too, if archives refuse it."""
+    """With publish: publish the partition as known missing if it has no file. With force: even if archives refused the files."""
 
 
 @contextmanager
 def refusals_not_retried() -> Iterator[None]:
-    """A refused request fails its step at once, with its own words: trying again would be refused again."""
+    """Fail the step at once where a request is refused, with the refusal's own words. A retry would be refused again."""
     try:
         yield
     except Refused as error:
@@ -84,7 +84,7 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
 
 
 def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
-    """Guards and plan; one dynamic output for each group of variables."""
+    """The op that checks the request and plans the partition: one dynamic output for each group of variables."""
 
     @dg.op(name=dataset.job_name("plan"), out=dg.DynamicOut(dict), tags={K8S_TAG: SMALL_POD})
     def plan(
@@ -112,7 +112,7 @@ def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
 
 
 def _process_op(dataset: DynamicalDataset) -> dg.OpDefinition:
-    """One group of variables, from download to upload."""
+    """The op that takes one group of variables from download to upload."""
 
     @dg.op(name=dataset.job_name("process_region_job"), tags={K8S_TAG: k8s_config(dataset)})
     def process_region_job(context: dg.OpExecutionContext, reformatters: Reformatters, job: JSON) -> JSON:
@@ -124,7 +124,7 @@ def _process_op(dataset: DynamicalDataset) -> dg.OpDefinition:
 
 
 def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
-    """Metadata and ledger of the partition, and what the materialization shows."""
+    """The op that writes metadata and ledger of the partition, and tells Dagster what was made."""
 
     @dg.op(name=dataset.job_name("commit"), out=dg.Out(dg.Nothing), tags={K8S_TAG: k8s_config(dataset)})
     def commit(context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]) -> None:
@@ -132,7 +132,7 @@ def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
             raise dg.Failure("no group of variables was processed: execute the whole run again", allow_retries=False)
         planned = PartitionPlan.model_validate(processed[0]["plan"])
         outcomes = [dataset.read_outcome(one["outcome"]) for one in processed]
-        # Executed again from the failure of a killed run, Dagster leaves out mapped steps that had not begun.
+        # When Dagster executes a killed run again from failure, it leaves out mapped steps that had not begun.
         done = {name for outcome in outcomes for name in outcome.results}
         left = [group for group in planned.groups if not done.issuperset(group)]
         outcomes += [_process_group(context, dataset, reformatters, planned, group) for group in left]
@@ -152,7 +152,7 @@ def _process_group(
     planned: PartitionPlan,
     variables: Sequence[str],
 ) -> GroupOutcome:
-    """One region job of a plan, tried again where a store fails."""
+    """Run one region job of a plan, up to ATTEMPTS times where a store fails."""
     attempt = 1
     while True:
         try:
@@ -169,5 +169,8 @@ def _process_group(
 
 
 def _publishes(config: PartitionConfig, run_tags: Mapping[str, str]) -> bool:
-    """What the run config says, else what the job is for: the launchpad shows defaults until a partition is chosen."""
+    """Whether the run publishes. The run config decides; if it is empty, the job does.
+
+    The launchpad shows only defaults until a partition is chosen, so the default must fit every job.
+    """
     return run_tags.get(MODE_TAG) == UPDATE if config.publish is None else config.publish

@@ -39,7 +39,7 @@ from reformatters_dagster.orchestration.resources import (
 from reformatters_dagster.orchestration.sensors import build_heal_sensor, build_upstream_sensor
 
 STEP_PODS_AT_ONCE = 4
-"""Of one run, where groups of variables have pods of their own."""
+"""Most step pods of one run at a time, where each group of variables has its own pod."""
 
 
 class InitialiseConfig(dg.Config):
@@ -48,7 +48,7 @@ class InitialiseConfig(dg.Config):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     end: str | None = None
-    """Labels before this time are covered; without it, every label up to now."""
+    """The store covers labels before this time; empty: every label up to now."""
 
 
 def build_definitions(
@@ -58,18 +58,18 @@ def build_definitions(
     *,
     among: Collection[str] = (),
 ) -> dg.Definitions:
-    """Everything Dagster is to know of some datasets.
+    """Everything that Dagster needs to know of some datasets.
 
     Parameters
     ----------
     datasets : sequence of DynamicalDataset
-        Of one provider, so that one broken import takes down one provider.
+        All of one provider, so that one broken import takes down only that provider.
     settings : Settings, optional
-        Default: those of the environment.
+        Default: the settings of the environment.
     alerts : Alerts, optional
-        Who is told of trouble. Default: whom the environment names, nobody where it names none.
+        Where alerts go. Default: where the environment says, which may be nowhere.
     among : names, optional
-        All providers that there are: a start of a dataset of any other is misspelt, and refused.
+        All providers. A start for a dataset of another provider is refused as misspelt.
     """
     settings = settings or environment_settings()
     elsewhere = set(among) - {dataset.provider for dataset in datasets}
@@ -164,7 +164,7 @@ def _has_step_pods(dataset: DynamicalDataset) -> bool:
 
 
 def _executor(dataset: DynamicalDataset) -> dg.ExecutorDefinition:
-    """Steps in the process of the run, as everywhere but in a cluster; or in pods of their own."""
+    """Run steps in the process of the run, or, in a cluster and where the dataset asks for it, in pods of their own."""
     if not _has_step_pods(dataset):
         return dg.in_process_executor
     from dagster_k8s import k8s_job_executor

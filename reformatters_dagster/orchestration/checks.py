@@ -1,4 +1,7 @@
-"""A dataset's validators as asset checks."""
+"""A dataset's validators as asset checks.
+
+In: a dataset. Out: one multi-asset check, whose results are those of its validators.
+"""
 
 from collections.abc import Iterator
 
@@ -11,9 +14,9 @@ from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 
 
 def build_checks(dataset: DynamicalDataset, *, has_replicas: bool = False) -> dg.AssetChecksDefinition:
-    """One check per validator, and one that compares replicas, in one step; runs that are part of a backfill skip them.
+    """One check per validator, and one that compares replicas, all in one step.
 
-    What a validator says is about the newest data readers see, which a backfill of history does not touch.
+    Runs of a backfill skip them: validators look at the newest data, which a backfill of history does not change.
     """
     key = asset_key(dataset)
     specs = [

@@ -1,10 +1,10 @@
-"""Runs whose process is gone, found by their leases where nobody watches processes.
+"""Runs whose process is gone, found by their leases where nothing watches processes.
 
-In: a dataset's runs that Dagster believes to be at work, their leases, and what was seen of those before. Out: what is seen
-now; a run that has shown no sign of life for long is failed, and Dagster's run retries begin it again.
+In: a dataset's runs that Dagster believes to be started, their leases, and what the last look saw. Out: what this look sees. A
+run without a sign of life for long is failed, and Dagster's run retries start it again.
 
-Run monitoring does this by itself where the launcher can ask after a process, as that of Kubernetes can. The default one of a
-single machine cannot: after a power cut its runs would stay started until they exceed their longest runtime.
+Dagster's run monitoring does the same where the launcher can check a process, as that of Kubernetes can. The default launcher of
+a single machine cannot: after a power cut its runs would stay started until they exceed their longest runtime.
 """
 
 import logging
@@ -22,33 +22,33 @@ from reformatters_dagster.orchestration.resources import in_cluster
 log = logging.getLogger(__name__)
 
 LOST_AFTER = Timedelta("10min")
-"""A run is lost whose lease stands still for so long; one that lives renews it four times a minute."""
+"""A run is lost when its lease has not changed for so long. A live run renews its lease four times a minute."""
 LOST_WITHOUT_LEASE = Timedelta("1h")
-"""The same of a run that holds no lease, as it does not while it plans and while it validates."""
+"""A run is lost when it has held no lease for so long. A live run holds none while it plans and while it validates."""
 PARTITION_TAG = "dagster/partition"
 
 
 class Sign(Frozen):
-    """What a run's lease said, and when it was first seen to say so."""
+    """What a run's lease says, and since when it is seen to say so."""
 
     lease: str
-    """The whole document; empty where the run holds none."""
+    """The whole document; empty where the run holds no lease."""
     since: Time
 
 
 def end_lost_runs(
     instance: dg.DagsterInstance, dataset: DynamicalDataset, internal: Store, seen: Mapping[str, Sign], now: Timestamp
 ) -> dict[str, Sign]:
-    """Fail the runs of a dataset that are lost, and tell what the others' leases say.
+    """Fail the runs of a dataset that are lost, and return what the leases of the others say.
 
-    Times are those of the one who looks: no clock is compared with that of the machine a run is on.
+    All times are those of this process. They are never compared with the clock of a run's machine.
 
     Parameters
     ----------
     internal : Store
         The dataset's internal location.
     seen : mapping
-        What the last look returned, by run id; empty where that is forgotten.
+        What the last look returned, by run id; empty if that was forgotten.
     """
     if in_cluster() or instance.run_launcher.supports_check_run_worker_health:
         return {}
@@ -69,7 +69,7 @@ def end_lost_runs(
 
 
 def _writes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:
-    """Whether it is a run of this dataset alone, and one that writes; those of the asset's page have no tag of ours."""
+    """Whether a run writes this dataset, and no other. Runs from the asset's page have none of our tags."""
     is_own = run.tags.get(DATASET_TAG) == dataset.dataset_id or run.asset_selection == {asset_key(dataset)}
     return is_own and (PARTITION_TAG in run.tags or EXCLUSIVE_TAG in run.tags)
 
@@ -77,4 +77,4 @@ def _writes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:
 def _lease_of(run: dg.DagsterRun, internal: Store) -> str:
     found = internal.get_or_none(f"{FOLDER}/{run.tags[PARTITION_TAG]}.json") if PARTITION_TAG in run.tags else None
     document = "" if found is None else found[0].decode()
-    return document if run.run_id in document else ""  # as its holder, or as the attempt that a retry is
+    return document if run.run_id in document else ""  # as holder, or as the attempt of a retry

@@ -1,4 +1,4 @@
-"""What one materialization shows in Dagster: completeness by variable, costs by stage, and a small map of what was written.
+"""What Dagster shows of a materialization: completeness by variable, cost by stage, and a small map of what was written.
 
 In: the report of a commit. Out: metadata values.
 """
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_REASON = 160
 NEWEST_PICTURED = 24
-"""Partitions in the picture of completeness; each costs a read of the ledger."""
+"""How many partitions the picture of completeness shows. Each costs one read of the ledger."""
 PICTURED_FIRST = ("temperature_2m", "precipitation_surface")
-"""Variables a person recognises at a glance; any other is pictured when these are not there."""
+"""Variables that people recognise at a glance. Another one is drawn only where neither was written."""
 
 
 def materialization_metadata(
@@ -92,7 +92,7 @@ def _completeness_table(report: CommitReport) -> str:
 
 
 def _rates_table(stats: JobStats) -> str | None:
-    """Shares of negative rates by variable, and what cannot be right; None where nothing was deaccumulated."""
+    """Shares of negative rates by variable, and rates that cannot be right; None where nothing was deaccumulated."""
     names = sorted({*stats.clamped, *stats.implausible})
     rows = ["| variable | set to 0 | set to NaN | implausible |", "|---|---:|---:|---|"]
     for name in names:
@@ -102,7 +102,7 @@ def _rates_table(stats: JobStats) -> str | None:
 
 
 def _archives(report: CommitReport) -> str:
-    """How many fields came from which archive; those that a published shard already held name none."""
+    """How many fields each archive gave. Fields that a published shard already held are not counted."""
     counts = Counter(file.archive for files in report.results.values() for file in files if file.was_read)
     return ", ".join(f"{archive}: {count}" for archive, count in counts.most_common())
 
@@ -113,7 +113,7 @@ def _shortened(reason: str) -> str:
 
 
 def _if_possible(draw: Callable[[], str | None], report: CommitReport) -> str | None:
-    """A picture, or None: the partition is committed by now, and no picture is worth a failed run."""
+    """A picture, or None where drawing fails. The partition is committed by now, so a picture must not fail the run."""
     try:
         return draw()
     except Exception:
@@ -122,7 +122,7 @@ def _if_possible(draw: Callable[[], str | None], report: CommitReport) -> str | 
 
 
 def _picture(dataset: DynamicalDataset, workspace: Workspace, report: CommitReport) -> str | None:
-    """A map of one variable at the last label that succeeded, read back from the primary store as readers see it."""
+    """A map of one variable at the last label that succeeded, read from the primary store as its readers do."""
     variable = next((name for name in (*PICTURED_FIRST, *report.results) if _last_success(report, name)), None)
     if variable is None:
         return None
@@ -144,7 +144,7 @@ def _picture(dataset: DynamicalDataset, workspace: Workspace, report: CommitRepo
 
 
 def _history(dataset: DynamicalDataset, workspace: Workspace) -> str:
-    """How complete each variable of the newest partitions is, by the ledger."""
+    """A picture of how complete each variable of the newest partitions is, by the ledger."""
     report = status(dataset, workspace.stores, NEWEST_PICTURED)
     names = sorted(report.variables)
     fractions = np.full((len(report.partitions), len(names)), np.nan)

@@ -1,4 +1,4 @@
-"""What Dagster calls things: the asset key of a dataset, and the tags its runs carry on every launch path."""
+"""Names in Dagster: the asset key of a dataset, and the tags that its runs carry however they are launched."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +10,22 @@ if TYPE_CHECKING:
 DATASET_TAG = "reformatters/dataset"
 MODE_TAG = "reformatters/mode"
 UPDATE = "update"
-"""Mode of the job that publishes."""
+"""The mode of runs that publish."""
 EXCLUSIVE_TAG = "reformatters/exclusive"
 FINGERPRINT_TAG = "reformatters/upstream"
-"""What the upstream listed when a sensor launched the run."""
+"""Fingerprint of what the upstream listed when a sensor launched the run."""
 ATTEMPT_TAG = "reformatters/attempt"
-"""Which of the runs it is that sensors launched for that partition and listing, from 1."""
+"""Number of the run among those that sensors launched for its partition and fingerprint, from 1."""
 VARIABLES_TAG = "reformatters/variables"
-"""Digest of the variables that a sensor's run is about, where it is not about all."""
+"""Digest of the variables of a sensor's run; absent where the run is about all."""
 BACKFILL_TAG = "dagster/backfill"
-"""Dagster's own: which partition backfill a run belongs to."""
+"""Dagster's own tag: the partition backfill that a run belongs to."""
 PRIORITY_TAG = "dagster/priority"
 UPDATE_PRIORITY, HEAL_PRIORITY, BACKFILL_PRIORITY = "10", "0", "-10"
-"""Of runs in the queue, the highest first; one that has none counts as 0."""
+"""Priorities of runs in the queue, highest first. A run without one counts as 0."""
 K8S_TAG = "dagster-k8s/config"
 K8S_METADATA = "reformatters/k8s"
-"""Metadata of an asset: what its runs need, for those that are launched without a job's tags."""
+"""Metadata of an asset: what its runs need, where they are launched without a job's tags."""
 
 
 NOT_EVICTED = {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}}
@@ -33,7 +33,7 @@ SMALL_POD = {
     "container_config": {"resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}},
     "pod_template_spec_metadata": NOT_EVICTED,
 }
-"""What is asked of Kubernetes for pods that move no data: those of runs whose steps have their own, and of their plans."""
+"""Resources of pods that move no data: the pod of a run whose steps have pods of their own, and the pod of a plan."""
 
 
 def asset_key(dataset: "DynamicalDataset") -> dg.AssetKey:

@@ -22,9 +22,9 @@ def partition_label(key: str) -> Timestamp:
 
 
 def exact_cron(start: Timestamp, length: Timedelta) -> str | None:
-    """The UTC cron that fires at `start + k * length` for every k and at no other time; None where there is none.
+    """The UTC cron that fires at `start + k * length` for every k, and at no other time; None where no cron does.
 
-    A cron restarts every day, or week, so only lengths that divide one of them are exact.
+    A cron starts anew every day or week, so only lengths that divide a day, and a week itself, are exact.
     """
     hours, rest = divmod(length, pd.Timedelta("1h"))
     if rest or not hours:
@@ -37,7 +37,7 @@ def exact_cron(start: Timestamp, length: Timedelta) -> str | None:
 
 
 class GrowingShards(dg.StaticPartitionsDefinition):
-    """Shards no cron can express: every one from the start to the one in progress, counted anew each time it is asked."""
+    """Shards that no cron can express: all from the start to the one in progress, counted anew on every request."""
 
     def __init__(self, start: Timestamp, length: Timedelta) -> None:
         self.start, self.length = start, length
@@ -59,7 +59,7 @@ def shard_partitions(template: TemplateConfig) -> dg.PartitionsDefinition[str]:
     start, length = template.append_dim.start, template.shard_duration
     if (cron := exact_cron(start, length)) is None:
         return GrowingShards(start, length)
-    # end_offset: a window counts once it is over, and the shard in progress is not.
+    # Without end_offset a window counts only once it is over, and the shard in progress is not.
     return dg.TimeWindowPartitionsDefinition(
         start=start.to_pydatetime(), cron_schedule=cron, fmt=PARTITION_FORMAT, end_offset=1, timezone="UTC"
     )

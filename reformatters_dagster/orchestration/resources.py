@@ -1,4 +1,7 @@
-"""What runs need from where they run: settings from the environment, and a place for small step outputs."""
+"""What runs need from the machine they run on.
+
+In: the environment and the clock. Out: settings, the stores of a dataset, and a place for small outputs of steps.
+"""
 
 import json
 import os
@@ -28,7 +31,7 @@ def environment_alert_targets() -> tuple[str | None, str | None]:
 
 
 def in_cluster() -> bool:
-    """Whether this process runs in a pod of Kubernetes, which sets this variable in every one."""
+    """Whether this process runs in a Kubernetes pod: Kubernetes sets this variable in every pod."""
     return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
@@ -53,14 +56,14 @@ class Reformatters(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Settings(store=self.store, replicas=tuple(self.replicas), upstream=self.upstream, tmp=self.tmp)
 
     def workspace(self, dataset: DynamicalDataset, patience: Patience | None = None) -> Workspace:
-        """Open everything one dataset needs; `patience` says how long archives and stores are waited for."""
+        """Open everything that one dataset needs; `patience` says how long to wait for archives and stores."""
         return dataset.workspace(self.settings(), patience)
 
 
 class JsonIOManager(dg.ConfigurableIOManager):
-    """Keeps step outputs as JSON objects beside the primary stores, so that any pod, or a retry in a new one, reads them.
+    """Keeps outputs of steps as JSON objects beside the primary stores, so that any pod can read them.
 
-    The commit of a run forgets them; those of a failed run stay, to execute it again from its failure.
+    The commit of a run removes them. Those of a failed run stay, so that it can be executed again from its failure.
     """
 
     base_url: str
@@ -76,7 +79,7 @@ class JsonIOManager(dg.ConfigurableIOManager):
 
 
 def forget_outputs(base_url: str, run: dg.DagsterRun) -> None:
-    """Remove the step outputs of a run, and of the failed ones it took over from."""
+    """Remove the step outputs of a run, and of the failed runs that it continues."""
     store = open_store(base_url, RUNS)
     for run_id in filter(None, {run.run_id, run.parent_run_id, run.root_run_id}):
         for key, _ in store.list(run_id):

@@ -1,10 +1,9 @@
-"""Pod resources, and a place in the queue, for runs that Dagster launches without the tags of a job.
+"""Pod resources and a priority for runs that Dagster launches without the tags of our jobs.
 
-In: a run on its way into the queue. Out: the same run, asking for what its datasets need, behind those that matter more.
+In: a run on its way into the queue. Out: the same run with the resources its datasets need, and with its priority.
 
-Whatever is launched from an asset's page, partition backfills included, runs in a job of Dagster's own that knows nothing of
-ours. `dagster.yaml` names `DatasetRunCoordinator`; webserver and daemon then import this module, which is why it needs
-nothing of the core.
+A run that is launched from an asset's page, partition backfills included, runs in an implicit job of Dagster, which has none of
+our tags. `dagster.yaml` names `DatasetRunCoordinator`, so webserver and daemon import this module. It must not import the core.
 """
 
 import json
@@ -27,8 +26,11 @@ type PodConfig = dict[str, Any]
 
 
 class DatasetRunCoordinator(dg.QueuedRunCoordinator):
-    """Dagster's run queue, in which every run of a dataset has the dataset's pod resources, and every run of a backfill the
-    priority of the `__backfill` job. A run's own tags win."""
+    """Dagster's run queue, which adds tags to runs that lack them.
+
+    Every run of a dataset gets the dataset's pod resources, and every run of a backfill the priority of the `__backfill` job. A
+    run's own tags win.
+    """
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
         run, tags = context.dagster_run, dict[str, str]()
@@ -56,12 +58,12 @@ def _plain(metadata: Any) -> PodConfig:
 
 
 def largest_need(needs: Sequence[PodConfig]) -> PodConfig:
-    """One pod config that serves each of several: the first, with the largest quantity any of them names.
+    """One pod config that is enough for each of several: the first, with the largest quantity of each resource.
 
     Parameters
     ----------
     needs : sequence of PodConfig
-        At least one.
+        One or more.
     """
     from kubernetes.utils import parse_quantity  # type: ignore[import-untyped]
 

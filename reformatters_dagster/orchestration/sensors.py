@@ -1,6 +1,6 @@
-"""What is worth a run, to run requests.
+"""Sensors: they launch the update of the next partition, and runs that fill holes.
 
-In: a survey of upstream, ledger and store. Out: an update of the partition to publish next, and runs that fill holes.
+In: a survey of upstream, ledger and store, and the runs that Dagster knows. Out: run requests, or the reason why there are none.
 """
 
 import hashlib
@@ -37,23 +37,23 @@ from reformatters_dagster.orchestration.names import (
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 
 MAX_ATTEMPTS = 3
-"""Runs of one partition with the same files, a tick apart; from then on it cools down before each further one."""
+"""How many runs of one partition with the same files follow one another, a tick apart. Each further run waits for a cool-down."""
 COOL_DOWN = Timedelta("15min")
-"""From the creation of the last of those runs to the next; twice as long after each one more."""
+"""Time from the creation of the last of those runs to the next run. It doubles with each further run."""
 LONGEST_COOL_DOWN = Timedelta("6h")
-"""The cool-down stops growing here, and the attempts never stop: an outage may end at any time."""
+"""Longest cool-down. The attempts never stop: an outage may end at any time."""
 RECORDS_READ = 20
-"""Newest runs of a partition with the same files that a tick looks at."""
+"""How many runs of a partition with the same files a tick reads, newest first."""
 OBSERVATIONS_KEPT = 100
-"""Newest partitions of which a cursor keeps what was observed though the last look had nothing of them."""
+"""How many partitions that the last look did not see stay in the cursor, newest first."""
 MAX_HEALS = 2
-"""Runs that fill holes, per tick: they must not crowd out updates."""
+"""Most runs that fill holes per tick: they must not crowd out updates."""
 LISTING_BUDGET = 20.0
 """Seconds of listing per tick; Dagster kills a sensor after 60."""
 LISTING_PATIENCE = Patience(attempts=2, deadline=10.0, timeout=10.0, asked_for=25.0)
 
 RETRIED_WITHIN = Timedelta("5min")
-"""Of a failure; where Dagster has not begun a run again by then, its daemon does not."""
+"""Longest time from a failure to Dagster's own retry. Later, the daemon is taken to be down."""
 
 WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -62,17 +62,17 @@ ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
 
 @dataclass(frozen=True)
 class Attempts:
-    """Runs of one partition that sensors launched with the files that are there now."""
+    """Runs that sensors launched for one partition with the same files as now."""
 
     count: int
     ended: int
-    """Of the newest, those that came to their own end: one that a person stopped says nothing of the files."""
+    """How many of the newest succeeded or failed. A run that a person stopped proves nothing about the files."""
     last: Timestamp | None
-    """When the newest was created."""
+    """When the newest run was created."""
 
     @property
     def cool_until(self) -> Timestamp | None:
-        """When the next may be launched; None where it need not wait."""
+        """When the next run may be launched; None where it need not wait."""
         if self.last is None or self.count < MAX_ATTEMPTS:
             return None
         doublings = min(self.count - MAX_ATTEMPTS, 32)
@@ -81,19 +81,22 @@ class Attempts:
 
 
 class Memory(Frozen):
-    """What a tick leaves to the next in its cursor; losing it costs a repeated observation, and a later end of a lost run."""
+    """What a tick keeps for the next in its cursor.
+
+    A lost cursor costs a repeated observation, and delays the end of a lost run.
+    """
 
     observed: dict[str, str] = Field(default_factory=dict)
-    """Fingerprints of what was observed of the upstream, by partition, so that an arrival is recorded once."""
+    """Fingerprint of the observed upstream files, by partition, so that an arrival is recorded once."""
     signs: dict[str, Sign] = Field(default_factory=dict)
-    """Of life, by run."""
+    """Signs of life, by run id."""
 
 
 def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
     """A sensor that launches an update for the partition to publish next, once its files have arrived.
 
-    It decides from upstream, ledger and store alone, so that losing its cursor loses nothing. One update of a dataset runs at
-    a time; after an outage the partitions follow one another, oldest first.
+    It decides from upstream, ledger and store, so a lost cursor loses nothing. One update of a dataset runs at a time. After an
+    outage the partitions follow one another, oldest first.
     """
 
     @dg.sensor(
@@ -120,9 +123,9 @@ def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAsset
 
 
 def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """A sensor that runs published partitions again whose missing files have appeared, or whose files have changed.
+    """A sensor that runs a published partition again when missing files have appeared or files have changed.
 
-    Past the dataset's give-up age a partition is marked as known missing instead.
+    Past the dataset's give-up age it marks the partition as known missing instead.
     """
 
     @dg.sensor(
@@ -144,7 +147,7 @@ def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJo
 def _open(
     context: dg.SensorEvaluationContext, dataset: DynamicalDataset, reformatters: Reformatters
 ) -> tuple[Workspace, Memory, Budget]:
-    """The places of a dataset, asked for no longer than a tick may last, what the last tick left, and time to list."""
+    """A dataset's workspace, with a patience that fits a tick; what the last tick left; and time to list."""
     return reformatters.workspace(dataset, LISTING_PATIENCE), _read_cursor(context.cursor), Budget(LISTING_BUDGET)
 
 
@@ -157,7 +160,7 @@ def _answer(
     most: int,
     tags: dict[str, str] | None = None,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Run requests of a survey, at most so many; or why there are none."""
+    """Turn a survey into at most so many run requests, or into the reason why there are none."""
     requests: list[dg.RunRequest] = []
     waiting = list(survey.waiting)
     for launch in survey.launches:
@@ -174,7 +177,7 @@ def _answer(
     events = [
         _observation(asset_key(dataset), seen[key]) for key in seen if memory.observed.get(key) != seen[key].fingerprint
     ]
-    # One that could not be listed this time is not new the next.
+    # A partition that could not be listed this time must not look new the next time.
     before = {key: memory.observed[key] for key in sorted(memory.observed)[-OBSERVATIONS_KEPT:]}
     observed = before | {key: arrivals.fingerprint for key, arrivals in seen.items()}
     return dg.SensorResult(
@@ -195,7 +198,7 @@ def _read_cursor(cursor: str | None) -> Memory:
 def _why_wait(
     instance: dg.DagsterInstance, dataset: DynamicalDataset, launch: Launch, attempts: Attempts
 ) -> str | None:
-    """Why a partition worth a run gets none now; None where it does."""
+    """Why a partition that is worth a run gets none now; None where it gets one."""
     unfinished = _unfinished(instance, {"dagster/partition": partition_key(launch.label)})
     if any(_writes(run, dataset) for run in unfinished):
         return "is being written"
@@ -236,9 +239,10 @@ def _run_config(dataset: DynamicalDataset, **config: bool | list[str]) -> dict[s
 
 
 def _unfinished(instance: dg.DagsterInstance, tags: dict[str, str]) -> list[dg.DagsterRun]:
-    """Runs with these tags that are at work, or will be soon: those of a backfill may wait in the queue for days.
+    """Runs with these tags that are at work, or will be soon.
 
-    One whose process was lost a moment ago, and that Dagster is about to begin again, is among them.
+    Queued runs of a backfill are left out: they may wait for days. A run whose process was lost a moment ago, and that Dagster is
+    about to start again, is included.
     """
     runs = instance.get_runs(dg.RunsFilter(tags=tags, statuses=WAITING + AT_WORK))
     since = (utc_now() - RETRIED_WITHIN).to_pydatetime().replace(tzinfo=UTC)
@@ -250,14 +254,14 @@ def _unfinished(instance: dg.DagsterInstance, tags: dict[str, str]) -> list[dg.D
 
 
 def _writes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:
-    """Whether a run may write a dataset: one that a sensor launched names no assets, and its tag says whose it is."""
+    """Whether a run may write a dataset. A run that a sensor launched names no assets; its tag names the dataset."""
     if run.asset_selection is not None:
         return asset_key(dataset) in run.asset_selection
     return run.tags.get(DATASET_TAG, dataset.dataset_id) == dataset.dataset_id
 
 
 def _same_files(dataset: DynamicalDataset, launch: Launch) -> dict[str, str]:
-    """Tags of the runs of a partition that sensors launched with the files that are there now, of the same variables."""
+    """Tags of the runs that sensors launched for a partition with the same files as now, for the same variables."""
     return {
         DATASET_TAG: dataset.dataset_id,
         "dagster/partition": partition_key(launch.label),
@@ -267,7 +271,7 @@ def _same_files(dataset: DynamicalDataset, launch: Launch) -> dict[str, str]:
 
 
 def _same_variables(launch: Launch) -> dict[str, str]:
-    """The tag of a run that is not about all variables; their names may be more than a tag holds."""
+    """The tag of a run that is not about all variables: a digest, since the names may be longer than a tag holds."""
     if not launch.variables:
         return {}
     return {VARIABLES_TAG: hashlib.sha256(",".join(launch.variables).encode()).hexdigest()[:16]}
@@ -277,7 +281,7 @@ def _attempts(instance: dg.DagsterInstance, dataset: DynamicalDataset, launch: L
     records = instance.get_run_records(dg.RunsFilter(tags=_same_files(dataset, launch)), limit=RECORDS_READ)
     if not records:
         return Attempts(0, 0, None)
-    # A run says which attempt it is: counting alone would repeat a run key once somebody has deleted old runs.
+    # The number comes from a tag. A count would repeat a run key once somebody has deleted old runs.
     numbers = [int(record.dagster_run.tags.get(ATTEMPT_TAG, "0")) for record in records]
     ended = sum(record.dagster_run.status in ENDED for record in records)
     last = Timestamp(records[0].create_timestamp.timestamp(), unit="s").as_unit("us")
@@ -285,7 +289,7 @@ def _attempts(instance: dg.DagsterInstance, dataset: DynamicalDataset, launch: L
 
 
 def _observation(key: dg.AssetKey, arrivals: Arrivals) -> dg.AssetObservation:
-    """What of a partition has arrived and when, so that the asset's page plots the upstream's latency."""
+    """What has arrived of a partition, and when. The asset's page plots the upstream's latency from it."""
     latency = (arrivals.newest - arrivals.label) / pd.Timedelta("1h") if arrivals.newest is not None else float("nan")
     return dg.AssetObservation(
         asset_key=key,

@@ -15,20 +15,20 @@ from reformatters_dagster.orchestration.alerts import Alert
 from reformatters_dagster.orchestration.names import BACKFILL_TAG
 
 SILENT_AFTER = Timedelta("30min")
-"""A running sensor that has not ticked for so long is stale; so is one of which every tick of that time failed."""
+"""A running sensor is silent when it has not ticked for so long, or when every tick in that time failed."""
 REPEATED_WITHIN = Timedelta("6h")
-"""A failure of the same job and partition, of the same backfill, or of the same check, is told once in so long."""
+"""A failure of the same job and partition, the same backfill or the same check is told once in this time."""
 EVALUATIONS_READ = 200
-"""Of a check, to know since when it fails."""
+"""How many evaluations of a check are read, to know since when it fails."""
 FAILURES_READ = 200
-"""Of the same job and partition, or backfill, to know when it was told last."""
+"""How many failures of the same job and partition, or backfill, are read, to know when one was told last."""
 LONGEST = 1500
 IMPLICIT_JOB = "__ASSET_JOB"
 """Dagster's name for runs that are launched from an asset's page."""
 
 
 def failed_run(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert:
-    """What is told of a run that failed: the words of the first error beneath Dagster's own."""
+    """The alert of a run that failed. It has the words of the innermost error, beneath Dagster's own."""
     steps = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     errors = [entry.dagster_event.event_specific_data.error for entry in steps if entry.dagster_event]  # type: ignore[union-attr]
     cause = next((error for error in errors if error is not None), None)
@@ -51,7 +51,7 @@ def _failures(steps: Sequence[dg.EventLogEntry]) -> Iterator[Any]:
 
 
 def _subject(run: dg.DagsterRun) -> str:
-    """Job and partition; of a run of a backfill, the backfill, whose runs may all fail for one reason."""
+    """Job and partition of a run. For a run of a backfill, the backfill: all its runs may fail for one reason."""
     backfill, partition = run.tags.get(BACKFILL_TAG), run.tags.get("dagster/partition")
     assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
     job = assets if run.job_name.startswith(IMPLICIT_JOB) and assets else run.job_name
@@ -61,7 +61,7 @@ def _subject(run: dg.DagsterRun) -> str:
 
 
 def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether another run of the same subject, launched before this one, was told a short while before: see `_is_told`."""
+    """Whether an earlier run of the same subject was told a short while before: see `_is_told`."""
     own = instance.get_run_record_by_id(run.run_id)
     if own is None:
         return False
@@ -75,10 +75,10 @@ def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def _is_told(failures: Sequence[float], time: float, *, since_known: bool) -> bool:
-    """Whether the same trouble was told a short while before, given the earlier times of it, oldest first.
+    """Whether the same trouble was told a short while before, given its earlier times, oldest first.
 
-    It is told when it is met first, and again by the first that comes so long after it was told last. Where it was met more
-    often than is read, it is told by the first of each quarter of a day.
+    The first failure is told. Then the first failure that comes REPEATED_WITHIN after the last one told is told. Where there are
+    more failures than are read, the first of each quarter of a day is told.
     """
     within = REPEATED_WITHIN.total_seconds()
     if not failures:
@@ -92,7 +92,7 @@ def _is_told(failures: Sequence[float], time: float, *, since_known: bool) -> bo
 
 
 def failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Alert]:
-    """An alert for every ERROR check that failed in a run, but for those that were told of a short while before."""
+    """An alert for every ERROR check that failed in a run, unless it was told a short while before."""
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     newest = {_evaluation_of(entry).asset_check_key: entry for entry in entries}  # a step may be executed again
     for entry in newest.values():
@@ -107,13 +107,13 @@ def failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[
 
 
 def check_told_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> bool:
-    """Whether a check that failed has not passed since it was told, which was a short while before: see `_is_told`."""
+    """Whether a failed check was told a short while before, and has not passed since: see `_is_told`."""
     failures, since_known = _failures_before(instance, entry)
     return _is_told(failures, entry.timestamp, since_known=since_known)
 
 
 def _failures_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> tuple[list[float], bool]:
-    """When other runs found that a check fails, since it passed last; and whether that was read from its beginning."""
+    """Times at which other runs saw a check fail since it last passed, and whether these are all such times."""
     key = _evaluation_of(entry).asset_check_key
     evaluated = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
     records = instance.event_log_storage.get_asset_check_execution_history(key, EVALUATIONS_READ, status=evaluated)
@@ -140,7 +140,7 @@ def _is_error(evaluation: dg.AssetCheckEvaluation) -> bool:
 
 
 def silent_sensors(instance: dg.DagsterInstance, names: set[str], now: Timestamp) -> Iterator[Alert]:
-    """An alert for every running sensor that has not ticked lately, or of which every late tick failed."""
+    """An alert for every running sensor that has not ticked lately, or whose late ticks all failed."""
     since = (now - SILENT_AFTER).tz_localize("UTC").timestamp()
     for state in instance.all_instigator_state():
         if state.instigator_name not in names or not state.is_running:
