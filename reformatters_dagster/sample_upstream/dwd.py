@@ -66,7 +66,7 @@ def _cape(globe: Globe, _: Window) -> Field:
 
 
 def _sunlight(share: float) -> Shape:
-    """Mean over a window of any length, put together from those of its days."""
+    """Mean over a window of any length, made from the means of its days."""
 
     def mean(globe: Globe, window: Window) -> Field:
         first, last = window.start // 24 + 1, -(-window.end // 24)
@@ -111,7 +111,7 @@ ICON_EU_FIELDS: Mapping[str, SampleField] = {
 
 
 def icon_eu_globe(grid: LatLonGrid) -> Globe:
-    """The grid's part of the globe as the files run over it, from south to north."""
+    """The grid's part of the globe in the order of the files, from south to north."""
     return globe_over(np.sort(np.array(grid.latitude.labels())), np.array(grid.longitude.labels()))
 
 
@@ -127,7 +127,7 @@ def icon_eu_values(
     globe : Globe
         See `icon_eu_globe`.
     since : int, optional
-        Lead hour that the time window starts at; by default that of the file: 0 for means and totals, the previous lead time for
+        Lead hour at which the time window starts. Default: as in the files, 0 for means and totals, the previous lead time for
         gusts.
 
     Returns
@@ -168,7 +168,7 @@ def _window_start(statistic: Statistic, lead_hours: int) -> int:
 def icon_eu_message(
     field: SampleField, init_time: Timestamp, lead_hours: int, values: Field, grid: LatLonGrid
 ) -> SampleMessage:
-    """A message of any values, headed as DWD heads it, but for its local section 2.
+    """A message with the given values, and the header that DWD writes, except its local section 2.
 
     Parameters
     ----------
@@ -266,13 +266,13 @@ def write_icon_eu_sample(
     Parameters
     ----------
     grid : LatLonGrid
-        The dataset's own, or a coarser one; file names do not tell.
+        The dataset's own, or a coarser one. File names are the same.
     variables : Names
         Names of `ICON_EU_FIELDS`.
     archive : str
         `COPY` or `SERVER`, which lay files out differently.
     progress : callable, optional
-        Told after each file how many of how many are written.
+        Called after each file with the number of files written and of all.
 
     Returns
     -------

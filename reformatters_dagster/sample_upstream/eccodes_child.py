@@ -1,4 +1,4 @@
-"""The encoder's child. In, by stdin: a JSON line and its values, time after time. Out, by stdout: lengths, messages.
+"""The encoder's child. In, on stdin: a JSON line and its values, again and again. Out, on stdout: length and message of each.
 
 A script that imports nothing of the project, so that it starts quickly.
 """
@@ -20,7 +20,7 @@ def pack(
     binary: int,
     packing: str,
 ) -> bytes:
-    """One message. ecCodes is told a number of bits, not scales: just enough for a whole number of steps gives both."""
+    """Pack one message. ecCodes takes a number of bits, not scales: the bits that whole steps just need give it both."""
     steps = values * 10.0**decimal
     reference = float(np.float32(steps.min()))
     steps -= reference

@@ -1,6 +1,6 @@
 """The IFS ensemble of the sample. In: init times, lead times, members. Out: GRIB2 with `.index` beside it, as ECMWF lays it out.
 
-The weather is that of the GFS sample; each member sees that of other longitudes.
+The weather is that of the GFS sample. Each member has the weather of other longitudes.
 """
 
 import json
@@ -27,20 +27,20 @@ type Parameter = tuple[int, int, int]
 
 
 class IfsField(NamedTuple):
-    """One variable of the sample: what the index and the message call it, how finely it is packed, its values."""
+    """One variable of the sample: its names in index and message, the resolution of its packing, its values."""
 
     param: str
     parameter: Parameter
     surface: tuple[int, int | None]
     scales: tuple[int, int]
-    """Decimal and binary."""
+    """Decimal and binary scale."""
     shape: Shape
     process: int | None = None
-    """Statistical process over the time since the start of the run, or the gust's window; None for an instant."""
+    """Statistical process over the time since the start of the forecast, or over the gust's window; None for an instant."""
 
     @property
     def resolution(self) -> float:
-        """What packed values differ by at least."""
+        """Smallest difference of two packed values."""
         return float(2.0 ** self.scales[1] * 10.0 ** -self.scales[0])
 
 
@@ -65,7 +65,7 @@ def _gust(globe: Globe, window: Window) -> Field:
 
 
 def _kind(globe: Globe, window: Window) -> Field:
-    """Rain or snow, by codes 1 and 5, everywhere."""
+    """Precipitation type, also where it is dry: code 1 for rain, 5 for snow."""
     return np.where(weather.temperature_2m(globe, window) > 273.15, 1.0, 5.0)
 
 
@@ -114,7 +114,7 @@ def ifs_values(variable: str, init_time: Timestamp, lead_hours: int, member: int
 def ifs_message(
     field: IfsField, init_time: Timestamp, lead_hours: int, values: Field, member: int | None
 ) -> SampleMessage:
-    """A global message of any values, headed as ECMWF heads one of a member; None heads it as the single forecast's."""
+    """A global message with the given values, and the header that ECMWF writes for a member; None: for the single forecast."""
     kind, height = field.surface
     since = {None: lead_hours, TOTAL: 0, HIGHEST: max(lead_hours - 3, 0)}[field.process]
     ensemble = member is not None
@@ -199,7 +199,7 @@ def write_ifs_sample(
     members : iterable of int
         0 is the control.
     single : bool
-        Write the single forecast's files: the members, of which only 0 makes sense, are then no part of an ensemble.
+        Write the files of the single forecast. Its messages belong to no ensemble, and only member 0 makes sense.
 
     Raises
     ------
@@ -230,7 +230,7 @@ def write_ifs_sample(
 
 
 def _words(field: IfsField, init_time: Timestamp, lead_hours: int, member: int | None) -> dict[str, str]:
-    """A line of the index, without where the message lies."""
+    """A line of the index, without the place of the message."""
     named_apart = field.param == "10fg" and lead_hours in GUST_NAMED_APART
     kind, height = field.surface
     level = {"levtype": "pl", "levelist": str((height or 0) // 100)} if kind == 100 else {"levtype": "sfc"}

@@ -19,8 +19,7 @@ from reformatters_dagster.core.spec.errors import EncodingFailed
 
 CHILD = Path(__file__).with_name("eccodes_child.py")
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
-"""For glibc; a sixth less work than to have every buffer from the system anew."""
-
+"""For glibc. It saves a sixth of the work: buffers are not returned to the system and fetched again."""
 
 type Packing = Literal["grid_complex_spatial_differencing", "grid_simple", "grid_png", "grid_ccsds"]
 
@@ -31,13 +30,13 @@ class SampleMessage(NamedTuple):
     keys: Mapping[str, int | str]
     """ecCodes keys of sections 0 to 4, set in this order over its `GRIB2` sample."""
     values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-    """In the order the grid is scanned."""
+    """In the scanning order of the grid."""
     decimal_scale: int
     binary_scale: int
-    """Values are kept to the nearest multiple of `2**binary_scale * 10**-decimal_scale` above the lowest."""
+    """Values are rounded to the lowest value plus a multiple of `2**binary_scale * 10**-decimal_scale`."""
     packing: Packing = "grid_complex_spatial_differencing"
-    """In ecCodes' words: second-order differences are NOAA's models' (template 5.3), simple DWD's (5.0), PNG radar's
-    (5.41), CCSDS ECMWF's (5.42)."""
+    """In ecCodes' words. NOAA's models use second-order differences (template 5.3), DWD simple packing (5.0), radar PNG (5.41),
+    ECMWF CCSDS (5.42)."""
 
 
 class Encoder:
@@ -68,7 +67,7 @@ class Encoder:
         Raises
         ------
         EncodingFailed
-            ecCodes refused a key or the values, or is not there; this encoder is of no further use.
+            ecCodes refused a key or the values, or is not installed. This encoder cannot be used again.
         """
         requests, answers = cast("BinaryIO", self._child.stdin), cast("BinaryIO", self._child.stdout)
         head = message._asdict() | {"points": message.values.size}

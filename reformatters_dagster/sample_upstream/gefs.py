@@ -1,6 +1,6 @@
 """The GEFS of the sample. In: init times, lead times, members. Out: GRIB2 with `.idx` beside it, in the archives' layouts.
 
-Weather and packing are those of the GFS sample; each member sees that of other longitudes.
+Weather and packing are those of the GFS sample. Each member has the weather of other longitudes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -74,11 +74,11 @@ class GefsFile(NamedTuple):
     step: float
     """Grid spacing, in degrees."""
     shift: float
-    """Degrees that the member's weather lies east of the control's."""
+    """How many degrees east of the control's the member's weather lies."""
 
 
 def current_file(init: Timestamp, lead: int, kind: Kind, member: int = 0, step: float = FULL_STEP) -> GefsFile:
-    """A file of version 12; `step` is that of `s` files."""
+    """A file of GEFS version 12; `step` is the spacing of `s` files."""
     folder, grid, coarseness = ("p25", "0p25", 1) if kind == "s" else ("p5", "0p50", 2)
     name = f"ge{_member(member)}.t{init:%H}z.pgrb2{kind}.{grid}.f{lead:03d}"
     key = f"{FORECASTS}/gefs.{init:%Y%m%d/%H}/atmos/pgrb2{kind}{folder}/{name}"
@@ -86,14 +86,14 @@ def current_file(init: Timestamp, lead: int, kind: Kind, member: int = 0, step: 
 
 
 def former_file(init: Timestamp, lead: int, kind: Kind, member: int = 0, step: float = FULL_STEP) -> GefsFile:
-    """A file of the version before, four times as coarse as `step`."""
+    """A file of the version before 12, four times as coarse as `step`."""
     name = f"ge{_member(member)}.t{init:%H}z.pgrb2{kind}f{lead:02d}"
     key = f"{FORECASTS}/gefs.{init:%Y%m%d/%H}/pgrb2{kind}/{name}"
     return GefsFile(key, init, (lead,), member, VARIABLES[kind], COARSEST * step, COARSEST * step * member)
 
 
 def reforecast_file(init: Timestamp, variable: str, stem: str, leads: Iterable[int], step: float) -> GefsFile:
-    """A file of the control reforecast: one variable, all lead times; levels above 700 hPa are half as fine."""
+    """A file of the control reforecast: one variable, all lead times. Levels above 700 hPa are half as fine."""
     key = f"{REFORECASTS}/GEFSv12/reforecast/{init:%Y/%Y%m%d%H}/c00/Days:1-10/{stem}_{init:%Y%m%d%H}_c00.grib2"
     step = 2 * step if stem.endswith("_abv700mb") else step
     return GefsFile(key, init, tuple(leads), 0, frozenset({variable}), step, 0.0)
@@ -113,7 +113,7 @@ def gefs_values(variable: str, init_time: Timestamp, lead_hours: int, step: floa
 
 
 def write_gefs_files(folder: Path, files: Iterable[GefsFile], variables: Names) -> list[Path]:
-    """Write files with some variables of those they hold, each with its index, under a folder that can be the mirror.
+    """Write files with some of their variables, each with its index, under a folder that can be the mirror.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def write_gefs_files(folder: Path, files: Iterable[GefsFile], variables: Names) 
 
 
 def _messages(file: GefsFile, variables: Names) -> Iterator[tuple[str, SampleMessage]]:
-    """The line of the index, from the third field on, and the message, of each variable at each lead time."""
+    """For each variable at each lead time: the line of the index, from the third field on, and the message."""
     wanted = [variable for variable in GEFS_FIELDS if variable in variables and variable in file.variables]
     for lead in file.lead_hours:
         for variable in wanted:
@@ -168,7 +168,7 @@ def _as_filed(variable: str, key: str) -> SampleField:
 def gefs_message(
     field: SampleField, init_time: Timestamp, lead_hours: int, member: int, values: Field, since: int = 0
 ) -> SampleMessage:
-    """A global message of any values, headed as NCEP heads those of one member; see `gfs_message`."""
+    """A global message with the given values, and the header that NCEP writes for a member; see `gfs_message`."""
     message = gfs_message(field, init_time, lead_hours, values, since)
     instant = field.field.statistic == "instant"
     ensemble: dict[str, int | str] = {

@@ -23,7 +23,7 @@ type Shape = Callable[[Globe, Window], Field]
 
 
 class SampleField(Frozen):
-    """One variable of the sample: its message, how finely that is packed, and the formula of its values."""
+    """One variable of the sample: its message, the resolution of its packing, and the formula of its values."""
 
     field: GribField
     decimal_scale: int
@@ -32,7 +32,7 @@ class SampleField(Frozen):
 
     @property
     def resolution(self) -> float:
-        """What packed values differ by at least; none is further than half of it from the truth."""
+        """Smallest difference of two packed values. A packed value is at most half of it from the truth."""
         return float(2.0**self.binary_scale * 10.0**-self.decimal_scale)
 
 
@@ -125,7 +125,7 @@ def expected_values(
     step : float
         Grid spacing, in degrees.
     since : int, optional
-        Lead hour that the time window starts at; by default that of its 6 h bucket. 0 makes a run total.
+        Lead hour at which the time window starts. Default: the start of the 6 h bucket. 0 gives the total of the forecast.
 
     Returns
     -------
@@ -162,14 +162,14 @@ def bucket_start(lead_hours: int) -> int:
 def gfs_message(
     field: SampleField, init_time: Timestamp, lead_hours: int, values: Field, since: int = 0
 ) -> SampleMessage:
-    """A global message of any values, headed as NCEP heads it.
+    """A global message with the given values, and the header that NCEP writes.
 
     Parameters
     ----------
     values : (latitude, longitude) float64
-        From 90 N and 0 E on, in the source's units, none missing; the shape gives the grid.
+        Begins at 90 N and 0 E; in the source's units; no value missing. The shape gives the grid.
     since : int
-        Lead hour that the time window starts at; without effect on instants.
+        Lead hour at which the time window starts. An instant has none.
     """
     identity, (kind, height) = field.field, field.field.surface
     instant = identity.statistic == "instant"

@@ -21,7 +21,7 @@ from reformatters_dagster.sample_upstream.weather import Field, Globe, Window, g
 ARCHIVE = "noaa-hrrr-bdp-pds"
 HRRR_PROCESS = 83
 SEEN_AT = 1.0
-"""Degrees between the points of the global weather, of which the nearest is taken."""
+"""Spacing of the global weather in degrees. A point of the grid takes the value of the nearest point."""
 _PLAIN_GRID_KEYS = {
     "Ni",
     "Nj",
@@ -38,7 +38,7 @@ def _instant(name: str) -> SampleField:
 
 
 def _ceiling(globe: Globe, window: Window) -> Field:
-    """In whole metres, so that 9999, which stands for "no ceiling", is packed as it is."""
+    """The cloud ceiling in whole metres, so that 9999, which means "no ceiling", is packed exactly."""
     height = weather.cloud_ceiling(globe, window)
     return np.where(height >= 19_000, 9999.0, np.rint(np.minimum(height, 9000.0)))
 
@@ -76,7 +76,7 @@ HRRR_FIELDS: Mapping[str, SampleField] = {
         {**_row("ASNOW", "surface", (0, 1, 29), (5, 0), "acc"), "shape": _snowfall}
     ),
 }
-"""Some variables of the HRRR datasets, by their names there: one for every rule."""
+"""Some variables of the HRRR datasets, by their names there: one for each rule of the source."""
 
 
 def hrrr_values(variable: str, init_time: Timestamp, lead_hours: int, grid: LambertGrid, since: int = 0) -> Field:
@@ -96,7 +96,8 @@ def write_hrrr_files(
 ) -> list[Path]:
     """Write files with some variables, each with its index, under a folder that can be the mirror.
 
-    Precipitation comes as the total of the run and, from the second hour on, of the hour; snowfall of the run alone.
+    Precipitation comes as the total since the start of the forecast and, from the second hour on, also as the total of the
+    hour. Snowfall comes only as the total since the start.
 
     Raises
     ------
@@ -137,7 +138,7 @@ def _messages(init: Timestamp, lead: int, grid: LambertGrid, variables: Names) -
 
 
 def _message(variable: str, init: Timestamp, lead: int, grid: LambertGrid, since: int = 0) -> SampleMessage:
-    """A message headed as NCEP heads the HRRR's: from south to north."""
+    """A message with the header that NCEP writes for the HRRR: rows run from south to north."""
     values = hrrr_values(variable, init, lead, grid, since)
     latitude, longitude = latitudes_longitudes(grid)
     message = gfs_message(HRRR_FIELDS[variable], init, lead, values[::-1], since)

@@ -59,17 +59,17 @@ def write_sample_upstream(
 ) -> list[Path]:
     """Write the GFS files of some init and lead times under a folder that can be the mirror of all upstreams.
 
-    Files that are there, whole and of this content, are kept, so that asking again is quick. A file appears whole, and
-    before its index. Total precipitation comes twice, as the archive has it: of the 6 h bucket, then of the run.
+    Files that exist, whole and with the same content, are kept, so a second call is quick. A file appears whole, and before its
+    index. Total precipitation comes twice, as in the archive: for the 6 h bucket, then since the start of the forecast.
 
     Parameters
     ----------
     variables : Names
-        Names of `GFS_FIELDS`; all of them is `tuple(GFS_FIELDS)`.
+        Names of `GFS_FIELDS`; `tuple(GFS_FIELDS)` for all.
     step : float
-        Grid spacing in degrees, a divisor of 180. File names say 0p25 whatever it is.
+        Grid spacing in degrees, a divisor of 180. File names always say 0p25.
     progress : callable, optional
-        Told after each file how many of how many are written, in the caller's thread.
+        Called after each file, in the caller's thread, with the number of files written and of all.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def write_sample_upstream(
             finally:
                 idle.put(encoder)
 
-        globe_of(step)  # made here once; two threads in need of it would make it twice
+        globe_of(step)  # made once here; two threads would make it twice
         with ThreadPoolExecutor(max(workers, 1)) as pool:
             for done, _ in enumerate(pool.map(write, missing), 1):
                 if progress is not None:
@@ -128,7 +128,7 @@ def _entries(variable: str, init_time: Timestamp, lead_hours: int) -> Iterator[_
 
 
 def _is_whole(file: _SampleFile) -> bool:
-    """Whether data and index are there, of these messages on this grid, and the last message ends where the data do."""
+    """Whether data and index exist with these messages on this grid, and the last message ends where the data end."""
     if not (file.path.exists() and file.index_path.exists()):
         return False
     lines = [line.split(":", 2) for line in file.index_path.read_text().splitlines()]
@@ -167,7 +167,7 @@ def _encode(file: _SampleFile, entry: _Entry, encoder: Encoder) -> bytes:
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """A file under another name until it is written to the end."""
+    """A file that has another name until it is complete."""
     partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with partial.open("wb") as out:

@@ -1,4 +1,4 @@
-"""The radar of the sample around Guam. In: hours, a grid. Out: what fell, and gzipped messages as MRMS names and packs them."""
+"""The radar around Guam in the sample. In: hours, a grid. Out: rainfall, and gzipped messages as MRMS names and packs them."""
 
 import gzip
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ UNSEEN, MISSING = -3.0, -1.0
 
 
 def mrms_values(time: Timestamp, grid: LatLonGrid) -> Field:
-    """What fell in the hour before a time, in kg m-2, with the source's numbers for "no radar sees" and "missing".
+    """Rainfall of the hour before a time, in kg m-2, with the source's numbers for "seen by no radar" and "missing".
 
     Returns
     -------
@@ -37,7 +37,7 @@ def mrms_values(time: Timestamp, grid: LatLonGrid) -> Field:
 
 
 def mrms_message(time: Timestamp, grid: LatLonGrid, values: Field) -> SampleMessage:
-    """A message of any values on a grid from north to south, headed as MRMS heads it."""
+    """A message with the given values on a grid from north to south, and the header that MRMS writes."""
     latitudes, longitudes = grid.latitude.labels(), grid.longitude.labels()
     keys: dict[str, int | str] = {
         "discipline": 209,

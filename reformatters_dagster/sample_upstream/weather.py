@@ -1,7 +1,7 @@
 """Weather made of closed formulas. In: a grid and a stretch of valid time. Out: fields in the units NOAA's models use.
 
-A field is a mean, total or extreme over its window, or a value at an instant, which is a window without length. Totals
-and radiation are exact integrals: those over the parts of a window add up to that over the whole.
+A field is a mean, total or extreme over its window, or a value at an instant, which is a window without length. Totals and
+radiation are exact integrals: the totals of the parts of a window add up to the total of the whole.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,12 +35,12 @@ class Window(NamedTuple):
 
     @property
     def day(self) -> float:
-        """Days since 2000-01-01, the same all day, so that means over parts of a 6 h window add up to its mean."""
+        """Whole days since 2000-01-01, constant all day, so that means over parts of a 6 h window add up to its mean."""
         return self.middle // 24
 
 
 class Globe(NamedTuple):
-    """A regular grid and what never changes on it; the whole globe from the north pole and Greenwich on, or a part."""
+    """A regular grid and what never changes on it: the globe, beginning at the north pole and Greenwich, or a part of it."""
 
     latitude: Vector
     """Degrees north, falling on the whole globe."""
@@ -49,13 +49,13 @@ class Globe(NamedTuple):
     land: Field
     """0 over sea to 1 over land."""
     height: Field
-    """Of the ground, m."""
+    """Height of the ground, m."""
     texture: Field
     """Small-scale variety, about -1 to 1."""
     moisture: Field
-    """0 where it never rains to 1."""
+    """0, where it never rains, to 1."""
     chill: Field
-    """What height and texture make of the temperature, K."""
+    """Change of temperature by height and texture, K."""
     clearness: Field
     """Sunlight that reaches the ground when the sun is overhead, W m-2."""
 
@@ -76,18 +76,18 @@ class StormTrack(NamedTuple):
     latitude: float
     width: float
     waves: int
-    """Lows around the globe."""
+    """How many lows there are around the globe."""
     drift: float
     """Degrees of longitude per hour, eastward."""
     tilt: float
     """Radians of phase per degree of latitude: how fronts lean."""
     phase: float
     depth: float
-    """Of a low, Pa."""
+    """Depth of a low, Pa."""
     rain: float
-    """At the heart of a front, kg m-2 s-1."""
+    """Rain rate at the centre of a front, kg m-2 s-1."""
     warmth: float
-    """Contrast across a front, K."""
+    """Temperature contrast across a front, K."""
 
 
 CONTINENTS = (
@@ -111,7 +111,7 @@ STORM_TRACKS = (
     StormTrack(-58, 9, 4, 0.45, -0.05, 3.2, 2200, 2.0e-4, 4.0),
 )
 PULSE_HARMONICS = (10 / 32, 15 / 32, 6 / 32, 1 / 32)
-"""Cosine series of `cos(x / 2) ** 6`, the shape of a front: 1 at its heart, next to 0 half a wave away."""
+"""Cosine series of `cos(x / 2) ** 6`, the shape of a front: 1 at its centre, nearly 0 half a wave away."""
 
 
 def _factors(rows: Sequence[Vector], columns: Sequence[Vector]) -> Factors:
@@ -147,7 +147,7 @@ def _ripples(latitude: Vector, longitude: Vector, waves: range, seed: int) -> Fi
 
 @lru_cache(maxsize=2)
 def globe_of(step: float) -> Globe:
-    """The globe of a grid spacing in degrees, a divisor of 180."""
+    """The whole globe, with a grid spacing in degrees that divides 180."""
     if not np.isclose(180 / step, round(180 / step)):
         raise ValueError(
             f"a grid step of {step!r} degrees does not divide 180; take 0.25, 0.5, 1, 2.5 or another that does"
@@ -158,7 +158,7 @@ def globe_of(step: float) -> Globe:
 
 
 def globe_over(latitude: Vector, longitude: Vector) -> Globe:
-    """The part of the globe under some latitudes and longitudes, in degrees; its wind is right only all around."""
+    """The part of the globe at some latitudes and longitudes, in degrees. Wind is right only if they go all around."""
     texture = _ripples(latitude, longitude, range(9, 60, 2), seed=1)
     land = 1 / (1 + np.exp(-14 * (_blobs(latitude, longitude, CONTINENTS) + 0.05 * texture - 0.5)))
     height = np.maximum(land * (250 + 60 * texture + _blobs(latitude, longitude, MOUNTAINS)), 0)
@@ -246,7 +246,7 @@ def pressure_80m(globe: Globe, window: Window) -> Field:
 
 
 def _wind(globe: Globe, window: Window, eastward_share: Vector, northward_share: Vector) -> Field:
-    """So much, by latitude, of each component of the geostrophic wind of the sea level pressure."""
+    """The geostrophic wind of the sea level pressure, each component times a factor by latitude."""
     rows, columns = _sea_level_factors(globe, window)
     north = np.radians(globe.latitude)
     coriolis = 1.458e-4 * np.sin(north)
@@ -305,7 +305,7 @@ def total_cloud_cover(globe: Globe, window: Window) -> Field:
 
 
 def cloud_ceiling(globe: Globe, window: Window) -> Field:
-    """20 km stands for "no ceiling"."""
+    """Height of the cloud ceiling; 20 km means "no ceiling"."""
     cloud = _cloud(globe, window)
     return np.where(cloud < 0.5, 20000.0, globe.height + 300 + 9000 * (1 - cloud))
 
@@ -319,13 +319,13 @@ def precipitable_water(globe: Globe, window: Window) -> Field:
 
 
 def percent_frozen(globe: Globe, window: Window) -> Field:
-    """-50 stands for "no precipitation"."""
+    """Share of frozen precipitation; -50 means "no precipitation"."""
     frozen = 100 * np.clip((274.5 - temperature_2m(globe, window)) / 3, 0, 1)
     return np.where(_rain_rate(globe, window) < 1e-6, -50.0, frozen)
 
 
 def category(coldest: float, warmest: float, rough: bool | None = None) -> Callable[[Globe, Window], Field]:
-    """Whether it precipitates at temperatures from the one to the other, and on which half of the texture."""
+    """Whether it precipitates at temperatures between two bounds, and on which half of the texture."""
 
     def occurs(globe: Globe, window: Window) -> Field:
         temperature = temperature_2m(globe, window)
