@@ -23,6 +23,7 @@ from reformatters_dagster.core.shard.writer import write_shards
 from reformatters_dagster.core.spec.axes import AppendAxis, lead_time
 from reformatters_dagster.core.spec.template import TemplateConfig, write_arrays
 from reformatters_dagster.core.spec.variables import Deaccumulation
+from reformatters_dagster.core.spec.zarr_documents import document_key
 from reformatters_dagster.core.store.settings import Settings, Workspace
 from reformatters_dagster.core.store.upload import publish_chunks
 
@@ -91,7 +92,7 @@ def run(task: Task, writer: str | None = None) -> None:
 
     run_twice(task, work)
     for variable in VARIABLES:
-        document = f"{variable}/zarr.json"
+        document = document_key(variable)
         shutil.copy(dataset_of(task).template_config.path / document, task.output / document)
 
 

@@ -98,6 +98,8 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Run one operational update: the last published shard again, then every one since."""
+    from reformatters_dagster.core.store.reading import is_published
+
     dataset, workspace = open_dataset(dataset_id, settings_of(store, replica, upstream))
     time = time_of(now)
     if resume is not None:
@@ -109,7 +111,7 @@ def update(
     document = reports.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report, "not there yet")
 
     def print_update(document: "JSON") -> None:
-        reports.print_run(document, _why_nothing(dataset, time), stands=workspace.stores.primary.exists("zarr.json"))
+        reports.print_run(document, _why_nothing(dataset, time), stands=is_published(workspace.stores.primary))
 
     tell(document, print_update, as_json)
 

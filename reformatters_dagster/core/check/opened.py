@@ -15,6 +15,7 @@ from reformatters_dagster.core.spec.axes import AppendAxis
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import AppendDim, Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster.core.spec.zarr_documents import chunks_prefix
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.reading import open_published
 
@@ -54,7 +55,7 @@ class OpenedStore:
         """Open a store that exists, as its readers do."""
 
         def shard_keys(variable: str) -> set[str]:
-            return {key.removeprefix(f"{variable}/") for key, _ in store.list(f"{variable}/c")}
+            return {key.removeprefix(f"{variable}/") for key, _ in store.list(chunks_prefix(variable))}
 
         def read_object(key: str) -> bytes | None:
             found = store.get_or_none(key)

@@ -14,7 +14,7 @@ from reformatters_dagster.core.check.opened import OpenedStore
 from reformatters_dagster.core.check.validators import CheckResult, Validator
 from reformatters_dagster.core.check.wording import listed, text_of
 from reformatters_dagster.core.spec.values import JSON, Timestamp
-from reformatters_dagster.core.store.guards import arrays_of, length_along
+from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY, arrays_of, chunks_prefix, document_key, length_along
 
 SAME_PLACE = 1e-6
 """Relative difference allowed in a coordinate: less than a metre on the globe, more than another PROJ changes the last bits."""
@@ -59,7 +59,7 @@ class CheckCoordinates(Validator):
         for name in sorted(wanted.keys() & found.keys()):
             if (difference := _difference(wanted[name].variable, found[name].variable)) is not None:
                 wrong.append(f"{name} {difference}")
-                moved += [f"{name}/c"] if name in template.dims else []
+                moved += [chunks_prefix(name)] if name in template.dims else []
         metadata: dict[str, float | int | str] = {"coordinates": len(wanted), "coordinates_wrong": len(wrong)}
         if not wrong:
             message = f"{len(wanted)} coordinates are those of the template"
@@ -80,12 +80,12 @@ class CheckConsolidatedMetadata(Validator):
     name: str = "consolidated_metadata"
 
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
-        root = _document(opened, "zarr.json")
+        root = _document(opened, ROOT_KEY)
         documents: dict[str, JSON] = {} if root is None else arrays_of(root)
         wrong = [
             f"{name} {difference}"
             for name, document in sorted(documents.items())
-            if (difference := _other_document(document, _document(opened, f"{name}/zarr.json"), opened.append_dim))
+            if (difference := _other_document(document, _document(opened, document_key(name)), opened.append_dim))
         ]
         metadata: dict[str, float | int | str] = {"arrays": len(documents), "arrays_wrong": len(wrong)}
         if documents and not wrong:

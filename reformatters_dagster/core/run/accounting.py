@@ -20,6 +20,7 @@ from reformatters_dagster.core.source.files import FileResult, Results
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import AppendDim, Label, Lengths, Timestamp
+from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY
 
 log = logging.getLogger(__name__)
 
@@ -172,4 +173,4 @@ def _durations(seconds: npt.ArrayLike) -> Lengths:
 
 def template_hash(template: TemplateConfig) -> str:
     """Digest of the committed structure a partition was made with."""
-    return hashlib.sha256((template.path / "zarr.json").read_bytes()).hexdigest()[:16]
+    return hashlib.sha256((template.path / ROOT_KEY).read_bytes()).hexdigest()[:16]

@@ -15,9 +15,10 @@ from reformatters_dagster.core.spec.errors import NoPartition, NothingSucceeded
 from reformatters_dagster.core.spec.region import filter_regions, refuse_off_grid, shard_regions
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import MOMENT, Frozen, Time, Timestamp
+from reformatters_dagster.core.spec.zarr_documents import chunks_prefix
 from reformatters_dagster.core.store.guards import check_overwrite
 from reformatters_dagster.core.store.metadata import refuse_early_end, refuse_unpublished
-from reformatters_dagster.core.store.reading import published_labels
+from reformatters_dagster.core.store.reading import is_published, published_labels
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.core.store.upload import StoreSet
 
@@ -87,7 +88,7 @@ def _plan(
     refuse_off_grid(request.contains or (), axis.start, axis.frequency, "--contains")
     _refuse_reversed(request)
     stores = workspace.stores
-    exists = stores.primary.exists("zarr.json")
+    exists = is_published(stores.primary)
     if resumes:
         _refuse_unknown(template, stores, resumes)
         if not request.overwrite_metadata:
@@ -163,7 +164,7 @@ def _refuse_unknown(template: TemplateConfig, stores: StoreSet, root_run: str) -
 
     It has left no name, and nobody else has anything to lose.
     """
-    anonymous = stores.primary.exists("zarr.json") and not ledger_partitions(stores.internal)
+    anonymous = is_published(stores.primary) and not ledger_partitions(stores.internal)
     if not anonymous or _is_blank(template, stores):
         refuse_unknown_run(template, stores.internal, root_run)
 
@@ -172,7 +173,7 @@ def _is_blank(template: TemplateConfig, stores: StoreSet) -> bool:
     """Whether a standing store holds metadata alone: nobody has committed a partition of it, and no shard is there."""
     if ledger_partitions(stores.internal):
         return False
-    return not any(stores.primary.list(f"{name}/c") for name in template.variables)
+    return not any(stores.primary.list(chunks_prefix(name)) for name in template.variables)
 
 
 def _text(time: Timestamp) -> str:

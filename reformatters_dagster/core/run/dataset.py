@@ -45,7 +45,7 @@ from reformatters_dagster.core.store.metadata import (
     refuse_lagging_replicas,
     refuse_unpublished,
 )
-from reformatters_dagster.core.store.reading import published_labels
+from reformatters_dagster.core.store.reading import is_published, published_labels
 from reformatters_dagster.core.store.settings import Settings, Workspace
 from reformatters_dagster.core.store.upload import Store, StoreSet
 
@@ -189,7 +189,7 @@ class DynamicalDataset:
         refuse_other_times(template, label, now)
         selected = template.select(variables or None)
         groups = tuple(tuple(v.name for v in group) for group in self.region_job.source_groups(selected))
-        if not publish and not workspace.stores.primary.exists("zarr.json"):
+        if not publish and not is_published(workspace.stores.primary):
             create_store(template, self._for_metadata(workspace), now + MOMENT)
         self.check_stores(workspace)
         if publish and self.replicas == "best_effort":

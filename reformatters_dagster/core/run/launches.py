@@ -20,7 +20,7 @@ from reformatters_dagster.core.spec.errors import LedgerUnreadable, ObjectMoved,
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.wording import spell_duration
-from reformatters_dagster.core.store.guards import arrays_of
+from reformatters_dagster.core.spec.zarr_documents import arrays_of
 from reformatters_dagster.core.store.location import Etag
 from reformatters_dagster.core.store.reading import published_labels, read_root
 from reformatters_dagster.core.store.settings import Workspace

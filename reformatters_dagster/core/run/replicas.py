@@ -28,10 +28,21 @@ from reformatters_dagster.core.spec.errors import (
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import JSON, Frozen, Timestamp
-from reformatters_dagster.core.store.guards import append_dim_of, arrays_of, length_along
-from reformatters_dagster.core.store.metadata import refuse_other_archive, template_root
+from reformatters_dagster.core.spec.zarr_documents import (
+    ROOT_KEY,
+    append_dim_of,
+    arrays_of,
+    chunks_prefix,
+    document_key,
+    is_sharded,
+    length_along,
+    object_shape,
+    read_root_at,
+    shard_prefix,
+)
+from reformatters_dagster.core.store.metadata import refuse_other_archive
 from reformatters_dagster.core.store.reading import published_labels, read_root
-from reformatters_dagster.core.store.upload import ROOT, Store, StoreSet
+from reformatters_dagster.core.store.upload import Store, StoreSet
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +109,7 @@ def _why_leave_out(replica: Store, template: TemplateConfig, lacking: Degraded |
     if lacking is not None:
         return StoreUnavailable(lacking.reason)
     try:
-        refuse_other_archive(template_root(template), template.append_dim.start, replica)
+        refuse_other_archive(read_root_at(template.path), template.append_dim.start, replica)
     except (StoreUnavailable, TemplateDrift) as error:
         return error
     return None
@@ -142,7 +153,7 @@ def mend_replicas(stores: StoreSet, run_id: str, terms: LeaseTerms) -> None:
 
 def _mend(stores: StoreSet, replica: Store, run_id: str, terms: LeaseTerms, until: float) -> None:
     primary, internal = stores.primary, stores.internal
-    found = primary.get_or_none(ROOT)
+    found = primary.get_or_none(ROOT_KEY)
     if found is None:
         return
     root: JSON = json.loads(found[0])
@@ -168,7 +179,7 @@ def _mend(stores: StoreSet, replica: Store, run_id: str, terms: LeaseTerms, unti
     _copy(primary, replica, _coordinates_of(primary, root))
     _copy(primary, replica, _documents_of(root))
     # As it was when this began: the primary may have grown meanwhile, by shards that the replica lacks.
-    replica.put(ROOT, found[0])
+    replica.put(ROOT_KEY, found[0])
     internal.delete(_filling_key(replica))
     log.info("replica=%s mended", replica.url)
 
@@ -271,8 +282,8 @@ def _differing(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list
 
 def _plain_objects(store: Store, root: JSON) -> dict[str, bytes]:
     """Every object but the root and shards: coordinates, which are few and small, and the documents of arrays."""
-    keys = [f"{name}/{ROOT}" for name in sorted(arrays_of(root))]
-    keys += [key for name in _arrays(root, sharded=False) for key, _ in store.list(f"{name}/c")]
+    keys = [document_key(name) for name in sorted(arrays_of(root))]
+    keys += [key for name in _arrays(root, sharded=False) for key, _ in store.list(chunks_prefix(name))]
     found = {key: store.get_or_none(key) for key in keys}
     return {key: one[0] for key, one in found.items() if one is not None}
 
@@ -280,14 +291,14 @@ def _plain_objects(store: Store, root: JSON) -> dict[str, bytes]:
 def _newest_objects(store: Store, root: JSON) -> Iterator[tuple[str, int]]:
     """Key and size of every object of the last shard of each data variable."""
     for name, array in _arrays(root, sharded=True).items():
-        last = (array["shape"][0] - 1) // array["chunk_grid"]["configuration"]["chunk_shape"][0]
-        yield from store.list(f"{name}/c/{last}")
+        last = (array["shape"][0] - 1) // object_shape(array)[0]
+        yield from store.list(shard_prefix(name, last))
 
 
 def _arrays(root: JSON, *, sharded: bool) -> dict[str, JSON]:
     """Data variables, or all other arrays."""
     found = arrays_of(root)
-    return {name: one for name, one in found.items() if (one["codecs"][0]["name"] == "sharding_indexed") is sharded}
+    return {name: one for name, one in found.items() if is_sharded(one) is sharded}
 
 
 def _length(root: JSON, dim: str) -> int:
@@ -297,7 +308,7 @@ def _length(root: JSON, dim: str) -> int:
 def _shard_length(root: JSON) -> int:
     """Labels of the append dimension in a shard."""
     first = next(iter(_arrays(root, sharded=True).values()))
-    return int(first["chunk_grid"]["configuration"]["chunk_shape"][0])
+    return object_shape(first)[0]
 
 
 def _partitions(primary: Store) -> list[str]:
@@ -309,15 +320,15 @@ def _partitions(primary: Store) -> list[str]:
 
 
 def _chunks_of(store: Store, root: JSON, shard: int) -> list[str]:
-    return [key for name in _arrays(root, sharded=True) for key, _ in store.list(f"{name}/c/{shard}")]
+    return [key for name in _arrays(root, sharded=True) for key, _ in store.list(shard_prefix(name, shard))]
 
 
 def _coordinates_of(store: Store, root: JSON) -> list[str]:
-    return [key for name in _arrays(root, sharded=False) for key, _ in store.list(f"{name}/c")]
+    return [key for name in _arrays(root, sharded=False) for key, _ in store.list(chunks_prefix(name))]
 
 
 def _documents_of(root: JSON) -> list[str]:
-    return [f"{name}/{ROOT}" for name in sorted(arrays_of(root))]
+    return [document_key(name) for name in sorted(arrays_of(root))]
 
 
 def _copy(source: Store, target: Store, keys: Sequence[str]) -> None:

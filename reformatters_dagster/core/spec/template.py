@@ -3,11 +3,8 @@
 In: frozen config values. Out: an `xr.Dataset` whose data variables are NaN and take no memory, and metadata on disk.
 """
 
-import itertools
-import json
 import shutil
 import uuid
-import warnings
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +23,7 @@ from reformatters_dagster.core.spec.region import shard_regions
 from reformatters_dagster.core.spec.values import Dim, Frozen, Names, Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import DataVar, by_name
 from reformatters_dagster.core.spec.wording import did_you_mean
+from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY, chunks_prefix, consolidate
 
 if TYPE_CHECKING:
     from zarr.codecs import BloscCodec
@@ -230,7 +228,7 @@ class TemplateConfig(Frozen):
         if isinstance(self.grid, LambertGrid):
             # They follow from the grid, and would be megabytes in git; stores have them.
             for name in ("latitude", "longitude"):
-                shutil.rmtree(path / name / "c")
+                shutil.rmtree(path / chunks_prefix(name))
 
     def update_template(self) -> None:
         """Write the committed template, unless it stands there already. The diff is the review."""
@@ -269,7 +267,7 @@ class TemplateConfig(Frozen):
 
     def _open_committed(self) -> xr.Dataset:
         advice = f"run 'reformat update-template {self.dataset_id}' and review the diff"
-        if not (self.path / "zarr.json").exists():
+        if not (self.path / ROOT_KEY).exists():
             raise TemplateDrift(
                 f"template of {self.dataset_id!r} was asked for; there is none at {self.path}: {advice}"
             )
@@ -432,23 +430,7 @@ def write_metadata(ds: xr.Dataset, path: Path) -> None:
     with zarr.config.set({"array.write_empty_chunks": True}):
         ds.drop_vars(list(ds.data_vars)).to_zarr(path, mode="w-", zarr_format=3, consolidated=False)
     write_arrays(ds, map(str, ds.data_vars), path)
-    _consolidate(path)
-
-
-def _consolidate(path: Path) -> None:
-    """Consolidate with arrays in name order, so that the root document is the same on every machine."""
-    import zarr
-    from zarr.errors import ZarrUserWarning
-
-    with warnings.catch_warnings():
-        # Every reader we name reads it; that the specification does not have it yet is known.
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        zarr.consolidate_metadata(path)
-    root = path / "zarr.json"
-    document = json.loads(root.read_text())
-    consolidated = document["consolidated_metadata"]
-    consolidated["metadata"] = dict(sorted(consolidated["metadata"].items()))
-    root.write_text(json.dumps(document, indent=2) + "\n")
+    consolidate(path)
 
 
 def _append_attrs(name: str) -> dict[str, str]:
@@ -465,9 +447,3 @@ def differing_files(one: Path, other: Path) -> list[str]:
 
 def _read(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
-
-
-def shard_keys(shape: tuple[int, ...], shard: tuple[int, ...]) -> set[str]:
-    """Keys, relative to the array, of every object an array of `shape` is stored in (Zarr v3 default chunk keys)."""
-    counts = [range(-(-size // length)) for size, length in zip(shape, shard, strict=True)]
-    return {"/".join(("c", *map(str, index))) for index in itertools.product(*counts)}

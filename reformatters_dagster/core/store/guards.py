@@ -3,8 +3,7 @@
 In: root `zarr.json` documents with consolidated metadata, as `json.loads` gives them. Out: nothing, or a `Refused`.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from reformatters_dagster.core.spec.errors import (
     Refused,
@@ -15,63 +14,7 @@ from reformatters_dagster.core.spec.errors import (
     VariableNotPublished,
 )
 from reformatters_dagster.core.spec.values import JSON, Label, Timestamp
-
-_FIELDS = {
-    "data_type": "dtype",
-    "fill_value": "fill value",
-    "dimension_names": "dimensions",
-    "chunk_grid": "stored shape",
-    "chunk_key_encoding": "key encoding",
-    "codecs": "codecs",
-}
-
-
-def arrays_of(root: JSON) -> dict[str, JSON]:
-    """Array documents by path within the store.
-
-    Raises
-    ------
-    TemplateDrift
-        When the document holds no consolidated metadata: it is not one this project wrote.
-    """
-    consolidated = root.get("consolidated_metadata")
-    if not consolidated:
-        raise TemplateDrift(
-            f"consolidated metadata was expected in a root zarr.json; it has {sorted(root)}: "
-            "another program rewrote it; restore it, or start a new dataset version"
-        )
-    documents: dict[str, JSON] = consolidated["metadata"]
-    return {name: document for name, document in documents.items() if document["node_type"] == "array"}
-
-
-def coordinate_names(root: JSON) -> set[str]:
-    """Arrays that xarray takes as coordinates: those named after their dimension, and those listed as such."""
-    arrays = arrays_of(root)
-    holders = [root, *arrays.values()]
-    listed = {name for holder in holders for name in holder.get("attributes", {}).get("coordinates", "").split()}
-    return {name for name, array in arrays.items() if name in listed or array.get("dimension_names") == [name]}
-
-
-def append_dim_of(root: JSON) -> str:
-    """The dimension that grows: the first of every data variable; `TemplateDrift` where they do not agree."""
-    coordinates = coordinate_names(root)
-    firsts = {
-        (array.get("dimension_names") or [None])[0]
-        for name, array in arrays_of(root).items()
-        if name not in coordinates
-    }
-    if len(firsts) != 1 or None in firsts:
-        raise TemplateDrift(
-            f"one dimension was expected to be the first of every data variable; found {sorted(map(str, firsts))}: "
-            "correct the template"
-        )
-    return str(firsts.pop())
-
-
-def length_along(array: JSON, dim: str) -> int | None:
-    """Size of an array along a dimension; None when it does not have it."""
-    dims = array.get("dimension_names") or []
-    return array["shape"][dims.index(dim)] if dim in dims else None
+from reformatters_dagster.core.spec.zarr_documents import arrays_of, length_along, structure_differences
 
 
 def refuse_structure_drift(template_root: JSON, store_root: JSON, append_dim: str) -> list[str]:
@@ -92,43 +35,13 @@ def refuse_structure_drift(template_root: JSON, store_root: JSON, append_dim: st
     template, store = arrays_of(template_root), arrays_of(store_root)
     drifts = [f"{name} is in the store and not in the template" for name in store if name not in template]
     for name in store.keys() & template.keys():
-        drifts.extend(f"{name}: {drift}" for drift in _drifts(template[name], store[name], append_dim))
+        drifts.extend(f"{name}: {drift}" for drift in structure_differences(template[name], store[name], append_dim))
     if drifts:
         raise TemplateDrift(
             f"the template was to describe the store as it stands; found {'; '.join(sorted(drifts))}: restore the "
             "template, or raise the dataset version to start a new store"
         )
     return sorted(template.keys() - store.keys())
-
-
-def _drifts(template: JSON, store: JSON, append_dim: str) -> Iterator[str]:
-    for field, word in _FIELDS.items():
-        wanted, found = template.get(field), store.get(field)
-        if wanted != found:
-            yield f"{word} {_brief(found)} in the store, {_brief(wanted)} in the template"
-    sizes = [_other_sizes(document, append_dim) for document in (template, store)]
-    if sizes[0] != sizes[1]:
-        yield f"sizes {sizes[1]} in the store, {sizes[0]} in the template"
-    masks = [document.get("attributes", {}).get("_FillValue") for document in (template, store)]
-    if masks[0] != masks[1]:
-        yield f"_FillValue {masks[1]!r} in the store, {masks[0]!r} in the template"
-
-
-def _other_sizes(array: JSON, append_dim: str) -> dict[str, int]:
-    dims = array.get("dimension_names") or [str(axis) for axis in range(len(array["shape"]))]
-    return {dim: size for dim, size in zip(dims, array["shape"], strict=True) if dim != append_dim}
-
-
-def _brief(value: Any) -> str:
-    """The part of a metadata field in which two of them usually differ."""
-    if isinstance(value, dict) and "chunk_shape" in value.get("configuration", {}):
-        return repr(value["configuration"]["chunk_shape"])
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        inner = value[0].get("configuration", {})
-        chunks = f" of chunks {inner['chunk_shape']}" if "chunk_shape" in inner else ""
-        codecs = [f"{codec['name']} {codec.get('configuration', {})}" for codec in inner.get("codecs", value)]
-        return f"[{', '.join(codecs)}]{chunks}"
-    return repr(value)
 
 
 def refuse_unpublished_variables(dataset_id: str, variables: Sequence[str], store_root: JSON) -> None:

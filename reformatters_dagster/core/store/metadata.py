@@ -3,7 +3,6 @@
 In: a template and the places of a deployment. Out: metadata that readers can open at every moment between the puts.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,19 +26,26 @@ from reformatters_dagster.core.spec.errors import (
 )
 from reformatters_dagster.core.spec.template import TemplateConfig, write_metadata
 from reformatters_dagster.core.spec.values import JSON, Lengths, Names, Timestamp
-from reformatters_dagster.core.store.guards import (
+from reformatters_dagster.core.spec.zarr_documents import (
+    ROOT_KEY,
     append_dim_of,
     arrays_of,
+    chunk_values,
+    chunks_prefix,
+    first_axis_key,
     length_along,
+    read_root_at,
+)
+from reformatters_dagster.core.store.guards import (
     refuse_other_labels,
     refuse_other_start,
     refuse_structure_drift,
     refuse_unpublished_variables,
     refuse_version_mismatch,
 )
-from reformatters_dagster.core.store.reading import ROOT, open_published, published_labels, read_root
+from reformatters_dagster.core.store.reading import open_published, published_labels, read_root
 from reformatters_dagster.core.store.settings import Workspace
-from reformatters_dagster.core.store.upload import Store, commit_metadata, first_value
+from reformatters_dagster.core.store.upload import Store, commit_metadata
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +82,7 @@ def check_store(template: TemplateConfig, workspace: Workspace) -> None:
         template.append_dim.start, published_labels(workspace.stores.primary, template.append_dim.name)[0]
     )
     template.get_template(template.append_dim.start)  # refuses a committed template that is not the code's
-    refuse_structure_drift(template_root(template), store_root, template.append_dim.name)
+    refuse_structure_drift(read_root_at(template.path), store_root, template.append_dim.name)
     published = open_published(workspace.stores.primary)
     for dim in template.all_dims:
         refuse_other_labels(dim.name, list(dim.index()), list(published.indexes[dim.name]))
@@ -100,11 +106,12 @@ def refuse_lost_primary(template: TemplateConfig, workspace: Workspace) -> None:
         if read_root(replica) is None:
             continue
         try:
-            refuse_other_archive(template_root(template), template.append_dim.start, replica)
+            refuse_other_archive(read_root_at(template.path), template.append_dim.start, replica)
         except TemplateDrift:
             continue
         held, there = (
-            {key for name in template.variables for key, _ in store.list(f"{name}/c")} for store in (replica, primary)
+            {key for name in template.variables for key, _ in store.list(chunks_prefix(name))}
+            for store in (replica, primary)
         )
         # Looked at once more: another run may have created it meanwhile.
         if held - there and read_root(primary) is None:
@@ -158,7 +165,8 @@ def _first_label(store: Store, root: JSON, dim: str) -> Timestamp | None:
     if dim not in arrays_of(root):
         return None
     try:
-        first = first_value(store, root, dim)
+        found = store.get_or_none(first_axis_key(dim, 0, dims=1))
+        first = None if found is None else chunk_values(arrays_of(root)[dim], found[0])[0]
     except ReformatError:
         raise
     except Exception as error:
@@ -167,12 +175,6 @@ def _first_label(store: Store, root: JSON, dim: str) -> Timestamp | None:
             "what stood there, as its primary or a replica has it"
         ) from error
     return None if first is None else pd.Timestamp(first.astype("datetime64[s]")).as_unit("us")
-
-
-def template_root(template: TemplateConfig) -> JSON:
-    """Root document of the committed template."""
-    root: JSON = json.loads((template.path / ROOT).read_text())
-    return root
 
 
 def refuse_lagging_replicas(template: TemplateConfig, workspace: Workspace) -> None:
@@ -191,7 +193,7 @@ def refuse_lagging_replicas(template: TemplateConfig, workspace: Workspace) -> N
     root = read_root(stores.primary)
     for replica in stores.replicas:
         # Of the template: a commit that ended halfway leaves a replica ahead of its primary.
-        theirs = refuse_other_archive(template_root(template), template.append_dim.start, replica)
+        theirs = refuse_other_archive(read_root_at(template.path), template.append_dim.start, replica)
         if root is None:
             continue
         ours, arrays = arrays_of(root), {} if theirs is None else arrays_of(theirs)
@@ -270,7 +272,7 @@ def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timest
 def commit_template(template_ds: xr.Dataset, workspace: Workspace) -> None:
     """Publish a template's metadata and coordinates, root last; nulls replace no value the store holds."""
     with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
-        found = workspace.stores.primary.get_or_none(ROOT)
+        found = workspace.stores.primary.get_or_none(ROOT_KEY)
         commit_metadata(tmp_store, workspace.stores, expected_root="absent" if found is None else found[1])
 
 
@@ -303,7 +305,7 @@ def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, Lengths])
     # of labels that another run is about to publish.
     array.resize((-(-array.shape[0] // array.chunks[0]) * array.chunks[0], *array.shape[1:]))
     for chunk in sorted({position // array.chunks[0] for position in positions}):
-        key = f"{INGESTED}/c/{chunk}" + "/0" * (array.ndim - 1)
+        key = first_axis_key(INGESTED, chunk, array.ndim)
         ours = {at: length for at, length in positions.items() if at // array.chunks[0] == chunk}
         for _ in range(MERGE_ATTEMPTS):
             found = store.get_or_none(key)

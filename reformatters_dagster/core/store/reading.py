@@ -11,10 +11,13 @@ import xarray as xr
 
 from reformatters_dagster.core.spec.errors import CorruptRoot, StoreMissing
 from reformatters_dagster.core.spec.values import JSON
-from reformatters_dagster.core.store.guards import arrays_of
+from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY, arrays_of
 from reformatters_dagster.core.store.upload import Store
 
-ROOT = "zarr.json"
+
+def is_published(store: Store) -> bool:
+    """Whether a store stands: readers find its root."""
+    return store.exists(ROOT_KEY)
 
 
 def read_root(store: Store) -> JSON | None:
@@ -27,7 +30,7 @@ def read_root(store: Store) -> JSON | None:
     CorruptRoot
         When an object is there and is no such document.
     """
-    found = store.get_or_none(ROOT)
+    found = store.get_or_none(ROOT_KEY)
     if found is None:
         return None
     try:
@@ -35,7 +38,7 @@ def read_root(store: Store) -> JSON | None:
         arrays_of(root)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CorruptRoot(
-            f"{store.url}/{ROOT} was to be read as the root of a store; it is none: "
+            f"{store.url}/{ROOT_KEY} was to be read as the root of a store; it is none: "
             f"{' '.join(str(error).split())[:300]}; put back what stood there, as its primary or a replica has it"
         ) from error
     return root
@@ -64,5 +67,5 @@ def published_labels(store: Store, append_dim: str) -> pd.DatetimeIndex:
 
     # The one coordinate alone: opening everything would read every coordinate of the store.
     values = np.asarray(zarr.open_array(store.reader(), path=append_dim, mode="r")[:])
-    length = root["consolidated_metadata"]["metadata"][append_dim]["shape"][0]
+    length = arrays_of(root)[append_dim]["shape"][0]
     return pd.DatetimeIndex(values[:length].astype("datetime64[s]").astype("datetime64[us]"))

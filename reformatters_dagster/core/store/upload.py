@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,26 +28,30 @@ from reformatters_dagster.core.spec.errors import (
     StoreUnavailable,
     TemplateDrift,
 )
-from reformatters_dagster.core.spec.template import shard_keys
 from reformatters_dagster.core.spec.values import JSON, Frozen
-from reformatters_dagster.core.store.guards import (
+from reformatters_dagster.core.spec.zarr_documents import (
+    ROOT_KEY,
     append_dim_of,
     arrays_of,
+    chunk_values,
+    chunks_prefix,
     coordinate_names,
+    document_key,
+    documents_of,
     length_along,
-    refuse_retraction,
-    refuse_structure_drift,
+    object_shape,
+    read_document,
+    replace_values,
+    shard_keys,
+    shard_prefix,
 )
+from reformatters_dagster.core.store.guards import refuse_retraction, refuse_structure_drift
 from reformatters_dagster.core.store.location import Etag, Expected, Sleep, Store, open_store
-
-if TYPE_CHECKING:
-    from zarr.abc.buffer import Buffer as AnyBuffer
 
 __all__ = ["Etag", "Expected", "Store", "StoreSet", "commit_metadata", "open_store", "open_store_set", "publish_chunks"]
 
 log = logging.getLogger(__name__)
 
-ROOT = "zarr.json"
 MOST_RACES = 20
 
 
@@ -170,17 +173,17 @@ def publish_chunks(
     keys = _shard_objects(tmp_store, variable, shard_index)
     sizes = [(tmp_store / key).stat().st_size for key in keys]
     stores.each_in_write_order(lambda store: _put_all(tmp_store, store, keys, threads, stop or Event()))
-    _delete_local(tmp_store / variable / "c" / str(shard_index))
+    _delete_local(tmp_store / shard_prefix(variable, shard_index))
     return PublishedChunks(objects=len(keys), bytes=sum(sizes))
 
 
 def _shard_objects(tmp_store: Path, variable: str, shard_index: int) -> list[str]:
     """Keys of every object of a shard, each of which is there."""
-    array = json.loads((tmp_store / variable / ROOT).read_text())
-    shape, shard = array["shape"], array["chunk_grid"]["configuration"]["chunk_shape"]
-    others = shard_keys(tuple(shape[1:]), tuple(shard[1:]))
-    expected = {f"{variable}/c/{shard_index}{key.removeprefix('c')}" for key in others}
-    found = set(_keys_at(tmp_store, f"{variable}/c/{shard_index}"))
+    array = read_document(tmp_store, variable)
+    shape, shard = array["shape"], list(object_shape(array))
+    stem = shard_prefix(variable, shard_index)
+    expected = {f"{stem}{key.removeprefix('c')}" for key in shard_keys(tuple(shape[1:]), tuple(shard[1:]))}
+    found = set(_keys_at(tmp_store, stem))
     if found != expected or not 0 <= shard_index < -(-shape[0] // shard[0]):
         raise ShardIncomplete(
             f"shard {shard_index} of {variable!r}, shape {shape} in shards of {shard}, was to be uploaded as "
@@ -286,7 +289,7 @@ class _Commit:
     def __init__(self, tmp_store: Path, keep: frozenset[str]) -> None:
         self.tmp_store = tmp_store
         self.keep = keep
-        self.root_bytes = (tmp_store / ROOT).read_bytes()
+        self.root_bytes = (tmp_store / ROOT_KEY).read_bytes()
         self.root: JSON = json.loads(self.root_bytes)
         self.arrays = arrays_of(self.root)
         self.append_dim = append_dim_of(self.root)
@@ -294,13 +297,12 @@ class _Commit:
     def coordinate_keys(self) -> Iterator[tuple[str, str]]:
         """Coordinate and key of every coordinate chunk."""
         for name in sorted(coordinate_names(self.root)):
-            for key in _keys_at(self.tmp_store, f"{name}/c"):
+            for key in _keys_at(self.tmp_store, chunks_prefix(name)):
                 yield name, key
 
     def deepest_first(self) -> list[str]:
         """Every array, and every group but the root."""
-        nodes = self.root["consolidated_metadata"]["metadata"]
-        return sorted(nodes, key=lambda name: (-name.count("/"), name))
+        return sorted(documents_of(self.root), key=lambda name: (-name.count("/"), name))
 
     def put_coordinate(self, store: Store, name: str, key: str) -> bool:
         wanted = (self.tmp_store / key).read_bytes()
@@ -313,7 +315,7 @@ class _Commit:
         return _put_grown(store, key, grown)
 
     def put_document(self, store: Store, name: str) -> bool:
-        key = f"{name}/{ROOT}"
+        key = document_key(name)
         wanted = (self.tmp_store / key).read_bytes()
 
         def grown(found: bytes | None) -> bytes:
@@ -335,7 +337,7 @@ class _Commit:
                 return found
             return self.root_bytes
 
-        return _put_grown(replica, ROOT, grown)
+        return _put_grown(replica, ROOT_KEY, grown)
 
     def put_root(self, primary: Store, expected: Expected) -> tuple[Etag, bool]:
         """Publish the root; one that says the same already stays, as if it had been put when it was looked at."""
@@ -343,13 +345,13 @@ class _Commit:
         if found == self.root_bytes:
             return expected, False
         try:
-            return primary.put(ROOT, self.root_bytes, only_if=expected), True
+            return primary.put(ROOT_KEY, self.root_bytes, only_if=expected), True
         except ObjectMoved as error:
             raise _moved(primary, expected, "one put a moment ago") from error
 
     def refuse_other_replica(self, replica: Store, *, create: bool) -> None:
         """Refuse a replica that lacks what the primary has, or is of another structure."""
-        found = replica.get_or_none(ROOT)
+        found = replica.get_or_none(ROOT_KEY)
         if found is not None:
             try:
                 refuse_structure_drift(self.root, json.loads(found[0]), self.append_dim)
@@ -369,7 +371,7 @@ class _Commit:
         bytes or None
             The primary's root.
         """
-        found = primary.get_or_none(ROOT)
+        found = primary.get_or_none(ROOT_KEY)
         if found is not None:
             if found[1] != expected:
                 raise _moved(primary, expected, f"one of ETag {found[1]!r}")
@@ -411,39 +413,10 @@ def _put_grown(store: Store, key: str, grown: Callable[[bytes | None], bytes]) -
 
 def _merged(array: JSON, found: bytes, wanted: bytes) -> bytes:
     """One coordinate chunk with the stored value wherever the wanted one is null."""
-    import zarr
-    from zarr.storage import MemoryStore
-
-    key = "/".join(["c", *("0" for _ in array["chunk_grid"]["configuration"]["chunk_shape"])])
-    objects = _one_chunk(array, key, wanted)
-    target = zarr.open_array(MemoryStore(objects), mode="r+")
-    new = np.asarray(target[...])
-    stored = np.asarray(zarr.open_array(MemoryStore(_one_chunk(array, key, found)), mode="r")[...])
-    null = np.isnan(new) if new.dtype.kind == "f" else new == target.fill_value
+    stored, new = chunk_values(array, found), chunk_values(array, wanted)
+    null = np.isnan(new) if new.dtype.kind == "f" else new == array["fill_value"]
     merged = np.where(null, stored, new)
     for values, unchanged in ((stored, found), (new, wanted)):
         if np.array_equal(merged, values, equal_nan=True):
             return unchanged
-    target[...] = merged
-    return objects[key].to_bytes()
-
-
-def first_value(store: Store, root: JSON, name: str) -> "np.generic | None":
-    """First value of an array of one dimension, as it is stored; None where its first chunk is not there."""
-    import zarr
-    from zarr.storage import MemoryStore
-
-    found = store.get_or_none(f"{name}/c/0")
-    if found is None:
-        return None
-    array = zarr.open_array(MemoryStore(_one_chunk(arrays_of(root)[name], "c/0", found[0])), mode="r")
-    first: np.generic = np.asarray(array[:1])[0]
-    return first
-
-
-def _one_chunk(array: JSON, key: str, data: bytes) -> "dict[str, AnyBuffer]":
-    """The objects of an array that is one chunk long."""
-    from zarr.buffer.cpu import Buffer
-
-    document = {**array, "shape": array["chunk_grid"]["configuration"]["chunk_shape"]}
-    return {ROOT: Buffer.from_bytes(json.dumps(document).encode()), key: Buffer.from_bytes(data)}
+    return replace_values(array, wanted, merged)

@@ -16,10 +16,9 @@ from reformatters_dagster.core.spec.errors import (
     VariableNotPublished,
 )
 from reformatters_dagster.core.spec.values import JSON
+from reformatters_dagster.core.spec.zarr_documents import append_dim_of, coordinate_names
 from reformatters_dagster.core.store.guards import (
-    append_dim_of,
     check_overwrite,
-    coordinate_names,
     refuse_other_labels,
     refuse_other_start,
     refuse_retraction,

@@ -1,0 +1,213 @@
+"""Zarr v3 as stores hold it: what documents say, under which keys objects lie, what one chunk holds.
+
+In: documents as `json.loads` gives them, shapes, the bytes of a chunk. Out: names, keys, lengths, values. No other module
+knows these layouts, so another store format begins here.
+"""
+
+import itertools
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reformatters_dagster.core.spec.errors import TemplateDrift
+from reformatters_dagster.core.spec.values import JSON
+
+if TYPE_CHECKING:
+    from zarr.abc.buffer import Buffer as AnyBuffer
+
+ROOT_KEY = "zarr.json"
+"""Key of the root document, by which readers open a store."""
+
+_FIELDS = {
+    "data_type": "dtype",
+    "fill_value": "fill value",
+    "dimension_names": "dimensions",
+    "chunk_grid": "stored shape",
+    "chunk_key_encoding": "key encoding",
+    "codecs": "codecs",
+}
+
+type Values = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+
+def document_key(name: str) -> str:
+    """Key of the document of an array or group."""
+    return f"{name}/{ROOT_KEY}"
+
+
+def chunks_prefix(name: str) -> str:
+    """What the keys of all objects with values of an array lie below; the array without dimensions has it as its one key."""
+    return f"{name}/c"
+
+
+def shard_prefix(name: str, shard: int) -> str:
+    """What the keys of one shard along the first dimension lie below; an array of one dimension has it as its one key."""
+    return f"{chunks_prefix(name)}/{shard}"
+
+
+def first_axis_key(name: str, chunk: int, dims: int) -> str:
+    """Key of a chunk of an array that is one chunk long along all dimensions but the first."""
+    return shard_prefix(name, chunk) + "/0" * (dims - 1)
+
+
+def shard_keys(shape: tuple[int, ...], shard: tuple[int, ...]) -> set[str]:
+    """Keys, relative to the array, of every object that an array of `shape` is stored in: Zarr v3 default chunk keys."""
+    counts = [range(-(-size // length)) for size, length in zip(shape, shard, strict=True)]
+    return {"/".join(("c", *map(str, index))) for index in itertools.product(*counts)}
+
+
+def read_root_at(path: Path) -> JSON:
+    """Root document of a store on local disk."""
+    root: JSON = json.loads((path / ROOT_KEY).read_text())
+    return root
+
+
+def read_document(path: Path, name: str) -> JSON:
+    """Document of one array of a store on local disk."""
+    document: JSON = json.loads((path / document_key(name)).read_text())
+    return document
+
+
+def documents_of(root: JSON) -> dict[str, JSON]:
+    """Documents of all arrays and groups but the root, by path within the store.
+
+    Raises
+    ------
+    TemplateDrift
+        When the root holds no consolidated metadata: this project did not write it.
+    """
+    consolidated = root.get("consolidated_metadata")
+    if not consolidated:
+        raise TemplateDrift(
+            f"consolidated metadata was expected in a root zarr.json; it has {sorted(root)}: "
+            "another program rewrote it; restore it, or start a new dataset version"
+        )
+    documents: dict[str, JSON] = consolidated["metadata"]
+    return documents
+
+
+def arrays_of(root: JSON) -> dict[str, JSON]:
+    """Array documents by path within the store; `TemplateDrift` where the root holds no consolidated metadata."""
+    return {name: document for name, document in documents_of(root).items() if document["node_type"] == "array"}
+
+
+def coordinate_names(root: JSON) -> set[str]:
+    """Arrays that xarray takes as coordinates: those named after their dimension, and those listed as such."""
+    arrays = arrays_of(root)
+    holders = [root, *arrays.values()]
+    listed = {name for holder in holders for name in holder.get("attributes", {}).get("coordinates", "").split()}
+    return {name for name, array in arrays.items() if name in listed or array.get("dimension_names") == [name]}
+
+
+def append_dim_of(root: JSON) -> str:
+    """The dimension that grows: the first of every data variable; `TemplateDrift` where they do not agree."""
+    coordinates = coordinate_names(root)
+    firsts = {
+        (array.get("dimension_names") or [None])[0]
+        for name, array in arrays_of(root).items()
+        if name not in coordinates
+    }
+    if len(firsts) != 1 or None in firsts:
+        raise TemplateDrift(
+            f"one dimension was expected to be the first of every data variable; found {sorted(map(str, firsts))}: "
+            "correct the template"
+        )
+    return str(firsts.pop())
+
+
+def length_along(array: JSON, dim: str) -> int | None:
+    """Size of an array along a dimension; None when it does not have it."""
+    dims = array.get("dimension_names") or []
+    return array["shape"][dims.index(dim)] if dim in dims else None
+
+
+def object_shape(array: JSON) -> tuple[int, ...]:
+    """Values along each dimension in one stored object: a shard where the array has shards, else a chunk."""
+    return tuple(array["chunk_grid"]["configuration"]["chunk_shape"])
+
+
+def is_sharded(array: JSON) -> bool:
+    """Whether the array is stored in shards, as data variables are."""
+    return bool(array["codecs"][0]["name"] == "sharding_indexed")
+
+
+def structure_differences(template: JSON, store: JSON, append_dim: str) -> Iterator[str]:
+    """In what two documents of one array differ, attributes and the size along `append_dim` aside: one sentence each."""
+    for field, word in _FIELDS.items():
+        wanted, found = template.get(field), store.get(field)
+        if wanted != found:
+            yield f"{word} {_brief(found)} in the store, {_brief(wanted)} in the template"
+    sizes = [_other_sizes(document, append_dim) for document in (template, store)]
+    if sizes[0] != sizes[1]:
+        yield f"sizes {sizes[1]} in the store, {sizes[0]} in the template"
+    masks = [document.get("attributes", {}).get("_FillValue") for document in (template, store)]
+    if masks[0] != masks[1]:
+        yield f"_FillValue {masks[1]!r} in the store, {masks[0]!r} in the template"
+
+
+def _other_sizes(array: JSON, append_dim: str) -> dict[str, int]:
+    dims = array.get("dimension_names") or [str(axis) for axis in range(len(array["shape"]))]
+    return {dim: size for dim, size in zip(dims, array["shape"], strict=True) if dim != append_dim}
+
+
+def _brief(value: Any) -> str:
+    """The part of a metadata field in which two of them usually differ."""
+    if isinstance(value, dict) and "chunk_shape" in value.get("configuration", {}):
+        return repr(value["configuration"]["chunk_shape"])
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        inner = value[0].get("configuration", {})
+        chunks = f" of chunks {inner['chunk_shape']}" if "chunk_shape" in inner else ""
+        codecs = [f"{codec['name']} {codec.get('configuration', {})}" for codec in inner.get("codecs", value)]
+        return f"[{', '.join(codecs)}]{chunks}"
+    return repr(value)
+
+
+def chunk_values(array: JSON, data: bytes) -> Values:
+    """Values of one stored object of an array, all of them, also those past the array's end."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    return np.asarray(zarr.open_array(MemoryStore(_one_chunk(array, data)), mode="r")[...])
+
+
+def replace_values(array: JSON, data: bytes, values: Values) -> bytes:
+    """The stored object that holds `values` in place of those of `data`; its fill value must not be all there is."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    objects = _one_chunk(array, data)
+    zarr.open_array(MemoryStore(objects), mode="r+")[...] = values
+    return objects[_one_chunk_key(array)].to_bytes()
+
+
+def _one_chunk(array: JSON, data: bytes) -> "dict[str, AnyBuffer]":
+    """The objects of an array that is one chunk long."""
+    from zarr.buffer.cpu import Buffer
+
+    document = json.dumps({**array, "shape": object_shape(array)})
+    return {ROOT_KEY: Buffer.from_bytes(document.encode()), _one_chunk_key(array): Buffer.from_bytes(data)}
+
+
+def _one_chunk_key(array: JSON) -> str:
+    return "/".join(["c", *("0" for _ in object_shape(array))])
+
+
+def consolidate(path: Path) -> None:
+    """Write the root document of a store on local disk anew, with the documents of all arrays in name order.
+
+    The order makes it the same on every machine.
+    """
+    import zarr
+    from zarr.errors import ZarrUserWarning
+
+    with warnings.catch_warnings():
+        # Every reader we name reads it; that the specification does not have it yet is known.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(path)
+    root = read_root_at(path)
+    root["consolidated_metadata"]["metadata"] = dict(sorted(documents_of(root).items()))
+    (path / ROOT_KEY).write_text(json.dumps(root, indent=2) + "\n")
