@@ -22,7 +22,7 @@ from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.status import status
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timestamp
-from reformatters_dagster.core.store.metadata import commit_template
+from reformatters_dagster.core.store.metadata import put_template
 from reformatters_dagster.core.store.settings import Settings, Workspace
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
@@ -94,7 +94,7 @@ class Archive:
             "tick of the upstream sensor": lambda: self._tick(definitions, instance, "upstream"),
             "tick of the heal sensor": lambda: self._tick(definitions, instance, "heal"),
             "status": lambda: status(dataset, workspace.stores),
-            "commit of the metadata": lambda: commit_template(template_ds, workspace),
+            "commit of the metadata": lambda: put_template(template_ds, workspace),
         }
 
     @property

@@ -32,7 +32,7 @@ from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.template import DatasetAttributes
 from reformatters_dagster.core.spec.values import Array2D, Dim, Timedelta, Timestamp
 from reformatters_dagster.core.store.settings import Settings, Workspace
-from reformatters_dagster.core.store.upload import StoreSet
+from reformatters_dagster.core.store.stores import StoreSet
 from reformatters_dagster.sample_upstream import GFS_FIELDS, expected_values, write_sample_upstream
 from tests.stores import watched
 from tests.tiny import TinyTemplate

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from reformatters_dagster.core.store.location import Etag, Expected, Store
-from reformatters_dagster.core.store.upload import StoreSet
+from reformatters_dagster.core.store.stores import StoreSet
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store as ZarrStore

@@ -15,7 +15,7 @@ import dagster as dg
 from reformatters_dagster.core.ledger.lease import FOLDER
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.spec.values import Frozen, Time, Timedelta, Timestamp
-from reformatters_dagster.core.store.upload import Store
+from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.orchestration.names import DATASET_TAG, EXCLUSIVE_TAG, asset_key
 from reformatters_dagster.orchestration.resources import in_cluster
 

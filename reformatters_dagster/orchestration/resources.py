@@ -15,7 +15,7 @@ from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.source.archives import Patience
 from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.store.settings import Settings, Workspace
-from reformatters_dagster.core.store.upload import open_store
+from reformatters_dagster.core.store.stores import open_store
 
 RUNS = "_runs"
 

@@ -15,7 +15,7 @@ from reformatters_dagster.core.check.completeness import CheckPlausibleRates
 from reformatters_dagster.core.check.current_data import CheckCurrentData
 from reformatters_dagster.core.check.shards import CheckExpectedShards
 from reformatters_dagster.core.ledger.entries import MissingFile, VariableCoverage, read_ledger, write_ledger
-from reformatters_dagster.core.store.location import open_store
+from reformatters_dagster.core.store.stores import open_store
 from tests.cli.deployment import ID, LABEL, VARIABLES, Deployment, answer, assert_fails
 
 

@@ -16,7 +16,7 @@ from reformatters_dagster.cli import app
 from reformatters_dagster.core.field.transforms import deaccumulate_in_place, round_in_place
 from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.ledger.lease import LeaseTerms
-from reformatters_dagster.core.store.location import open_store
+from reformatters_dagster.core.store.stores import open_store
 from tests.datasets import INIT, PRIMARY, RAIN, ROWS, TEMPERATURE, gfs_forecast, gfs_key
 
 ID = "test-gfs-forecast"

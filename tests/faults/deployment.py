@@ -18,7 +18,7 @@ from typing import IO, Any, Self
 from reformatters_dagster.core.ledger.entries import LedgerEntry, read_ledger
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timestamp
-from reformatters_dagster.core.store.location import open_store
+from reformatters_dagster.core.store.stores import open_store
 from tests.datasets import LEADS, PRIMARY, SECOND, SOON, Sample, gfs_key, lay_out
 from tests.faults.children import ID, STORE
 from tests.stores import S3Server

@@ -16,7 +16,7 @@ from reformatters_dagster.core.ledger.progress import UpdateProgressTracker, Upl
 from reformatters_dagster.core.source.archives import Upstream
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import JSON, Timedelta, Timestamp
-from reformatters_dagster.core.store.upload import StoreSet
+from reformatters_dagster.core.store.stores import StoreSet
 
 FOUR_DAYS = Timedelta("4D")
 

@@ -17,10 +17,11 @@ from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import MOMENT, Frozen, Time, Timestamp
 from reformatters_dagster.core.spec.zarr_documents import chunks_prefix
 from reformatters_dagster.core.store.guards import check_overwrite
-from reformatters_dagster.core.store.metadata import refuse_early_end, refuse_unpublished
+from reformatters_dagster.core.store.initialise import refuse_early_end
 from reformatters_dagster.core.store.reading import is_published, published_labels
 from reformatters_dagster.core.store.settings import Workspace
-from reformatters_dagster.core.store.upload import StoreSet
+from reformatters_dagster.core.store.stores import StoreSet
+from reformatters_dagster.core.store.template_guards import refuse_unpublished
 
 CLI_RUN = "cli-"
 """How names of runs begin that `--resume` is for; those of Dagster are gone on with by Dagster."""

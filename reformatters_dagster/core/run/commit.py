@@ -18,7 +18,8 @@ from reformatters_dagster.core.run.plan import CommitReport, GroupOutcome, Parti
 from reformatters_dagster.core.source.files import FileResult, Results
 from reformatters_dagster.core.spec.errors import NothingSucceeded, OutcomeMissing, OutcomeOvertaken
 from reformatters_dagster.core.spec.values import Timestamp
-from reformatters_dagster.core.store.metadata import commit_template, merge_ingested_lengths
+from reformatters_dagster.core.store.ingested_lengths import merge_ingested_lengths
+from reformatters_dagster.core.store.metadata import put_template
 from reformatters_dagster.core.store.reading import published_labels
 from reformatters_dagster.core.store.settings import Workspace
 
@@ -83,7 +84,7 @@ def commit_outcomes(
     )
     merge_ingested_lengths(template_ds, workspace, ingested_lengths(template, entry))
     if grows:
-        commit_template(template_ds, workspace)
+        put_template(template_ds, workspace)
     write_ledger(workspace.stores.internal, entry)
     log.info("dataset=%s partition=%s labels=%d", template.dataset_id, plan.label, labels)
     return CommitReport(plan, results, stats, entry, labels)

@@ -38,16 +38,13 @@ from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import JSON, MOMENT, Frozen, Names, Timedelta, Timestamp
-from reformatters_dagster.core.store.metadata import (
-    check_store,
-    create_store,
-    initialise_store,
-    refuse_lagging_replicas,
-    refuse_unpublished,
-)
+from reformatters_dagster.core.store.initialise import create_store, initialise_store
+from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.reading import is_published, published_labels
+from reformatters_dagster.core.store.replica_guards import refuse_lagging_replicas
 from reformatters_dagster.core.store.settings import Settings, Workspace
-from reformatters_dagster.core.store.upload import Store, StoreSet
+from reformatters_dagster.core.store.stores import StoreSet
+from reformatters_dagster.core.store.template_guards import check_store, refuse_unpublished
 
 log = logging.getLogger(__name__)
 

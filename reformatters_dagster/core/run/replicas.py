@@ -40,9 +40,10 @@ from reformatters_dagster.core.spec.zarr_documents import (
     read_root_at,
     shard_prefix,
 )
-from reformatters_dagster.core.store.metadata import refuse_other_archive
+from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.reading import published_labels, read_root
-from reformatters_dagster.core.store.upload import Store, StoreSet
+from reformatters_dagster.core.store.replica_guards import refuse_other_archive
+from reformatters_dagster.core.store.stores import StoreSet
 
 log = logging.getLogger(__name__)
 

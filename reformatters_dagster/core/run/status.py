@@ -13,7 +13,7 @@ from reformatters_dagster.core.spec.errors import StoreMissing
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Frozen, Time
 from reformatters_dagster.core.store.reading import published_labels
-from reformatters_dagster.core.store.upload import StoreSet
+from reformatters_dagster.core.store.stores import StoreSet
 
 NEWEST = 40
 """Partitions looked at when nobody says how many."""

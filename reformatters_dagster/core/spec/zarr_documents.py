@@ -72,6 +72,13 @@ def read_document(path: Path, name: str) -> JSON:
     return document
 
 
+def keys_on_disk(folder: Path, prefix: str) -> list[str]:
+    """Key of the object at a prefix, or of every object below it, of a store on local disk."""
+    path = folder / prefix
+    files = [path] if path.is_file() else [below for below in path.rglob("*") if below.is_file()]
+    return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
 def documents_of(root: JSON) -> dict[str, JSON]:
     """Documents of all arrays and groups but the root, by path within the store.
 

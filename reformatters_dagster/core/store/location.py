@@ -13,18 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, cast
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import GCSStore, LocalStore, MemoryStore, ObjectStore, from_url
+from obstore.store import GCSStore, LocalStore, MemoryStore, ObjectStore
 
-from reformatters_dagster.core.spec.errors import ObjectMoved, Refused, StoreUnavailable
+from reformatters_dagster.core.spec.errors import ObjectMoved, StoreUnavailable
 from reformatters_dagster.core.store.failures import (
-    CREDENTIALS,
     STORE_ERRORS,
     Failure,
     failure_of,
@@ -35,7 +33,6 @@ from reformatters_dagster.core.store.failures import (
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode, PutResult, UpdateVersion
-    from obstore.store import ClientConfig
     from zarr.abc.store import Store as ZarrStore
 
 log = logging.getLogger(__name__)
@@ -393,70 +390,6 @@ class FolderStore(Store):
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-_MEMORY: dict[str, MemoryStore] = {}
-
-
-def open_store(base_url: str, path: str, *, sleep: Sleep = time.sleep) -> Store:
-    """Open `path` below a base; nothing is read or written yet.
-
-    Parameters
-    ----------
-    base_url : str
-        `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///folder`, `memory://name`, or a folder, relative to the
-        working directory. Credentials and endpoint are found where obstore looks for them. All who open the same path
-        of the same `memory://` base in one process share it.
-    path : str
-        Where below the base, such as `noaa-gfs-forecast/v1.0.0.zarr`.
-    sleep : callable
-        As for `Store`.
-
-    Raises
-    ------
-    Refused
-        For a URL that names no store.
-    StoreAccessDenied
-        When the environment does not name the account to ask.
-    """
-    scheme, separator, _ = base_url.partition("://")
-    if not separator:
-        return FolderStore(Path(base_url).expanduser().absolute() / path, sleep=sleep)
-    if scheme == "file":
-        return FolderStore(_folder_of(base_url) / path, sleep=sleep)
-    url = f"{base_url.rstrip('/')}/{path}".rstrip("/")
-    if scheme == "memory":
-        return Store(url, _MEMORY.setdefault(url, MemoryStore()), sleep=sleep)
-    if scheme not in CREDENTIALS:
-        raise Refused(
-            f"store {base_url!r} was asked for; a store is a folder, or begins with s3://, gs://, az://, file:// or memory://"
-        )
-
-    def connect(patience: StorePatience) -> Clients:
-        # A reader's retries would be out of sight of who cannot wait.
-        retries = 0 if patience.asked_for < math.inf else patience.attempts - 1
-        return _connect(url, patience, retries=0), _connect(url, patience, retries=retries)
-
-    try:
-        backend, patient = connect(DEFAULT_PATIENCE)
-        return Store(url, backend, patient=patient, connect=connect, sleep=sleep)
-    except (BaseError, ValueError) as error:
-        if failure_of(error, remote=True) == "denied":
-            raise translated("open", url, error, "denied") from error
-        raise Refused(f"store {url!r} was asked for; it cannot be: {gist(error)}; correct the URL") from error
-
-
-def _folder_of(url: str) -> Path:
-    # Without the third slash the first folder would be taken for a host.
-    if not url.startswith("file:///"):
-        raise Refused(f"store {url!r} was asked for; a folder's URL is absolute: write file:///data/stores, or a path")
-    return Path.from_uri(url)
-
-
-def _connect(url: str, patience: StorePatience, *, retries: int) -> ObjectStore:
-    # An endpoint is https unless its own URL says http, as one inside a cluster may.
-    options: ClientConfig = {"allow_http": True, "timeout": timedelta(seconds=patience.timeout)}
-    return from_url(url, client_options=options, retry_config={"max_retries": retries})
 
 
 def _state(found: Expected) -> str:

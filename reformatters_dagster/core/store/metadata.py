@@ -1,56 +1,66 @@
-"""Metadata of a final store: checked, created, grown, and its run-time coordinates.
+"""Metadata of the final stores: coordinates, array documents, then the root.
 
-In: a template and the places of a deployment. Out: metadata that readers can open at every moment between the puts.
+In: a template, or a tmp store with its metadata. Out: metadata that readers can open at every moment between the puts.
 """
 
+import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from reformatters_dagster.core.shard.tmp_folder import tmp_folder
 from reformatters_dagster.core.shard.writer import on_tmp_disk
 from reformatters_dagster.core.spec.errors import (
-    CorruptRoot,
+    CommitConflict,
     ObjectMoved,
-    ReformatError,
+    Retraction,
     StoreExists,
     StoreMissing,
-    StoreTooShort,
     TemplateDrift,
-    TimeNotOnGrid,
 )
-from reformatters_dagster.core.spec.template import TemplateConfig, write_metadata
-from reformatters_dagster.core.spec.values import JSON, Lengths, Names, Timestamp
+from reformatters_dagster.core.spec.template import write_metadata
+from reformatters_dagster.core.spec.values import JSON, Frozen
 from reformatters_dagster.core.spec.zarr_documents import (
     ROOT_KEY,
     append_dim_of,
     arrays_of,
     chunk_values,
     chunks_prefix,
-    first_axis_key,
+    coordinate_names,
+    document_key,
+    documents_of,
+    keys_on_disk,
     length_along,
-    read_root_at,
+    replace_values,
 )
-from reformatters_dagster.core.store.guards import (
-    refuse_other_labels,
-    refuse_other_start,
-    refuse_structure_drift,
-    refuse_unpublished_variables,
-    refuse_version_mismatch,
-)
-from reformatters_dagster.core.store.reading import open_published, published_labels, read_root
+from reformatters_dagster.core.store.guards import refuse_retraction, refuse_structure_drift
+from reformatters_dagster.core.store.location import Etag, Expected, Store
 from reformatters_dagster.core.store.settings import Workspace
-from reformatters_dagster.core.store.upload import Store, commit_metadata
+from reformatters_dagster.core.store.stores import StoreSet
 
 log = logging.getLogger(__name__)
 
-INGESTED = "ingested_forecast_length"
-MERGE_ATTEMPTS = 20
+MOST_RACES = 20
+
+
+class MetadataReceipt(Frozen):
+    """What one `put_metadata` did, all stores together."""
+
+    written: int
+    unchanged: int
+    root_etag: str
+    """Of the primary's root as it stands now: what the next commit of the same run is to expect."""
+
+
+def put_template(template_ds: xr.Dataset, workspace: Workspace) -> None:
+    """Publish a template's metadata and coordinates, root last; nulls replace no value the store holds."""
+    with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
+        found = workspace.stores.primary.get_or_none(ROOT_KEY)
+        put_metadata(tmp_store, workspace.stores, expected_root="absent" if found is None else found[1])
 
 
 @contextmanager
@@ -63,262 +73,197 @@ def tmp_metadata(template_ds: xr.Dataset, tmp: Path) -> Iterator[Path]:
         yield path
 
 
-def check_store(template: TemplateConfig, workspace: Workspace) -> None:
-    """Refuse a store that the template does not describe; one that does not exist yet is fine, unless it was lost.
+def put_metadata(
+    tmp_store: Path, stores: StoreSet, *, expected_root: Expected, keep: Collection[str] = ()
+) -> MetadataReceipt:
+    """Publish the tmp store's metadata: per store coordinates, array documents, then the root, by compare-and-swap.
 
-    Raises
-    ------
-    TemplateDrift
-        Naming what differs: dataset, version, start of the archive, structure, labels of the other dimensions.
-    StoreMissing
-        See `refuse_lost_primary`.
-    """
-    store_root = read_root(workspace.stores.primary)
-    if store_root is None:
-        refuse_lost_primary(template, workspace)
-        return
-    refuse_version_mismatch(store_root["attributes"], template.dataset_id, template.dataset_version)
-    refuse_other_start(
-        template.append_dim.start, published_labels(workspace.stores.primary, template.append_dim.name)[0]
-    )
-    template.get_template(template.append_dim.start)  # refuses a committed template that is not the code's
-    refuse_structure_drift(read_root_at(template.path), store_root, template.append_dim.name)
-    published = open_published(workspace.stores.primary)
-    for dim in template.all_dims:
-        refuse_other_labels(dim.name, list(dim.index()), list(published.indexes[dim.name]))
-
-
-def refuse_lost_primary(template: TemplateConfig, workspace: Workspace) -> None:
-    """Refuse to make anew a primary that was lost, while a replica has data of it: that would be written over.
-
-    A first publication that ended between the two roots leaves a replica of the same objects as the primary, and goes on. A
-    replica of another archive is no copy of this one; see `refuse_other_archive`.
-
-    Raises
-    ------
-    StoreMissing
-        Naming the replica.
-    StoreUnavailable
-        When a replica cannot be asked.
-    """
-    primary = workspace.stores.primary
-    for replica in workspace.stores.replicas:
-        if read_root(replica) is None:
-            continue
-        try:
-            refuse_other_archive(read_root_at(template.path), template.append_dim.start, replica)
-        except TemplateDrift:
-            continue
-        held, there = (
-            {key for name in template.variables for key, _ in store.list(chunks_prefix(name))}
-            for store in (replica, primary)
-        )
-        # Looked at once more: another run may have created it meanwhile.
-        if held - there and read_root(primary) is None:
-            raise StoreMissing(
-                f"{template.dataset_id} was to be created at {primary.url}; no store stands there, while its replica "
-                f"{replica.url} has {len(held - there)} objects of data that would be written over: copy the replica back "
-                "while nothing writes to it, the root zarr.json last; or wipe the replica to begin anew"
-            )
-
-
-def refuse_other_archive(root: JSON, start: Timestamp, replica: Store) -> JSON | None:
-    """Refuse a replica that another archive stands on: its readers would see both mixed.
+    Readers go by the root alone, and what precedes it only ever grows: a coordinate chunk keeps every value for which
+    the tmp store has none, and the document of a longer array stays. So no order of two writers' puts leaves a root
+    whose labels are not there.
 
     Parameters
     ----------
-    root : JSON
-        Root document of the template, or of the primary.
-    start : Timestamp
-        Its first label.
-
-    Returns
-    -------
-    JSON or None
-        Root document of the replica; None where no store stands there.
+    tmp_store : Path
+        Consolidated metadata and coordinate values. Its data chunks are not looked at.
+    expected_root : "absent" or ETag
+        The primary's root `zarr.json` when this run read it; "absent" creates the store or fails.
+    keep : collection of str
+        Coordinates whose stored values stay, whatever the tmp store has. Nulls never replace stored values anyway.
 
     Raises
     ------
-    TemplateDrift
-        When it is of another structure, or starts at another label.
-    CorruptRoot
-        When nobody can read its root, or its first labels.
-    """
-    theirs, dim = read_root(replica), append_dim_of(root)
-    if theirs is None:
-        return None
-    first = _first_label(replica, theirs, dim)
-    try:
-        # Arrays that it lacks, or has of a commit that ended halfway, make it no other.
-        refuse_structure_drift(root, theirs, dim)
-        if first is not None:
-            refuse_other_start(start, first)
-    except TemplateDrift as error:
-        raise TemplateDrift(
-            f"replica {replica.url} was to be written to; another archive stands there, and readers would see both mixed: "
-            f"{error}; or wipe that replica, or take it out of REFORMATTERS_REPLICAS"
-        ) from error
-    return theirs
-
-
-def _first_label(store: Store, root: JSON, dim: str) -> Timestamp | None:
-    if dim not in arrays_of(root):
-        return None
-    try:
-        found = store.get_or_none(first_axis_key(dim, 0, dims=1))
-        first = None if found is None else chunk_values(arrays_of(root)[dim], found[0])[0]
-    except ReformatError:
-        raise
-    except Exception as error:
-        raise CorruptRoot(
-            f"{store.url}/{dim}/c/0 was to be read as the first labels of a store; it is none: {str(error)[:300]}; put back "
-            "what stood there, as its primary or a replica has it"
-        ) from error
-    return None if first is None else pd.Timestamp(first.astype("datetime64[s]")).as_unit("us")
-
-
-def refuse_lagging_replicas(template: TemplateConfig, workspace: Workspace) -> None:
-    """Refuse to write to a replica that lacks history the primary has: readers of it would find that to be NaN.
-
-    This is for replicas that are required; see `replicas.mend_replicas` for others.
-
-    Raises
-    ------
-    StoreMissing, StoreTooShort
-        When a replica has no store while the primary has one, or has fewer labels or variables.
-    TemplateDrift
-        When a replica is of another archive, or nobody can read its root.
-    """
-    stores, dim = workspace.stores, template.append_dim.name
-    root = read_root(stores.primary)
-    for replica in stores.replicas:
-        # Of the template: a commit that ended halfway leaves a replica ahead of its primary.
-        theirs = refuse_other_archive(read_root_at(template.path), template.append_dim.start, replica)
-        if root is None:
-            continue
-        ours, arrays = arrays_of(root), {} if theirs is None else arrays_of(theirs)
-        lengths = [length_along(one[dim], dim) or 0 if dim in one else 0 for one in (arrays, ours)]
-        if theirs is not None and ours.keys() <= arrays.keys() and lengths[0] >= lengths[1]:
-            continue
-        found = f"the store there has {len(arrays)} arrays and {lengths[0]} labels of {dim}"
-        raise (StoreMissing if theirs is None else StoreTooShort)(
-            f"{template.dataset_id} was to be written to its replica {replica.url} too; "
-            f"{'no store stands there' if theirs is None else found}, while {stores.primary.url} has {len(ours)} arrays and "
-            f"{lengths[1]} labels: let the dataset say replicas='best_effort', so that its updates copy what is lacking; or "
-            "copy the primary there while nothing writes to it, the root zarr.json last; or take the replica out of "
-            "REFORMATTERS_REPLICAS. 'Replicas' in docs/operations.md says how"
-        )
-
-
-def refuse_unpublished(template: TemplateConfig, workspace: Workspace, variables: Names | None) -> None:
-    """Refuse to write variables (default: all) that a standing store has no array for; see `check_store` for the rest."""
-    store_root = read_root(workspace.stores.primary)
-    if store_root is not None:
-        names = [data_var.name for data_var in template.select(variables)]
-        refuse_unpublished_variables(template.dataset_id, names, store_root)
-
-
-def create_store(template: TemplateConfig, workspace: Workspace, end: Timestamp) -> None:
-    """Create a store whose metadata covers `[start, end)` and whose data is yet to be written.
-
-    Several runs may do this at once: one creates it, the others find it there. See `refuse_lost_primary` for when it is not.
-    """
-    refuse_lost_primary(template, workspace)
-    with tmp_metadata(template.get_template(end), workspace.tmp) as tmp_store:
-        try:
-            commit_metadata(tmp_store, workspace.stores, expected_root="absent")
-        except StoreExists:
-            log.info("store=%s was created by another run", workspace.stores.primary.url)
-
-
-def refuse_early_end(template: TemplateConfig, end: Timestamp) -> None:
-    """Raise `TimeNotOnGrid` where a store with labels before `end` would have none."""
-    if end <= template.append_dim.start:
-        raise TimeNotOnGrid(
-            f"a store of {template.dataset_id} with labels before {end:%Y-%m-%dT%H:%M} was asked for; its archive starts at "
-            f"{template.append_dim.start:%Y-%m-%dT%H:%M}: give a later end, or set REFORMATTERS_START earlier"
-        )
-
-
-def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timestamp, now: Timestamp) -> int:
-    """Create a store's metadata, or extend it to `[start, end)`; return the number of labels it covers.
-
-    Raises
-    ------
+    StoreExists
+        When the store was to be created and stands.
+    CommitConflict
+        When the primary's root is no longer the expected one.
     Retraction
-        When the store covers more already.
+        When the primary publishes more labels than the tmp store. A replica that does, after a commit that ended
+        halfway, keeps its root.
     TemplateDrift
-        When the store is not the template's.
-    TimeNotOnGrid
-        When no label lies before `end`; or when it lies more than a shard after `now`, and past what the store covers:
-        metadata is never cut short again.
+        When a store is of another structure.
+    StoreMissing
+        When a replica lacks the store that the primary has: what was published before would be a hole in it.
     """
-    refuse_early_end(template, end)
-    check_store(template, workspace)
-    published = published_labels(workspace.stores.primary, template.append_dim.name)
-    if end > now + template.shard_duration and not (
-        len(published) and end <= published[-1] + template.append_dim.frequency
-    ):
-        raise TimeNotOnGrid(
-            f"a store of {template.dataset_id} with labels before {end:%Y-%m-%dT%H:%M} was asked for; it is "
-            f"{now:%Y-%m-%dT%H:%M} now, and metadata that readers see is never cut short: give an end of at most "
-            f"{now + template.shard_duration:%Y-%m-%dT%H:%M}, one shard ahead"
-        )
-    template_ds = template.get_template(end)
-    commit_template(template_ds, workspace)
-    return int(template_ds.sizes[template.append_dim.name])
+    metadata = _Metadata(tmp_store, frozenset(keep))
+    if stores.tolerate is None:
+        for replica in stores.live_replicas:
+            metadata.refuse_other_replica(replica, create=expected_root == "absent")
+    puts: list[bool] = []
+    etag: Etag = ""
 
-
-def commit_template(template_ds: xr.Dataset, workspace: Workspace) -> None:
-    """Publish a template's metadata and coordinates, root last; nulls replace no value the store holds."""
-    with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
-        found = workspace.stores.primary.get_or_none(ROOT_KEY)
-        commit_metadata(tmp_store, workspace.stores, expected_root="absent" if found is None else found[1])
-
-
-def merge_ingested_lengths(template_ds: xr.Dataset, workspace: Workspace, lengths: Mapping[Timestamp, Lengths]) -> None:
-    """Write the ingested forecast length of some init times into the stores, replicas first, leaving all others alone.
-
-    Each store's chunk is read, changed and put back only if nobody else put it meanwhile.
-
-    Parameters
-    ----------
-    lengths : mapping of init time to duration
-        Of each member where the template tells them apart. NaT where no lead time is complete. Init times that are not
-        published are left out.
-    """
-    if INGESTED not in template_ds.coords or not lengths:
-        return
-    labels = template_ds.indexes["init_time"]
-    found = labels.get_indexer(pd.DatetimeIndex(list(lengths)))
-    positions = {int(at): length for at, length in zip(found, lengths.values(), strict=True) if at >= 0}
-    alone = xr.Dataset(coords={INGESTED: template_ds[INGESTED].variable})
-    with tmp_metadata(alone, workspace.tmp) as tmp_store:
-        workspace.stores.each_in_write_order(lambda store: _merge_into(store, tmp_store, positions))
-
-
-def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, Lengths]) -> None:
-    import zarr
-
-    array = zarr.open_array(tmp_store / INGESTED, mode="r+", config={"write_empty_chunks": True})
-    # Whole chunks: zarr drops what lies past the end of an array when it writes all that lies before, and there may be lengths
-    # of labels that another run is about to publish.
-    array.resize((-(-array.shape[0] // array.chunks[0]) * array.chunks[0], *array.shape[1:]))
-    for chunk in sorted({position // array.chunks[0] for position in positions}):
-        key = first_axis_key(INGESTED, chunk, array.ndim)
-        ours = {at: length for at, length in positions.items() if at // array.chunks[0] == chunk}
-        for _ in range(MERGE_ATTEMPTS):
-            found = store.get_or_none(key)
-            if found is not None:
-                (tmp_store / key).write_bytes(found[0])
-            for position, length in ours.items():
-                array[position] = length / np.timedelta64(1, "s")
-            try:
-                store.put(key, tmp_store / key, only_if="absent" if found is None else found[1])
-                break
-            except ObjectMoved:
-                continue
+    def write(store: Store) -> None:
+        nonlocal etag
+        metadata.refuse_other_root(stores.primary, expected_root)
+        if store is not stores.primary:
+            metadata.refuse_other_replica(store, create=expected_root == "absent")
+        puts.extend(metadata.put_coordinate(store, name, key) for name, key in metadata.coordinate_keys())
+        puts.extend(metadata.put_document(store, name) for name in metadata.deepest_first())
+        if store is stores.primary:
+            etag, is_new = metadata.put_root(store, expected_root)
+            puts.append(is_new)
         else:
-            raise ObjectMoved(
-                f"{key} of {store.url} was to be changed; it moved {MERGE_ATTEMPTS} times meanwhile: run again"
+            puts.append(metadata.put_replica_root(store))
+
+    stores.each_in_write_order(write)
+    log.info("store=%s objects=%d unchanged=%d", stores.primary.url, sum(puts), puts.count(False))
+    return MetadataReceipt(written=sum(puts), unchanged=puts.count(False), root_etag=etag)
+
+
+class _Metadata:
+    """The metadata of one tmp store, and how each object of it is put."""
+
+    def __init__(self, tmp_store: Path, keep: frozenset[str]) -> None:
+        self.tmp_store = tmp_store
+        self.keep = keep
+        self.root_bytes = (tmp_store / ROOT_KEY).read_bytes()
+        self.root: JSON = json.loads(self.root_bytes)
+        self.arrays = arrays_of(self.root)
+        self.append_dim = append_dim_of(self.root)
+
+    def coordinate_keys(self) -> Iterator[tuple[str, str]]:
+        """Coordinate and key of every coordinate chunk."""
+        for name in sorted(coordinate_names(self.root)):
+            for key in keys_on_disk(self.tmp_store, chunks_prefix(name)):
+                yield name, key
+
+    def deepest_first(self) -> list[str]:
+        """Every array, and every group but the root."""
+        return sorted(documents_of(self.root), key=lambda name: (-name.count("/"), name))
+
+    def put_coordinate(self, store: Store, name: str, key: str) -> bool:
+        wanted = (self.tmp_store / key).read_bytes()
+
+        def grown(found: bytes | None) -> bytes:
+            if found is None or found == wanted:
+                return wanted
+            return found if name in self.keep else _merged(self.arrays[name], found, wanted)
+
+        return _put_grown(store, key, grown)
+
+    def put_document(self, store: Store, name: str) -> bool:
+        key = document_key(name)
+        wanted = (self.tmp_store / key).read_bytes()
+
+        def grown(found: bytes | None) -> bytes:
+            if found is None or name not in self.arrays:
+                return wanted
+            lengths = [length_along(json.loads(document), self.append_dim) or 0 for document in (found, wanted)]
+            return found if lengths[0] > lengths[1] else wanted
+
+        return _put_grown(store, key, grown)
+
+    def put_replica_root(self, replica: Store) -> bool:
+        def grown(found: bytes | None) -> bytes:
+            if found is None:
+                return self.root_bytes
+            try:
+                refuse_retraction(self.root, json.loads(found), self.append_dim)
+            except Retraction as error:
+                log.warning("replica %s is ahead of its primary and keeps its root: %s", replica.url, error)
+                return found
+            return self.root_bytes
+
+        return _put_grown(replica, ROOT_KEY, grown)
+
+    def put_root(self, primary: Store, expected: Expected) -> tuple[Etag, bool]:
+        """Publish the root; one that says the same already stays, as if it had been put when it was looked at."""
+        found = self.refuse_other_root(primary, expected)
+        if found == self.root_bytes:
+            return expected, False
+        try:
+            return primary.put(ROOT_KEY, self.root_bytes, only_if=expected), True
+        except ObjectMoved as error:
+            raise _moved(primary, expected, "one put a moment ago") from error
+
+    def refuse_other_replica(self, replica: Store, *, create: bool) -> None:
+        """Refuse a replica that lacks what the primary has, or is of another structure."""
+        found = replica.get_or_none(ROOT_KEY)
+        if found is not None:
+            try:
+                refuse_structure_drift(self.root, json.loads(found[0]), self.append_dim)
+            except TemplateDrift as error:
+                raise TemplateDrift(f"replica {replica.url} was to be written to: {error}") from error
+        elif not create:
+            raise StoreMissing(
+                f"replica {replica.url} was to be extended; no store stands there, while the primary has one: copy the "
+                "primary to it, root zarr.json last, or take it out of the replicas"
             )
+
+    def refuse_other_root(self, primary: Store, expected: Expected) -> bytes | None:
+        """Refuse to go on once the primary is not what this run has read, or cannot become what it would make of it.
+
+        Returns
+        -------
+        bytes or None
+            The primary's root.
+        """
+        found = primary.get_or_none(ROOT_KEY)
+        if found is not None:
+            if found[1] != expected:
+                raise _moved(primary, expected, f"one of ETag {found[1]!r}")
+            stored = json.loads(found[0])
+            refuse_structure_drift(self.root, stored, self.append_dim)
+            refuse_retraction(self.root, stored, self.append_dim)
+        elif expected != "absent":
+            raise _moved(primary, expected, "none")
+        return found and found[0]
+
+
+def _moved(primary: Store, expected: Expected, found: str) -> Exception:
+    if expected == "absent":
+        return StoreExists(
+            f"store {primary.url} was to be created; found {found}: work with what stands there, or ask to overwrite it"
+        )
+    return CommitConflict(
+        f"the root zarr.json of {primary.url} was to replace the one of ETag {expected!r}; found {found}: "
+        "another writer published meanwhile, and its metadata stands; run this again"
+    )
+
+
+def _put_grown(store: Store, key: str, grown: Callable[[bytes | None], bytes]) -> bool:
+    """Put what `grown` makes of the object that stands there; look again whenever another writer was first."""
+    for _ in range(MOST_RACES):
+        found = store.get_or_none(key)
+        data = grown(found and found[0])
+        if found is not None and found[0] == data:
+            return False
+        try:
+            store.put(key, data, only_if="absent" if found is None else found[1])
+        except ObjectMoved:
+            continue
+        return True
+    raise CommitConflict(
+        f"{store.url}/{key} was to be written; another writer was first {MOST_RACES} times: run again when it has ended"
+    )
+
+
+def _merged(array: JSON, found: bytes, wanted: bytes) -> bytes:
+    """One coordinate chunk with the stored value wherever the wanted one is null."""
+    stored, new = chunk_values(array, found), chunk_values(array, wanted)
+    null = np.isnan(new) if new.dtype.kind == "f" else new == array["fill_value"]
+    merged = np.where(null, stored, new)
+    for values, unchanged in ((stored, found), (new, wanted)):
+        if np.array_equal(merged, values, equal_nan=True):
+            return unchanged
+    return replace_values(array, wanted, merged)

@@ -12,7 +12,7 @@ import xarray as xr
 from reformatters_dagster.core.spec.errors import CorruptRoot, StoreMissing
 from reformatters_dagster.core.spec.values import JSON
 from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY, arrays_of
-from reformatters_dagster.core.store.upload import Store
+from reformatters_dagster.core.store.location import Store
 
 
 def is_published(store: Store) -> bool:

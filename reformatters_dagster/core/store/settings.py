@@ -19,7 +19,7 @@ from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import Frozen, Time, Timestamp
 from reformatters_dagster.core.store.location import StorePatience
-from reformatters_dagster.core.store.upload import StoreSet, open_store_set
+from reformatters_dagster.core.store.stores import StoreSet, open_store_set
 
 DEFAULT_STORE = "data/stores"
 

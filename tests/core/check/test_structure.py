@@ -18,7 +18,7 @@ from reformatters_dagster.core.check.validators import CheckResult
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.spec.template import write_metadata
 from reformatters_dagster.core.spec.values import Timestamp
-from reformatters_dagster.core.store.location import open_store
+from reformatters_dagster.core.store.stores import open_store
 from tests.datasets import INIT, SECOND, SOON, TEMPERATURE, THIRD, Sample, Site
 
 pytest_plugins = ["tests.datasets"]

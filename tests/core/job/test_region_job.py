@@ -25,7 +25,7 @@ from reformatters_dagster.core.source.files import Downloaded, FileResult, Resul
 from reformatters_dagster.core.spec.errors import StoreUnavailable, UnknownVariable
 from reformatters_dagster.core.spec.values import MOMENT, Array2D, Float32Array, Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
-from reformatters_dagster.core.store.metadata import create_store
+from reformatters_dagster.core.store.initialise import create_store
 from tests.datasets import (
     IN_ORDER,
     INIT,

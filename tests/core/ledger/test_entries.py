@@ -19,7 +19,8 @@ from reformatters_dagster.core.ledger.entries import (
     write_ledger,
 )
 from reformatters_dagster.core.spec.errors import ReformatError, StoreUnavailable
-from reformatters_dagster.core.store.location import Store, open_store
+from reformatters_dagster.core.store.location import Store
+from reformatters_dagster.core.store.stores import open_store
 
 PARTITION = "2026-07-29T18:00"
 INIT = pd.Timestamp(PARTITION)

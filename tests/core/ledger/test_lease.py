@@ -8,7 +8,8 @@ import pytest
 
 from reformatters_dagster.core.ledger.lease import LeaseTerms, hold_lease
 from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, StoreUnavailable
-from reformatters_dagster.core.store.location import Store, open_store
+from reformatters_dagster.core.store.location import Store
+from reformatters_dagster.core.store.stores import open_store
 
 PARTITION = "2026-07-29T18:00"
 KEY = f"lease/{PARTITION}.json"

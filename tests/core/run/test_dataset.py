@@ -40,7 +40,8 @@ from reformatters_dagster.core.spec.errors import (
     UpstreamMissing,
 )
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
-from reformatters_dagster.core.store.metadata import commit_template, merge_ingested_lengths
+from reformatters_dagster.core.store.ingested_lengths import merge_ingested_lengths
+from reformatters_dagster.core.store.metadata import put_template
 from reformatters_dagster.core.store.reading import open_published
 from reformatters_dagster.core.store.settings import Settings
 from tests.datasets import (
@@ -762,7 +763,7 @@ def test_metadata_is_extended_by_one_shard_into_the_future_at_most(published: Si
 
 
 def test_metadata_that_reaches_too_far_is_refreshed_as_far_as_it_reaches(published: Site) -> None:
-    commit_template(published.dataset.template_config.get_template(INIT + Timedelta("9D")), published.workspace)
+    put_template(published.dataset.template_config.get_template(INIT + Timedelta("9D")), published.workspace)
     assert published.backfill(SECOND, overwrite_metadata=True).partitions == []
     assert published.read().sizes["init_time"] == 36
 

@@ -22,7 +22,7 @@ from reformatters_dagster.core.run.launches import (
 from reformatters_dagster.core.spec.errors import NothingSucceeded
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
-from reformatters_dagster.core.store.metadata import commit_template
+from reformatters_dagster.core.store.metadata import put_template
 from reformatters_dagster.core.store.reading import published_labels
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import (
@@ -335,7 +335,7 @@ def test_metadata_that_reaches_into_the_future_does_not_hide_what_is_to_be_heale
     """A year of it, by a slip."""
     site.arrive(INIT)
     site.update()
-    commit_template(site.dataset.template_config.get_template(INIT + Timedelta("365D")), site.workspace)
+    put_template(site.dataset.template_config.get_template(INIT + Timedelta("365D")), site.workspace)
     site.arrive(SECOND)
     survey = survey_incomplete(site.dataset, site.workspace, SECOND + LATE, Budget(20))
     assert [(launch.label, launch.reason) for launch in survey.launches] == [

@@ -16,7 +16,8 @@ import zarr
 from obstore.exceptions import BaseError
 
 from reformatters_dagster.core.spec.errors import ObjectMoved, Refused, StoreAccessDenied, StoreUnavailable
-from reformatters_dagster.core.store.location import DEFAULT_PATIENCE, PART_BYTES, Store, StorePatience, open_store
+from reformatters_dagster.core.store.location import DEFAULT_PATIENCE, PART_BYTES, Store, StorePatience
+from reformatters_dagster.core.store.stores import open_store
 from tests.stores import KEYS_PER_PAGE, S3Bucket, Silence
 
 UNREACHABLE = "http://127.0.0.1:9"

@@ -14,7 +14,7 @@ import xarray as xr
 
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.store.location import Etag, Expected, Store
-from reformatters_dagster.core.store.upload import StoreSet
+from reformatters_dagster.core.store.stores import StoreSet
 from tests.datasets import (
     INIT,
     RAIN,

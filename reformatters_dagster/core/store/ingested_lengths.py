@@ -1,0 +1,69 @@
+"""How far each forecast is ingested: a coordinate that runs write, one init time at a time.
+
+In: forecast lengths of some init times. Out: their values in every store, all others left alone.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from reformatters_dagster.core.spec.errors import ObjectMoved
+from reformatters_dagster.core.spec.values import Lengths, Timestamp
+from reformatters_dagster.core.spec.zarr_documents import first_axis_key
+from reformatters_dagster.core.store.location import Store
+from reformatters_dagster.core.store.metadata import tmp_metadata
+from reformatters_dagster.core.store.settings import Workspace
+
+INGESTED = "ingested_forecast_length"
+MERGE_ATTEMPTS = 20
+
+
+def merge_ingested_lengths(template_ds: xr.Dataset, workspace: Workspace, lengths: Mapping[Timestamp, Lengths]) -> None:
+    """Write the ingested forecast length of some init times into the stores, replicas first, leaving all others alone.
+
+    Each store's chunk is read, changed and put back only if nobody else put it meanwhile.
+
+    Parameters
+    ----------
+    lengths : mapping of init time to duration
+        Of each member where the template tells them apart. NaT where no lead time is complete. Init times that are not
+        published are left out.
+    """
+    if INGESTED not in template_ds.coords or not lengths:
+        return
+    labels = template_ds.indexes["init_time"]
+    found = labels.get_indexer(pd.DatetimeIndex(list(lengths)))
+    positions = {int(at): length for at, length in zip(found, lengths.values(), strict=True) if at >= 0}
+    alone = xr.Dataset(coords={INGESTED: template_ds[INGESTED].variable})
+    with tmp_metadata(alone, workspace.tmp) as tmp_store:
+        workspace.stores.each_in_write_order(lambda store: _merge_into(store, tmp_store, positions))
+
+
+def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, Lengths]) -> None:
+    import zarr
+
+    array = zarr.open_array(tmp_store / INGESTED, mode="r+", config={"write_empty_chunks": True})
+    # Whole chunks: zarr drops what lies past the end of an array when it writes all that lies before, and there may be lengths
+    # of labels that another run is about to publish.
+    array.resize((-(-array.shape[0] // array.chunks[0]) * array.chunks[0], *array.shape[1:]))
+    for chunk in sorted({position // array.chunks[0] for position in positions}):
+        key = first_axis_key(INGESTED, chunk, array.ndim)
+        ours = {at: length for at, length in positions.items() if at // array.chunks[0] == chunk}
+        for _ in range(MERGE_ATTEMPTS):
+            found = store.get_or_none(key)
+            if found is not None:
+                (tmp_store / key).write_bytes(found[0])
+            for position, length in ours.items():
+                array[position] = length / np.timedelta64(1, "s")
+            try:
+                store.put(key, tmp_store / key, only_if="absent" if found is None else found[1])
+                break
+            except ObjectMoved:
+                continue
+        else:
+            raise ObjectMoved(
+                f"{key} of {store.url} was to be changed; it moved {MERGE_ATTEMPTS} times meanwhile: run again"
+            )

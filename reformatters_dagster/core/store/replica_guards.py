@@ -1,0 +1,145 @@
+"""What must hold between replicas and their primary, each as a named refusal.
+
+In: a template and the places of a deployment. Out: nothing, or a `Refused`.
+"""
+
+import pandas as pd
+
+from reformatters_dagster.core.spec.errors import CorruptRoot, ReformatError, StoreMissing, StoreTooShort, TemplateDrift
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.values import JSON, Timestamp
+from reformatters_dagster.core.spec.zarr_documents import (
+    append_dim_of,
+    arrays_of,
+    chunk_values,
+    chunks_prefix,
+    first_axis_key,
+    length_along,
+    read_root_at,
+)
+from reformatters_dagster.core.store.guards import refuse_other_start, refuse_structure_drift
+from reformatters_dagster.core.store.location import Store
+from reformatters_dagster.core.store.reading import read_root
+from reformatters_dagster.core.store.settings import Workspace
+
+
+def refuse_lost_primary(template: TemplateConfig, workspace: Workspace) -> None:
+    """Refuse to make anew a primary that was lost, while a replica has data of it: that would be written over.
+
+    A first publication that ended between the two roots leaves a replica of the same objects as the primary, and goes on. A
+    replica of another archive is no copy of this one; see `refuse_other_archive`.
+
+    Raises
+    ------
+    StoreMissing
+        Naming the replica.
+    StoreUnavailable
+        When a replica cannot be asked.
+    """
+    primary = workspace.stores.primary
+    for replica in workspace.stores.replicas:
+        if read_root(replica) is None:
+            continue
+        try:
+            refuse_other_archive(read_root_at(template.path), template.append_dim.start, replica)
+        except TemplateDrift:
+            continue
+        held, there = (
+            {key for name in template.variables for key, _ in store.list(chunks_prefix(name))}
+            for store in (replica, primary)
+        )
+        # Looked at once more: another run may have created it meanwhile.
+        if held - there and read_root(primary) is None:
+            raise StoreMissing(
+                f"{template.dataset_id} was to be created at {primary.url}; no store stands there, while its replica "
+                f"{replica.url} has {len(held - there)} objects of data that would be written over: copy the replica back "
+                "while nothing writes to it, the root zarr.json last; or wipe the replica to begin anew"
+            )
+
+
+def refuse_other_archive(root: JSON, start: Timestamp, replica: Store) -> JSON | None:
+    """Refuse a replica that another archive stands on: its readers would see both mixed.
+
+    Parameters
+    ----------
+    root : JSON
+        Root document of the template, or of the primary.
+    start : Timestamp
+        Its first label.
+
+    Returns
+    -------
+    JSON or None
+        Root document of the replica; None where no store stands there.
+
+    Raises
+    ------
+    TemplateDrift
+        When it is of another structure, or starts at another label.
+    CorruptRoot
+        When nobody can read its root, or its first labels.
+    """
+    theirs, dim = read_root(replica), append_dim_of(root)
+    if theirs is None:
+        return None
+    first = _first_label(replica, theirs, dim)
+    try:
+        # Arrays that it lacks, or has of a commit that ended halfway, make it no other.
+        refuse_structure_drift(root, theirs, dim)
+        if first is not None:
+            refuse_other_start(start, first)
+    except TemplateDrift as error:
+        raise TemplateDrift(
+            f"replica {replica.url} was to be written to; another archive stands there, and readers would see both mixed: "
+            f"{error}; or wipe that replica, or take it out of REFORMATTERS_REPLICAS"
+        ) from error
+    return theirs
+
+
+def _first_label(store: Store, root: JSON, dim: str) -> Timestamp | None:
+    if dim not in arrays_of(root):
+        return None
+    try:
+        found = store.get_or_none(first_axis_key(dim, 0, dims=1))
+        first = None if found is None else chunk_values(arrays_of(root)[dim], found[0])[0]
+    except ReformatError:
+        raise
+    except Exception as error:
+        raise CorruptRoot(
+            f"{store.url}/{dim}/c/0 was to be read as the first labels of a store; it is none: {str(error)[:300]}; put back "
+            "what stood there, as its primary or a replica has it"
+        ) from error
+    return None if first is None else pd.Timestamp(first.astype("datetime64[s]")).as_unit("us")
+
+
+def refuse_lagging_replicas(template: TemplateConfig, workspace: Workspace) -> None:
+    """Refuse to write to a replica that lacks history the primary has: readers of it would find that to be NaN.
+
+    This is for replicas that are required; see `replicas.mend_replicas` for others.
+
+    Raises
+    ------
+    StoreMissing, StoreTooShort
+        When a replica has no store while the primary has one, or has fewer labels or variables.
+    TemplateDrift
+        When a replica is of another archive, or nobody can read its root.
+    """
+    stores, dim = workspace.stores, template.append_dim.name
+    root = read_root(stores.primary)
+    for replica in stores.replicas:
+        # Of the template: a commit that ended halfway leaves a replica ahead of its primary.
+        theirs = refuse_other_archive(read_root_at(template.path), template.append_dim.start, replica)
+        if root is None:
+            continue
+        ours, arrays = arrays_of(root), {} if theirs is None else arrays_of(theirs)
+        lengths = [length_along(one[dim], dim) or 0 if dim in one else 0 for one in (arrays, ours)]
+        if theirs is not None and ours.keys() <= arrays.keys() and lengths[0] >= lengths[1]:
+            continue
+        found = f"the store there has {len(arrays)} arrays and {lengths[0]} labels of {dim}"
+        raise (StoreMissing if theirs is None else StoreTooShort)(
+            f"{template.dataset_id} was to be written to its replica {replica.url} too; "
+            f"{'no store stands there' if theirs is None else found}, while {stores.primary.url} has {len(ours)} arrays and "
+            f"{lengths[1]} labels: let the dataset say replicas='best_effort', so that its updates copy what is lacking; or "
+            "copy the primary there while nothing writes to it, the root zarr.json last; or take the replica out of "
+            "REFORMATTERS_REPLICAS. 'Replicas' in docs/operations.md says how"
+        )

@@ -1,0 +1,153 @@
+"""The final stores of one dataset: where they are, and in which order they are written.
+
+In: base URLs. Out: open `Store`s, and a `StoreSet` that writes to replicas before the primary.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from obstore.exceptions import BaseError
+from obstore.store import MemoryStore, ObjectStore, from_url
+
+from reformatters_dagster.core.spec.errors import Refused, StoreMissing, StoreUnavailable
+from reformatters_dagster.core.store.failures import CREDENTIALS, failure_of, gist, translated
+from reformatters_dagster.core.store.location import DEFAULT_PATIENCE, Clients, FolderStore, Sleep, Store, StorePatience
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
+type OnReplicaFailure = Callable[[Store, Exception], None]
+
+
+@dataclass(frozen=True)
+class StoreSet:
+    """Everywhere one dataset is published, and where the platform keeps what it knows about it."""
+
+    primary: Store
+    replicas: tuple[Store, ...]
+    internal: Store
+    tolerate: OnReplicaFailure | None = None
+    """Told of a replica that fails, which is then left out; without it the failure is the caller's."""
+    _left_out: set[str] = field(default_factory=set, compare=False, repr=False)
+
+    @property
+    def live_replicas(self) -> tuple[Store, ...]:
+        """Replicas that have not failed so far."""
+        return tuple(replica for replica in self.replicas if replica.url not in self._left_out)
+
+    @property
+    def in_write_order(self) -> tuple[Store, ...]:
+        """Replicas, then the primary: it decides what is missing, so it must not be ahead of any."""
+        return (*self.live_replicas, self.primary)
+
+    def each_in_write_order(self, write: Callable[[Store], None]) -> None:
+        """Do something to every replica, then to the primary.
+
+        Raises
+        ------
+        StoreUnavailable, StoreMissing
+            When the primary fails, or a replica does that nobody tolerates the failure of; nothing after it was done.
+        """
+        for replica in self.live_replicas:
+            try:
+                write(replica)
+            except (StoreUnavailable, StoreMissing) as error:
+                if self.tolerate is None:
+                    raise
+                self.leave_out(replica)
+                self.tolerate(replica, error)
+        write(self.primary)
+
+    def leave_out(self, replica: Store) -> None:
+        """Write to a replica no more."""
+        self._left_out.add(replica.url)
+
+
+def open_store_set(
+    primary_base: str, replica_bases: Sequence[str], dataset_id: str, version: str, *, sleep: Sleep | None = None
+) -> StoreSet:
+    """Open a dataset's final stores, `{base}/{dataset_id}/v{version}.zarr`, and its internal one at the primary base.
+
+    Parameters
+    ----------
+    primary_base, replica_bases : str, sequence of str
+        As `open_store` takes them.
+    sleep : callable, optional
+        As for `Store`.
+    """
+    waiting = {} if sleep is None else {"sleep": sleep}
+    path = f"{dataset_id}/v{version}.zarr"
+    return StoreSet(
+        primary=open_store(primary_base, path, **waiting),
+        replicas=tuple(open_store(base, path, **waiting) for base in replica_bases),
+        internal=open_store(primary_base, f"{dataset_id}/_internal/v{version}", **waiting),
+    )
+
+
+_MEMORY: dict[str, MemoryStore] = {}
+
+
+def open_store(base_url: str, path: str, *, sleep: Sleep = time.sleep) -> Store:
+    """Open `path` below a base; nothing is read or written yet.
+
+    Parameters
+    ----------
+    base_url : str
+        `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///folder`, `memory://name`, or a folder, relative to the
+        working directory. Credentials and endpoint are found where obstore looks for them. All who open the same path
+        of the same `memory://` base in one process share it.
+    path : str
+        Where below the base, such as `noaa-gfs-forecast/v1.0.0.zarr`.
+    sleep : callable
+        As for `Store`.
+
+    Raises
+    ------
+    Refused
+        For a URL that names no store.
+    StoreAccessDenied
+        When the environment does not name the account to ask.
+    """
+    scheme, separator, _ = base_url.partition("://")
+    if not separator:
+        return FolderStore(Path(base_url).expanduser().absolute() / path, sleep=sleep)
+    if scheme == "file":
+        return FolderStore(_folder_of(base_url) / path, sleep=sleep)
+    url = f"{base_url.rstrip('/')}/{path}".rstrip("/")
+    if scheme == "memory":
+        return Store(url, _MEMORY.setdefault(url, MemoryStore()), sleep=sleep)
+    if scheme not in CREDENTIALS:
+        raise Refused(
+            f"store {base_url!r} was asked for; a store is a folder, or begins with s3://, gs://, az://, file:// or memory://"
+        )
+
+    def connect(patience: StorePatience) -> Clients:
+        # A reader's retries would be out of sight of who cannot wait.
+        retries = 0 if patience.asked_for < math.inf else patience.attempts - 1
+        return _connect(url, patience, retries=0), _connect(url, patience, retries=retries)
+
+    try:
+        backend, patient = connect(DEFAULT_PATIENCE)
+        return Store(url, backend, patient=patient, connect=connect, sleep=sleep)
+    except (BaseError, ValueError) as error:
+        if failure_of(error, remote=True) == "denied":
+            raise translated("open", url, error, "denied") from error
+        raise Refused(f"store {url!r} was asked for; it cannot be: {gist(error)}; correct the URL") from error
+
+
+def _folder_of(url: str) -> Path:
+    # Without the third slash the first folder would be taken for a host.
+    if not url.startswith("file:///"):
+        raise Refused(f"store {url!r} was asked for; a folder's URL is absolute: write file:///data/stores, or a path")
+    return Path.from_uri(url)
+
+
+def _connect(url: str, patience: StorePatience, *, retries: int) -> ObjectStore:
+    # An endpoint is https unless its own URL says http, as one inside a cluster may.
+    options: ClientConfig = {"allow_http": True, "timeout": timedelta(seconds=patience.timeout)}
+    return from_url(url, client_options=options, retry_config={"max_retries": retries})
