@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.source.archives import Patience
+from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.store.settings import Settings, Workspace
 from reformatters_dagster.core.store.stores import open_store

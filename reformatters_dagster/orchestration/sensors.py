@@ -17,8 +17,8 @@ from pydantic import Field
 from reformatters_dagster.core.run.arrivals import Arrivals
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.launches import Budget, Launch, Survey, survey_incomplete, survey_unpublished
-from reformatters_dagster.core.source.archives import Patience
 from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import Frozen, Timedelta, Timestamp
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.orchestration.lost_runs import Sign, end_lost_runs

@@ -13,7 +13,7 @@ from uuid import uuid4
 from reformatters_dagster.core.ledger.changes import PublishedShard
 from reformatters_dagster.core.ledger.entries import VariableCoverage
 from reformatters_dagster.core.ledger.progress import UpdateProgressTracker, Upload
-from reformatters_dagster.core.source.archives import Upstream
+from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import JSON, Timedelta, Timestamp
 from reformatters_dagster.core.store.stores import StoreSet

@@ -31,10 +31,10 @@ from reformatters_dagster.core.run.guards import (
 )
 from reformatters_dagster.core.run.plan import CommitReport, GroupOutcome, PartitionPlan, RunReport
 from reformatters_dagster.core.run.replicas import mend_replicas, tolerant
-from reformatters_dagster.core.source.archives import Patience
 from reformatters_dagster.core.source.files import Results, load_result
 from reformatters_dagster.core.spec.errors import NothingSucceeded, Retraction, SourceFileUnavailable
 from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import JSON, MOMENT, Frozen, Names, Timedelta, Timestamp

@@ -13,12 +13,12 @@ from typing import Self
 import pandas as pd
 from pydantic import Field
 
-from reformatters_dagster.core.source.archives import Patience, Upstream
+from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.errors import Refused
+from reformatters_dagster.core.spec.retries import STORE_PATIENCE, Patience
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import Frozen, Time, Timestamp
-from reformatters_dagster.core.store.location import StorePatience
 from reformatters_dagster.core.store.stores import StoreSet, open_store_set
 
 DEFAULT_STORE = "data/stores"
@@ -110,18 +110,12 @@ class Settings(Frozen):
 
     def stores(self, template: TemplateConfig, patience: Patience | None = None) -> StoreSet:
         """Primary and replicas of one dataset."""
-        stores = open_store_set(self.store, self.replicas, template.dataset_id, template.dataset_version)
-        if patience is None:
-            return stores
-        # What the last of the archives' answers is good for may be in the stores.
-        asked_for = patience.asked_for + patience.timeout
-        hurry = StorePatience(attempts=patience.attempts, timeout=patience.timeout, asked_for=asked_for)
-        return replace(
-            stores,
-            primary=stores.primary.hurried(hurry),
-            replicas=tuple(replica.hurried(hurry) for replica in stores.replicas),
-            internal=stores.internal.hurried(hurry),
-        )
+        ours = STORE_PATIENCE
+        if patience is not None:
+            # What the last of the archives' answers is good for may be in the stores.
+            asked_for = patience.asked_for + patience.timeout
+            ours = replace(ours, attempts=patience.attempts, timeout=patience.timeout, asked_for=asked_for)
+        return open_store_set(self.store, self.replicas, template.dataset_id, template.dataset_version, patience=ours)
 
     def tmp_folder(self) -> Path:
         """Folder for tmp stores and downloads."""

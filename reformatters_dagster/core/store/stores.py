@@ -3,20 +3,19 @@
 In: base URLs. Out: open `Store`s, and a `StoreSet` that writes to replicas before the primary.
 """
 
-import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obstore.exceptions import BaseError
-from obstore.store import MemoryStore, ObjectStore, from_url
+from obstore.store import MemoryStore, from_url
 
 from reformatters_dagster.core.spec.errors import Refused, StoreMissing, StoreUnavailable
-from reformatters_dagster.core.store.failures import CREDENTIALS, failure_of, gist, translated
-from reformatters_dagster.core.store.location import DEFAULT_PATIENCE, Clients, FolderStore, Sleep, Store, StorePatience
+from reformatters_dagster.core.spec.failures import store_failure
+from reformatters_dagster.core.spec.retries import NO_RETRIES, STORE_PATIENCE, Patience
+from reformatters_dagster.core.store.connection import CREDENTIALS, Clients, Connection, error_of
+from reformatters_dagster.core.store.location import FolderStore, Store
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
@@ -69,7 +68,12 @@ class StoreSet:
 
 
 def open_store_set(
-    primary_base: str, replica_bases: Sequence[str], dataset_id: str, version: str, *, sleep: Sleep | None = None
+    primary_base: str,
+    replica_bases: Sequence[str],
+    dataset_id: str,
+    version: str,
+    *,
+    patience: Patience = STORE_PATIENCE,
 ) -> StoreSet:
     """Open a dataset's final stores, `{base}/{dataset_id}/v{version}.zarr`, and its internal one at the primary base.
 
@@ -77,22 +81,21 @@ def open_store_set(
     ----------
     primary_base, replica_bases : str, sequence of str
         As `open_store` takes them.
-    sleep : callable, optional
-        As for `Store`.
+    patience : Patience
+        As `open_store` takes it.
     """
-    waiting = {} if sleep is None else {"sleep": sleep}
     path = f"{dataset_id}/v{version}.zarr"
     return StoreSet(
-        primary=open_store(primary_base, path, **waiting),
-        replicas=tuple(open_store(base, path, **waiting) for base in replica_bases),
-        internal=open_store(primary_base, f"{dataset_id}/_internal/v{version}", **waiting),
+        primary=open_store(primary_base, path, patience=patience),
+        replicas=tuple(open_store(base, path, patience=patience) for base in replica_bases),
+        internal=open_store(primary_base, f"{dataset_id}/_internal/v{version}", patience=patience),
     )
 
 
 _MEMORY: dict[str, MemoryStore] = {}
 
 
-def open_store(base_url: str, path: str, *, sleep: Sleep = time.sleep) -> Store:
+def open_store(base_url: str, path: str, *, patience: Patience = STORE_PATIENCE) -> Store:
     """Open `path` below a base; nothing is read or written yet.
 
     Parameters
@@ -103,8 +106,8 @@ def open_store(base_url: str, path: str, *, sleep: Sleep = time.sleep) -> Store:
         of the same `memory://` base in one process share it.
     path : str
         Where below the base, such as `noaa-gfs-forecast/v1.0.0.zarr`.
-    sleep : callable
-        As for `Store`.
+    patience : Patience
+        How often and how long a bucket is asked; nobody waits for a folder or for memory.
 
     Raises
     ------
@@ -115,29 +118,35 @@ def open_store(base_url: str, path: str, *, sleep: Sleep = time.sleep) -> Store:
     """
     scheme, separator, _ = base_url.partition("://")
     if not separator:
-        return FolderStore(Path(base_url).expanduser().absolute() / path, sleep=sleep)
+        return FolderStore(Path(base_url).expanduser().absolute() / path)
     if scheme == "file":
-        return FolderStore(_folder_of(base_url) / path, sleep=sleep)
+        return FolderStore(_folder_of(base_url) / path)
     url = f"{base_url.rstrip('/')}/{path}".rstrip("/")
     if scheme == "memory":
-        return Store(url, _MEMORY.setdefault(url, MemoryStore()), sleep=sleep)
+        memory = _MEMORY.setdefault(url, MemoryStore())
+        return Store(Connection(url, lambda: (memory, memory)))
     if scheme not in CREDENTIALS:
         raise Refused(
             f"store {base_url!r} was asked for; a store is a folder, or begins with s3://, gs://, az://, file:// or memory://"
         )
+    return Store(_open_bucket(url, patience))
 
-    def connect(patience: StorePatience) -> Clients:
-        # A reader's retries would be out of sight of who cannot wait.
-        retries = 0 if patience.asked_for < math.inf else patience.attempts - 1
-        return _connect(url, patience, retries=0), _connect(url, patience, retries=retries)
+
+def _open_bucket(url: str, patience: Patience) -> Connection:
+    # An endpoint is https unless its own URL says http, as one inside a cluster may.
+    options: ClientConfig = {"allow_http": True, **patience.client_options()}
+
+    def connect() -> Clients:
+        plain = from_url(url, client_options=options, retry_config=NO_RETRIES)
+        return plain, from_url(url, client_options=options, retry_config=patience.client_retries())
 
     try:
-        backend, patient = connect(DEFAULT_PATIENCE)
-        return Store(url, backend, patient=patient, connect=connect, sleep=sleep)
+        return Connection(url, connect, patience)
     except (BaseError, ValueError) as error:
-        if failure_of(error, remote=True) == "denied":
-            raise translated("open", url, error, "denied") from error
-        raise Refused(f"store {url!r} was asked for; it cannot be: {gist(error)}; correct the URL") from error
+        failure = store_failure(error, remote=True)
+        if failure.verdict == "denied":
+            raise error_of("open", url, failure) from error
+        raise Refused(f"store {url!r} was asked for; it cannot be: {failure.found}; correct the URL") from error
 
 
 def _folder_of(url: str) -> Path:
@@ -145,9 +154,3 @@ def _folder_of(url: str) -> Path:
     if not url.startswith("file:///"):
         raise Refused(f"store {url!r} was asked for; a folder's URL is absolute: write file:///data/stores, or a path")
     return Path.from_uri(url)
-
-
-def _connect(url: str, patience: StorePatience, *, retries: int) -> ObjectStore:
-    # An endpoint is https unless its own URL says http, as one inside a cluster may.
-    options: ClientConfig = {"allow_http": True, "timeout": timedelta(seconds=patience.timeout)}
-    return from_url(url, client_options=options, retry_config={"max_retries": retries})

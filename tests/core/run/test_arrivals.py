@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from reformatters_dagster.core.run import arrivals as arrivals_module
 from reformatters_dagster.core.run.arrivals import Arrivals, _before, _spread, find_arrivals, find_elsewhere
-from reformatters_dagster.core.source.archives import Patience, Upstream
+from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.axes import lead_time
 from reformatters_dagster.core.spec.errors import SourceFileUnavailable
+from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from tests.datasets import (

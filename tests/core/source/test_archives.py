@@ -18,8 +18,12 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from reformatters_dagster.core.source import archives as download
-from reformatters_dagster.core.source.archives import Archive, Patience, RateLimit, Upstream
+from reformatters_dagster.core.source.archives import Archive
+from reformatters_dagster.core.source.rate_limit import RateLimit
+from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.errors import SourceFileMissing, SourceFileUnavailable, UpstreamMissing
+from reformatters_dagster.core.spec.failures import Failure
+from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from tests.upstreams import Answer, Cut, FaultServer, Short, Slow, Status, Whole
@@ -232,7 +236,7 @@ def test_a_broken_server_is_asked_six_times_with_growing_waits(server: FaultServ
 
 
 def test_waits_vary_so_that_many_jobs_do_not_return_at_once() -> None:
-    waits = {Patience().wait_after(6, "retry") for _ in range(20)}
+    waits = {Patience().pause_after(6, Failure(verdict="retry", found="")) for _ in range(20)}
     assert len(waits) > 1
     assert all(4.1 <= wait <= 6.1 for wait in waits)
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +17,8 @@ import zarr
 from obstore.exceptions import BaseError
 
 from reformatters_dagster.core.spec.errors import ObjectMoved, Refused, StoreAccessDenied, StoreUnavailable
-from reformatters_dagster.core.store.location import DEFAULT_PATIENCE, PART_BYTES, Store, StorePatience
+from reformatters_dagster.core.spec.retries import STORE_PATIENCE
+from reformatters_dagster.core.store.location import PART_BYTES, Store
 from reformatters_dagster.core.store.stores import open_store
 from tests.stores import KEYS_PER_PAGE, S3Bucket, Silence
 
@@ -34,16 +36,21 @@ def pauses() -> Pauses:
 
 @pytest.fixture
 def remote(s3: S3Bucket, pauses: Pauses) -> Store:
-    return open_store(s3.url, "a/v1.zarr", sleep=pauses.append)
+    return open_store(s3.url, "a/v1.zarr", patience=replace(STORE_PATIENCE, sleep=pauses.append))
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The same contract on each kind of store."""
     if request.param == "s3":
         bucket: S3Bucket = request.getfixturevalue("s3")
-        return open_store(bucket.url, "a/v1.zarr", sleep=lambda _: None)
-    return open_store(str(tmp_path) if request.param == "folder" else f"memory://{uuid4()}", "a/v1.zarr")
+        return bucket.url
+    return str(tmp_path) if request.param == "folder" else f"memory://{uuid4()}"
+
+
+@pytest.fixture
+def store(base: str) -> Store:
+    return open_store(base, "a/v1.zarr", patience=replace(STORE_PATIENCE, sleep=lambda _: None))
 
 
 def test_what_is_put_is_got(store: Store, tmp_path: Path) -> None:
@@ -220,7 +227,7 @@ def test_throttling_without_end(s3: S3Bucket, remote: Store, pauses: Pauses, onl
     s3.server.fail({"methods": ["PUT"], "status": 503, "code": "SlowDown"})
     with pytest.raises(StoreUnavailable, match=r"a/v1\.zarr/x: put failed: .*503.*check URL, endpoint and network"):
         remote.put("x", b"1", only_if=only_if)
-    assert len(pauses) == DEFAULT_PATIENCE.attempts - 1
+    assert len(pauses) == STORE_PATIENCE.attempts - 1
     assert remote.get_or_none("x") is None
 
 
@@ -337,7 +344,7 @@ def test_missing_credentials_are_not_absence(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", UNREACHABLE)
-    store = open_store(s3.url, "a", sleep=pauses.append)
+    store = open_store(s3.url, "a", patience=replace(STORE_PATIENCE, sleep=pauses.append))
     with pytest.raises(StoreAccessDenied, match="credentials are read from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"):
         ask(store)
     assert pauses == []
@@ -348,11 +355,11 @@ def test_a_wrong_endpoint_is_not_absence(
     s3: S3Bucket, pauses: Pauses, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Store], object]
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", UNREACHABLE)
-    store = open_store(s3.url, "a", sleep=pauses.append)
+    store = open_store(s3.url, "a", patience=replace(STORE_PATIENCE, sleep=pauses.append))
     with pytest.raises(StoreUnavailable, match="check URL, endpoint and network") as caught:
         ask(store)
     assert not isinstance(caught.value, StoreAccessDenied)
-    assert len(pauses) >= DEFAULT_PATIENCE.attempts - 1
+    assert len(pauses) >= STORE_PATIENCE.attempts - 1
 
 
 @ask
@@ -362,8 +369,8 @@ def test_a_missing_bucket_is_not_absence(s3: S3Bucket, ask: Callable[[Store], ob
 
 
 def test_one_who_cannot_wait_does_not_for_a_store_that_never_answers(silence: Silence, pauses: Pauses) -> None:
-    hurry = StorePatience(attempts=2, timeout=0.3, asked_for=30.0)
-    store = open_store(silence.url, "a/v1.zarr", sleep=pauses.append).hurried(hurry)
+    hurry = replace(STORE_PATIENCE, attempts=2, timeout=0.3, asked_for=30.0, sleep=pauses.append)
+    store = open_store(silence.url, "a/v1.zarr", patience=hurry)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match="whether the object is there is not known"):
         store.get_or_none("zarr.json")
@@ -373,14 +380,14 @@ def test_one_who_cannot_wait_does_not_for_a_store_that_never_answers(silence: Si
     assert time.monotonic() - began < 5.0
 
 
-def test_nothing_more_is_asked_of_a_store_once_the_time_is_over(store: Store) -> None:
+def test_nothing_more_is_asked_of_a_store_once_the_time_is_over(base: str, store: Store) -> None:
     store.put("key", b"old")
-    hurried = store.hurried(StorePatience(asked_for=0.0))
-    if hurried is store:
-        assert not store.url.startswith("s3://"), "a folder is not waited for"
+    late = open_store(base, "a/v1.zarr", patience=replace(STORE_PATIENCE, asked_for=0.0))
+    if not base.startswith("s3://"):
+        assert late.get("key")[0] == b"old", "nobody waits for a folder"
         return
     words = r"was not begun: for 0 s the store was asked, and is asked for nothing more; the next look asks"
-    for ask in (lambda: hurried.get("key"), lambda: hurried.put("key", b"new", only_if="absent"), hurried.reader):
+    for ask in (lambda: late.get("key"), lambda: late.put("key", b"new", only_if="absent"), late.reader):
         with pytest.raises(StoreUnavailable, match=words):
             ask()
     assert store.get("key")[0] == b"old"

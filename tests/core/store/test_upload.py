@@ -8,6 +8,7 @@ import signal
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from uuid import uuid4
@@ -34,6 +35,7 @@ from reformatters_dagster.core.spec.errors import (
     StoreUnavailable,
     TemplateDrift,
 )
+from reformatters_dagster.core.spec.retries import STORE_PATIENCE
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.metadata import MetadataReceipt, put_metadata
 from reformatters_dagster.core.store.stores import StoreSet, open_store_set
@@ -56,6 +58,7 @@ COORDINATES = (
     "valid_time",
 )
 NAN = float("nan")
+AT_ONCE = replace(STORE_PATIENCE, sleep=lambda _: None)
 SEEN: dict[int, int] = {}
 
 type TmpStore = Callable[[int], Path]
@@ -175,7 +178,7 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSet:
         base = bucket.url
     else:
         base = str(tmp_path / "stores") if request.param == "folder" else f"memory://{uuid4()}"
-    return open_store_set(f"{base}/one", [f"{base}/two"], "noaa-gfs-forecast", "1.0.0", sleep=lambda _: None)
+    return open_store_set(f"{base}/one", [f"{base}/two"], "noaa-gfs-forecast", "1.0.0", patience=AT_ONCE)
 
 
 @pytest.fixture
@@ -387,7 +390,7 @@ def test_a_shard_beyond_the_array_uploads_nothing(folders: StoreSet, tmp_store: 
 
 
 def test_a_failed_upload_keeps_the_local_objects(s3: S3Bucket, tmp_store: TmpStore) -> None:
-    stores = open_store_set(f"{s3.url}/one", [f"{s3.url}/two"], "noaa-gfs-forecast", "1.0.0", sleep=lambda _: None)
+    stores = open_store_set(f"{s3.url}/one", [f"{s3.url}/two"], "noaa-gfs-forecast", "1.0.0", patience=AT_ONCE)
     tmp = tmp_store(2)
     before = sorted((tmp / GRID / "c").rglob("*"))
     s3.server.fail({"methods": ["PUT"], "path": "/one/.*/c/0/0/1/1$", "status": 503})
@@ -409,7 +412,7 @@ def test_a_stopped_run_begins_no_further_upload(folders: StoreSet, tmp_store: Tm
 
 
 def test_a_replica_that_fails_stops_before_the_primary(s3: S3Bucket, tmp_store: TmpStore) -> None:
-    stores = open_store_set(f"{s3.url}/one", [f"{s3.url}/two"], "noaa-gfs-forecast", "1.0.0", sleep=lambda _: None)
+    stores = open_store_set(f"{s3.url}/one", [f"{s3.url}/two"], "noaa-gfs-forecast", "1.0.0", patience=AT_ONCE)
     created = update(tmp_store(2), stores, range(1), "absent")
     s3.server.fail({"methods": ["PUT"], "path": "/two/", "status": 500})
     with pytest.raises(StoreUnavailable, match="two/noaa-gfs-forecast"):
@@ -420,7 +423,7 @@ def test_a_replica_that_fails_stops_before_the_primary(s3: S3Bucket, tmp_store: 
 
 @pytest.mark.parametrize("after", [0, 12, 25])
 def test_credentials_that_expire_at_some_put(s3: S3Bucket, tmp_store: TmpStore, after: int) -> None:
-    stores = open_store_set(f"{s3.url}/one", [f"{s3.url}/two"], "noaa-gfs-forecast", "1.0.0", sleep=lambda _: None)
+    stores = open_store_set(f"{s3.url}/one", [f"{s3.url}/two"], "noaa-gfs-forecast", "1.0.0", patience=AT_ONCE)
     created = update(tmp_store(2), stores, range(1), "absent")
     s3.server.fail({"methods": ["PUT"], "after": after, "status": 400, "code": "ExpiredToken"})
     with pytest.raises(StoreAccessDenied, match=r"put was denied: .*ExpiredToken.*AWS_SESSION_TOKEN.*renew"):
@@ -432,7 +435,7 @@ def test_credentials_that_expire_at_some_put(s3: S3Bucket, tmp_store: TmpStore, 
 
 
 def test_a_busy_store_is_published_to_all_the_same(s3: S3Bucket, tmp_store: TmpStore) -> None:
-    stores = open_store_set(f"{s3.url}/one", [f"{s3.url}/two"], "noaa-gfs-forecast", "1.0.0", sleep=lambda _: None)
+    stores = open_store_set(f"{s3.url}/one", [f"{s3.url}/two"], "noaa-gfs-forecast", "1.0.0", patience=AT_ONCE)
     s3.server.fail(
         {"methods": ["PUT"], "path": "/c/", "status": 503, "times": 5},
         {"methods": ["PUT"], "path": "zarr.json", "drop_answer": True, "times": 3},

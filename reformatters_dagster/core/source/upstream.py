@@ -1,0 +1,72 @@
+"""The source archives of a dataset, in the order they are asked.
+
+In: what `dataset_defs` knows of archives, and a mirror if there is one. Out: open archives that may hold a label's files.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Event
+
+from reformatters_dagster.core.source.archives import Archive
+from reformatters_dagster.core.source.clients import refuse_missing_mirror
+from reformatters_dagster.core.source.rate_limit import RateLimit, host_of, rate_limits
+from reformatters_dagster.core.spec.retries import UPSTREAM_PATIENCE, Patience
+from reformatters_dagster.core.spec.sources import SourceArchive
+from reformatters_dagster.core.spec.values import Timestamp
+
+
+class Upstream:
+    """The source archives of a dataset, in the order they are to be asked.
+
+    Parameters
+    ----------
+    archives : sequence of SourceArchive
+    mirror : str, optional
+        Folder or URL (`s3://`, `gs://`, `az://`, `https://`) with one folder per archive, asked instead of the real
+        ones. Its host is not rate-limited; its credentials come from the environment, as obstore reads them.
+    patience : Patience, optional
+
+    Attributes
+    ----------
+    stop : Event
+        Set it, and waits end at once and no further request begins: what was being asked for fails.
+
+    Raises
+    ------
+    UpstreamMissing
+        The mirror is a folder that does not exist or holds none of the archives, or no URL that can be opened.
+    """
+
+    def __init__(
+        self, archives: Sequence[SourceArchive], *, mirror: str | None = None, patience: Patience | None = None
+    ) -> None:
+        patience = patience or UPSTREAM_PATIENCE
+        self.stop = Event()
+        if patience.sleep is time.sleep:
+            patience = replace(patience, sleep=self.stop.wait)
+        limits: dict[str, RateLimit] = {}
+        if mirror is None:
+            limits = rate_limits(archives, patience)
+        else:
+            refuse_missing_mirror(mirror, archives)
+        self._archives = [
+            (
+                source,
+                Archive(source, mirror=mirror, patience=patience, limit=limits.get(host_of(source)), stop=self.stop),
+            )
+            for source in archives
+        ]
+
+    def archives_for(self, label: Timestamp, now: Timestamp) -> list[Archive]:
+        """Archives that keep the files of an append label, in order."""
+        return [
+            archive
+            for source, archive in self._archives
+            if (source.newest is None or label >= now - source.newest)
+            and (source.until is None or label <= source.until)
+        ]
+
+    def listed_for(self, label: Timestamp, now: Timestamp) -> Archive | None:
+        """The archive whose listing tells what of an append label has arrived: the first that can be listed."""
+        return next((archive for archive in self.archives_for(label, now) if archive.can_list), None)

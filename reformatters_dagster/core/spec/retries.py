@@ -1,0 +1,137 @@
+"""How often and how long a host is asked again after a failure: one policy and one loop, for archives and for stores.
+
+In: a request, and a `Patience`. Out: what the request returns, or the error to give up with. What a status such as 503 means
+is said in `failures`. Both lie in this room because rooms import from lower floors only, and two rooms ask hosts: `source`
+and `store`.
+"""
+
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from reformatters_dagster.core.spec.errors import ReformatError
+from reformatters_dagster.core.spec.failures import FAILURES, Failure
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+type Jitter = Callable[[float, float], float]
+type Pause = Callable[[int, Jitter], float]
+"""Seconds to wait after an attempt, the first being 1."""
+
+ASKED_AGAIN = frozenset({"retry", "throttled", "conflict"})
+"""Verdicts after which another attempt may help."""
+
+NO_RETRIES: "RetryConfig" = {"max_retries": 0}
+"""For clients of obstore: by itself it would repeat a 429 within 0.1 s, and a conditional put that had succeeded."""
+
+
+def a_second_longer(attempt: int, jitter: Jitter) -> float:
+    """0.1 s after the first attempt, and about a second longer after each further one."""
+    return (attempt - 1) * jitter(0.8, 1.2) + 0.1
+
+
+def twice_as_long(attempt: int, jitter: Jitter) -> float:
+    """At most 0.5 s after the first attempt, then twice as long each time, up to 20 s; at least half of that."""
+    longest = min(20.0, 0.5 * 2 ** (attempt - 1))
+    return jitter(longest / 2, longest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How often and how long a host is asked. Times in seconds; defaults are those for upstream archives."""
+
+    attempts: int = 6
+    """At most, for one call."""
+    deadline: float = 300.0
+    """After the start of a call, from which on no further attempt begins."""
+    asked_for: float = math.inf
+    """After a host was opened, from which on no further request begins."""
+    connect_timeout: float | None = 4.0
+    """For one connection; None leaves it to obstore."""
+    timeout: float = 120.0
+    """For one request, its body included."""
+    pause: Pause = a_second_longer
+    throttled_factor: float = 5.0
+    """How much longer than usual the pause is when the host throttles."""
+    sleep: Callable[[float], object] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    jitter: Jitter = random.uniform
+
+    def pause_after(self, attempt: int, failure: Failure) -> float:
+        """Seconds to wait after an attempt, the first being 1."""
+        pause = self.pause(attempt, self.jitter)
+        return pause * self.throttled_factor if failure.verdict == "throttled" else pause
+
+    def client_options(self) -> "ClientConfig":
+        """The timeouts, as clients of obstore take them."""
+        options: ClientConfig = {"timeout": timedelta(seconds=self.timeout)}
+        if self.connect_timeout is not None:
+            options["connect_timeout"] = timedelta(seconds=self.connect_timeout)
+        return options
+
+    def client_retries(self) -> "RetryConfig":
+        """The attempts, for a client of obstore that repeats requests by itself: parts of an upload, and what zarr reads.
+
+        There are no repeated ones where `asked_for` ends: this module cannot see them, and so cannot stop them.
+        """
+        return {"max_retries": self.attempts - 1} if math.isinf(self.asked_for) else NO_RETRIES
+
+
+UPSTREAM_PATIENCE = Patience()
+STORE_PATIENCE = Patience(
+    deadline=math.inf, connect_timeout=None, timeout=90.0, pause=twice_as_long, throttled_factor=1.0
+)
+
+
+def ask_patiently[T](
+    request: Callable[[], T],
+    patience: Patience,
+    *,
+    judge: Callable[[Exception], Failure],
+    give_up: Callable[[Failure, int], Exception],
+    before_pause: Callable[[Failure, int, float], object],
+    renew: Callable[[], bool] = lambda: False,
+    ends: float = math.inf,
+) -> T:
+    """What a request returns; it is repeated for as long as the policy allows and another attempt may help.
+
+    Parameters
+    ----------
+    request : callable
+        One attempt. An error of this project (`ReformatError`) ends the call as it is.
+    judge : callable
+        Says what an error means.
+    give_up : callable
+        Takes the last failure and the number of attempts, and returns the error to raise.
+    before_pause : callable
+        Takes a failure, the number of its attempt, and the seconds of the pause that follows.
+    renew : callable, optional
+        Makes new credentials where there are some. It is asked once in a call, when credentials are denied; the request is
+        repeated at once if it returns True.
+    ends : float
+        On the policy's clock, from which on no further attempt begins.
+    """
+    started, renewed = patience.clock(), False
+    for attempt in itertools.count(1):
+        try:
+            return request()
+        except ReformatError:
+            raise
+        except FAILURES as error:
+            failure = judge(error)
+            if failure.verdict == "denied" and not renewed and renew():
+                renewed = True
+                continue
+            pause, now = patience.pause_after(attempt, failure), patience.clock()
+            is_last = attempt >= patience.attempts or now - started + pause > patience.deadline or now >= ends
+            if is_last or failure.verdict not in ASKED_AGAIN:
+                raise give_up(failure, attempt) from error
+        before_pause(failure, attempt, pause)
+        patience.sleep(pause)
+    raise AssertionError("unreachable")
