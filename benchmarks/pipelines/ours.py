@@ -21,7 +21,8 @@ from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.shard.writer import write_shards
 from reformatters_dagster.core.spec.axes import AppendAxis, lead_time
-from reformatters_dagster.core.spec.template import TemplateConfig, write_arrays
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.template_files import write_arrays
 from reformatters_dagster.core.spec.variables import Deaccumulation
 from reformatters_dagster.core.spec.zarr_documents import document_key
 from reformatters_dagster.core.store.settings import Settings, Workspace

@@ -21,7 +21,7 @@ def update_template(
 ) -> None:
     """Write templates/ID/latest.zarr from the code."""
     from dataset_defs import DATASETS
-    from reformatters_dagster.core.spec.template import differing_files
+    from reformatters_dagster.core.spec.template_files import differing_files
 
     if every == (dataset_id is not None):
         raise Refused("a template was to be written; give either the ID of a dataset or --all")

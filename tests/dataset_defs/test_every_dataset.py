@@ -26,7 +26,8 @@ from reformatters_dagster.core.source.files import ForecastFileCoord, SourceFile
 from reformatters_dagster.core.spec.errors import IndexMismatch
 from reformatters_dagster.core.spec.grids import LambertGrid
 from reformatters_dagster.core.spec.partition import partition_key
-from reformatters_dagster.core.spec.template import TemplateConfig, differing_files, write_metadata
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.template_files import differing_files, write_metadata
 from reformatters_dagster.core.spec.values import MOMENT
 from reformatters_dagster.core.spec.variables import DataVar, Deaccumulation
 from reformatters_dagster.core.spec.zarr_documents import shard_keys

@@ -35,7 +35,7 @@ from reformatters_dagster.core.shard.writer import continue_shards, on_tmp_disk,
 from reformatters_dagster.core.source.files import Downloaded, FileResult, Results, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.spec.errors import CorruptShard, ReformatError, TmpDiskFull
 from reformatters_dagster.core.spec.region import shard_index
-from reformatters_dagster.core.spec.template import write_arrays
+from reformatters_dagster.core.spec.template_files import write_arrays
 from reformatters_dagster.core.spec.values import Dim, Float32Array, Window
 from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.spec.zarr_documents import shard_keys

@@ -22,7 +22,7 @@ from reformatters_dagster.core.spec.errors import (
     StoreMissing,
     TemplateDrift,
 )
-from reformatters_dagster.core.spec.template import write_metadata
+from reformatters_dagster.core.spec.template_files import write_metadata
 from reformatters_dagster.core.spec.values import JSON, Frozen
 from reformatters_dagster.core.spec.zarr_documents import (
     ROOT_KEY,

@@ -16,7 +16,7 @@ from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.check.structure import CheckAppendCoordinate, CheckConsolidatedMetadata, CheckCoordinates
 from reformatters_dagster.core.check.validators import CheckResult
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.spec.template import write_metadata
+from reformatters_dagster.core.spec.template_files import write_metadata
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.store.stores import open_store
 from tests.datasets import INIT, SECOND, SOON, TEMPERATURE, THIRD, Sample, Site

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
 from reformatters_dagster.core.spec.errors import TemplateDrift, UnknownVariable
 from reformatters_dagster.core.spec.grids import LatLonGrid
-from reformatters_dagster.core.spec.template import DatasetAttributes, differing_files, write_metadata
+from reformatters_dagster.core.spec.template import DatasetAttributes
+from reformatters_dagster.core.spec.template_files import differing_files, write_metadata
 from reformatters_dagster.core.spec.zarr_documents import shard_keys
 from tests.tiny import TinyTemplate, tiny_analysis, tiny_template, tiny_var
 

@@ -20,7 +20,7 @@ from reformatters_dagster.core.shard.writer import write_shards
 from reformatters_dagster.core.spec.axes import AppendAxis
 from reformatters_dagster.core.spec.errors import UnalignedRegion
 from reformatters_dagster.core.spec.region import shard_index, shard_regions
-from reformatters_dagster.core.spec.template import differing_files, write_metadata
+from reformatters_dagster.core.spec.template_files import differing_files, write_metadata
 from reformatters_dagster.core.spec.values import Float32Array
 from reformatters_dagster.core.store.metadata import put_metadata
 from reformatters_dagster.core.store.stores import StoreSet, open_store_set
