@@ -51,7 +51,7 @@ class Patience:
     deadline: float = 300.0
     """After the start of a call, from which on no further attempt begins."""
     asked_for: float = math.inf
-    """After a host was opened, from which on no further request begins."""
+    """After a host was opened, from which on nothing new is asked of it."""
     connect_timeout: float | None = 4.0
     """For one connection; None leaves it to obstore."""
     timeout: float = 120.0
@@ -115,7 +115,7 @@ def ask_patiently[T](
         Makes new credentials where there are some. It is asked once in a call, when credentials are denied; the request is
         repeated at once if it returns True.
     ends : float
-        On the policy's clock, from which on no further attempt begins.
+        On the policy's clock: a failure from then on is the last one.
     """
     started, renewed = patience.clock(), False
     for attempt in itertools.count(1):

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,7 +15,6 @@ from reformatters_dagster.core.spec.errors import (
     VariableNotPublished,
 )
 from reformatters_dagster.core.spec.values import JSON
-from reformatters_dagster.core.spec.zarr_documents import append_dim_of, coordinate_names
 from reformatters_dagster.core.store.guards import (
     check_overwrite,
     refuse_other_labels,
@@ -26,59 +24,7 @@ from reformatters_dagster.core.store.guards import (
     refuse_unpublished_variables,
     refuse_version_mismatch,
 )
-
-
-def array(dims: tuple[str, ...], shape: tuple[int, ...], stored: tuple[int, ...], dtype: str = "float32") -> JSON:
-    bytes_codec = {"name": "bytes", "configuration": {"endian": "little"}}
-    sharding: dict[str, Any] = {"chunk_shape": [1 for _ in stored], "codecs": [bytes_codec], "index_location": "end"}
-    return {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": list(shape),
-        "data_type": dtype,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(stored)}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": "NaN",
-        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
-        "attributes": {"units": "K"},
-        "dimension_names": list(dims),
-        "storage_transformers": [],
-    }
-
-
-def root(inits: int) -> JSON:
-    arrays = {
-        "init_time": array(("init_time",), (inits,), (100,), "int64"),
-        "latitude": array(("latitude",), (6,), (6,), "float64"),
-        "spatial_ref": array((), (), (), "int64"),
-        "temperature_2m": array(("init_time", "latitude"), (inits, 6), (1, 4)),
-        "valid_time": array(("init_time",), (inits,), (100,), "int64"),
-        "levels": {"zarr_format": 3, "node_type": "group", "attributes": {}},
-    }
-    return {
-        "zarr_format": 3,
-        "node_type": "group",
-        "attributes": {"dataset_id": "noaa-gfs-forecast", "coordinates": "spatial_ref valid_time"},
-        "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": arrays},
-    }
-
-
-def arrays_in(document: JSON) -> dict[str, JSON]:
-    found: dict[str, JSON] = document["consolidated_metadata"]["metadata"]
-    return found
-
-
-def test_coordinates_are_told_from_data() -> None:
-    assert coordinate_names(root(1)) == {"init_time", "latitude", "spatial_ref", "valid_time"}
-    assert append_dim_of(root(1)) == "init_time"
-
-
-def test_data_that_grows_along_two_dimensions() -> None:
-    document = root(1)
-    arrays_in(document)["wind"] = array(("latitude",), (6,), (6,))
-    arrays_in(document)["wind"]["dimension_names"] = ["height"]
-    with pytest.raises(TemplateDrift, match=r"first of every data variable; found \['height', 'init_time'\]: correct"):
-        append_dim_of(document)
+from tests.core.spec.documents import arrays_in, root
 
 
 def test_growth_and_new_attributes_are_no_drift() -> None:

@@ -1,0 +1,70 @@
+"""No host is asked faster than it tolerates."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from reformatters_dagster.core.source.archives import Archive
+from reformatters_dagster.core.source.rate_limit import RateLimit
+from reformatters_dagster.core.source.upstream import Upstream
+from reformatters_dagster.core.spec.errors import SourceFileUnavailable
+from reformatters_dagster.core.spec.sources import SourceArchive
+from reformatters_dagster.core.spec.values import Timestamp
+from tests.core.source.hosts import KEY, FakeTime, source
+from tests.upstreams import FaultServer, Status
+
+
+def test_the_rate_limit_gives_each_thread_its_own_turn(time: FakeTime) -> None:
+    time.stands_still = True
+    limit = RateLimit(100, time.patience())
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(50):
+            pool.submit(limit.wait)
+    assert sorted(time.sleeps) == pytest.approx([0.6 * turn for turn in range(1, 50)])
+
+
+def test_an_idle_host_saves_up_no_burst(time: FakeTime) -> None:
+    limit = RateLimit(60, time.patience())
+    limit.wait()
+    time.now += 3600
+    for _ in range(3):
+        limit.wait()
+    assert time.sleeps == [1.0, 1.0]
+
+
+def open_at(server: FaultServer, time: FakeTime, *sources: SourceArchive) -> list[Archive]:
+    """Archives at the server as if it were their real host."""
+    real = [one.model_copy(update={"url": f"{server.url}/noaa"}) for one in sources]
+    return Upstream(real, patience=time.patience()).archives_for(Timestamp("2026-07-29"), Timestamp("2026-07-29"))
+
+
+def test_archives_of_one_host_share_the_lowest_of_their_limits(server: FaultServer, time: FakeTime) -> None:
+    archives = open_at(
+        server, time, source(requests_per_minute=600), source(requests_per_minute=60), source(requests_per_minute=None)
+    )
+    for archive in archives:
+        archive.head(KEY)
+        archive.get_ranges(KEY, [(0, 1), (5, 9)])
+    assert len(server.requests) == 9
+    assert time.sleeps == [1.0] * 8
+
+
+def test_a_mirror_is_not_rate_limited(server: FaultServer, time: FakeTime) -> None:
+    upstream = Upstream([source(requests_per_minute=1)], mirror=server.url, patience=time.patience())
+    (archive,) = upstream.archives_for(Timestamp("2026-07-29"), Timestamp("2026-07-29"))
+    for _ in range(5):
+        archive.head(KEY)
+    assert time.sleeps == []
+
+
+def test_a_throttled_host_is_left_alone_by_all_its_archives(server: FaultServer, time: FakeTime) -> None:
+    server.script(f"noaa/{KEY}", *[Status(429)] * 9)
+    limited = source(requests_per_minute=60_000)
+    first, second = open_at(server, time, limited, limited)
+    time.stands_still = True
+    with pytest.raises(SourceFileUnavailable, match="throttled"):
+        first.head(KEY)
+    server.reset()
+    time.sleeps.clear()
+    second.head(KEY)
+    assert time.sleeps == [pytest.approx(20.5, abs=0.01)]
