@@ -18,7 +18,7 @@ from reformatters_dagster.core.spec.zarr_documents import arrays_of, length_alon
 
 
 def refuse_structure_drift(template_root: JSON, store_root: JSON, append_dim: str) -> list[str]:
-    """Refuse a template whose arrays could not be written beside, or read with, the chunks that are stored.
+    """Refuse a template whose arrays do not fit the chunks in the store: these could not be read, or written beside.
 
     Attributes may differ, and sizes along `append_dim`.
 
@@ -30,7 +30,8 @@ def refuse_structure_drift(template_root: JSON, store_root: JSON, append_dim: st
     Raises
     ------
     TemplateDrift
-        Naming every array removed, and every difference in dimensions, sizes, dtype, chunks, codecs, fill values.
+        Names every array that the template lacks, and every difference in dimensions, sizes, dtype, chunks, codecs and
+        fill values.
     """
     template, store = arrays_of(template_root), arrays_of(store_root)
     drifts = [f"{name} is in the store and not in the template" for name in store if name not in template]
@@ -45,12 +46,12 @@ def refuse_structure_drift(template_root: JSON, store_root: JSON, append_dim: st
 
 
 def refuse_unpublished_variables(dataset_id: str, variables: Sequence[str], store_root: JSON) -> None:
-    """Refuse to write chunks of variables that readers would not see, because the store has no such array yet.
+    """Refuse to write chunks of variables for which the store has no array yet: readers would not see them.
 
     Raises
     ------
     VariableNotPublished
-        Naming them, and the command that adds them and writes their history.
+        Names them, and the command that adds them and writes their history.
     """
     if absent := sorted(set(variables) - arrays_of(store_root).keys()):
         raise VariableNotPublished(
@@ -81,7 +82,7 @@ def refuse_retraction(template_root: JSON, store_root: JSON, append_dim: str) ->
     Raises
     ------
     Retraction
-        Naming the array and both lengths.
+        Names the array and both lengths.
     """
     template = arrays_of(template_root)
     for name, stored in arrays_of(store_root).items():
@@ -104,7 +105,7 @@ def refuse_version_mismatch(template_attrs: JSON, dataset_id: str, version: str)
 
 
 def refuse_other_start(template_start: Timestamp, store_start: Timestamp) -> None:
-    """Refuse a store whose append dimension begins elsewhere: every shard would land in another's place."""
+    """Refuse a store whose append dimension starts at another label: every shard would replace another one."""
     if template_start != store_start:
         raise TemplateDrift(
             f"the archive was to start at {template_start:%Y-%m-%dT%H:%M}; the store starts at "
@@ -125,18 +126,18 @@ def check_overwrite(
     Parameters
     ----------
     store_exists : bool
-        Whether a store stands; a network error is no answer to that.
+        Whether a store stands. A network error does not answer that.
     overwrite_chunks, overwrite_metadata : bool
-        What may be replaced. Without either a store is created; with both and an end it may grow.
+        What may be replaced. Without either a store is created; with both and an end it may be extended.
     end_given, filters_given : bool
-        Whether an end, or any other choice of shards or variables, was asked for.
+        Whether the request names an end, or chooses shards or variables in another way.
     unfinished : collection of str
-        Runs that one may go on with instead.
+        Runs that can be resumed instead.
 
     Raises
     ------
     StoreExists, StoreMissing
-        When a store was to be created and one stands, or the reverse.
+        When a store should be created and one stands, or the reverse.
     Refused
         When the options contradict each other.
     """

@@ -1,6 +1,6 @@
 """How far each forecast is ingested: a coordinate that runs write, one init time at a time.
 
-In: forecast lengths of some init times. Out: their values in every store, all others left alone.
+In: forecast lengths of some init times. Out: these values in every store; all other values stay.
 """
 
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ MERGE_ATTEMPTS = 20
 
 
 def merge_ingested_lengths(template_ds: xr.Dataset, workspace: Workspace, lengths: Mapping[Timestamp, Lengths]) -> None:
-    """Write the ingested forecast length of some init times into the stores, replicas first, leaving all others alone.
+    """Write the ingested forecast length of some init times into the stores, replicas first; all others stay.
 
-    Each store's chunk is read, changed and put back only if nobody else put it meanwhile.
+    A chunk is read, changed, and put back only if it is still the one that was read.
 
     Parameters
     ----------
     lengths : mapping of init time to duration
-        Of each member where the template tells them apart. NaT where no lead time is complete. Init times that are not
-        published are left out.
+        One length, or one of each member where the template tells them apart. NaT where no lead time is complete. Init
+        times that the template does not hold are ignored.
     """
     if INGESTED not in template_ds.coords or not lengths:
         return
@@ -46,8 +46,8 @@ def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, Lengths])
     import zarr
 
     array = zarr.open_array(tmp_store / INGESTED, mode="r+", config={"write_empty_chunks": True})
-    # Whole chunks: zarr drops what lies past the end of an array when it writes all that lies before, and there may be lengths
-    # of labels that another run is about to publish.
+    # Whole chunks: zarr drops values past the end of an array when it writes all values before it, and another run may have
+    # written lengths there of labels that it is about to publish.
     array.resize((-(-array.shape[0] // array.chunks[0]) * array.chunks[0], *array.shape[1:]))
     for chunk in sorted({position // array.chunks[0] for position in positions}):
         key = first_axis_key(INGESTED, chunk, array.ndim)

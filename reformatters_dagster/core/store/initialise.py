@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 def create_store(template: TemplateConfig, workspace: Workspace, end: Timestamp) -> None:
-    """Create a store whose metadata covers `[start, end)` and whose data is yet to be written.
+    """Create a store whose metadata covers `[start, end)`; its data is written later.
 
-    Several runs may do this at once: one creates it, the others find it there. See `refuse_lost_primary` for when it is not.
+    Several runs may do this at once: one creates the store, the others find it. `refuse_lost_primary` says when none does.
     """
     refuse_lost_primary(template, workspace)
     with tmp_metadata(template.get_template(end), workspace.tmp) as tmp_store:
@@ -40,8 +40,8 @@ def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timest
     TemplateDrift
         When the store is not the template's.
     TimeNotOnGrid
-        When no label lies before `end`; or when it lies more than a shard after `now`, and past what the store covers:
-        metadata is never cut short again.
+        When no label lies before `end`; or when `end` lies more than a shard after `now`, and past what the store covers:
+        metadata never becomes shorter again.
     """
     refuse_early_end(template, end)
     check_store(template, workspace)
@@ -60,7 +60,7 @@ def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timest
 
 
 def refuse_early_end(template: TemplateConfig, end: Timestamp) -> None:
-    """Raise `TimeNotOnGrid` where a store with labels before `end` would have none."""
+    """Raise `TimeNotOnGrid` where no label lies before `end`."""
     if end <= template.append_dim.start:
         raise TimeNotOnGrid(
             f"a store of {template.dataset_id} with labels before {end:%Y-%m-%dT%H:%M} was asked for; its archive starts at "

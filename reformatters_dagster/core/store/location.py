@@ -1,7 +1,7 @@
 """One place that objects are put to: a bucket with a prefix, a local folder, or this process's memory.
 
-In: keys and bytes. Out: bytes and ETags, or an error that says what to do. An object counts as absent only where the
-backend says so: a refusal, a missing bucket or a dead network raises something else.
+In: keys and bytes. Out: bytes and ETags, or an error that says what to do. An object counts as absent only when the backend
+says so: a refusal, a missing bucket or a dead network raises another error.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 type Etag = str
 type Expected = Literal["absent"] | Etag
 
-# Parts of one upload are in memory at once, and several uploads run at a time.
+# Some parts of one upload are in memory at once, and several uploads run at a time.
 PART_BYTES, PARTS_AT_ONCE = 8 << 20, 4
 
 
@@ -67,7 +67,7 @@ class Store:
         data : bytes or Path
             The content, or a file of it.
         only_if : "absent" or ETag, optional
-            What must stand under the key for the put to happen: nothing, or the version of that ETag.
+            The object is written only if nothing stands under the key, or the version with that ETag.
 
         Returns
         -------
@@ -77,7 +77,7 @@ class Store:
         Raises
         ------
         ObjectMoved
-            When `only_if` does not hold; nothing was written.
+            When something else stands there; nothing was written.
         StoreAccessDenied, StoreUnavailable
             When attempts are used up, or another attempt would not help.
         """
@@ -102,7 +102,7 @@ class Store:
             return None
 
     def get_buffer(self, key: str) -> memoryview | None:
-        """Content of one object in the memory it came in, for large ones; None when it is absent."""
+        """Content of one object, not copied, for large ones; None when it is absent."""
         try:
             return self._connection.ask("get", key, lambda: memoryview(obstore.get(self.backend, key).bytes()))
         except FileNotFoundError:
@@ -115,7 +115,7 @@ class Store:
             try:
                 return obstore.head(self.backend, key)
             except (BaseError, FileNotFoundError):
-                # An answer to HEAD has no body, which alone tells a missing bucket and an expired token apart.
+                # Only a body tells a missing bucket from an expired token, and an answer to HEAD has none.
                 return obstore.get(self.backend, key).meta
 
         meta = self._connection.ask("head", key, ask)
@@ -129,7 +129,7 @@ class Store:
         return True
 
     def list(self, prefix: str = "") -> list[tuple[str, int]]:
-        """Key and bytes of every object below a prefix of whole segments, in key order."""
+        """Key and size in bytes of every object below a prefix of whole segments, in key order."""
 
         def pages() -> list[tuple[str, int]]:
             found = obstore.list(self.backend, prefix or None, chunk_size=1000)
@@ -169,12 +169,12 @@ class Store:
         return meta[self._tag_field] or ""
 
     def _put_if(self, key: str, data: bytes, only_if: Expected) -> Etag:
-        """Put on a condition; where an answer is lost, look at what stands there before trying again."""
+        """Put on a condition. After a lost answer, read what stands there before the next attempt."""
         doubt = _Doubt()
         return self._connection.ask("put", key, lambda: self._put_once_if(key, data, only_if, doubt))
 
     def _put_once_if(self, key: str, data: bytes, only_if: Expected, doubt: "_Doubt") -> Etag:
-        """One attempt, and what it may have done: raises what happened where another attempt may decide it."""
+        """One attempt. Where it fails, read what it did; raise its error only if another attempt can decide."""
         if not self._has_conditions:
             return self._put_compared(key, data, only_if)
         try:
@@ -191,12 +191,12 @@ class Store:
             if doubt.lost and found is not None and found[0] == data:
                 return found[1]
             self._require(key, found and found[1], only_if)
-            # A 409 means that two conditional puts ran at once and neither is decided yet.
+            # A 409 means that two conditional puts run at once, and neither is decided yet.
             doubt.refused |= failure.verdict == "conflict" and failure.status != 409
             raise
 
     def _put_compared(self, key: str, data: bytes, only_if: Expected) -> Etag:
-        """Stand in for a condition the backend does not offer: a writer between the two requests goes unnoticed."""
+        """Compare, then put, where the backend offers no conditions: a writer between the two requests goes unnoticed."""
         found = self.get_or_none(key)
         self._require(key, found and found[1], only_if)
         return self.put(key, data)
@@ -220,7 +220,7 @@ class Store:
 
 @dataclass
 class _Doubt:
-    """What earlier attempts of one conditional put leave open."""
+    """What earlier attempts of one conditional put have left open."""
 
     lost: bool = False
     """Whether an answer was lost: the object may have been written."""

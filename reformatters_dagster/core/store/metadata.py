@@ -53,11 +53,11 @@ class MetadataReceipt(Frozen):
     written: int
     unchanged: int
     root_etag: str
-    """Of the primary's root as it stands now: what the next commit of the same run is to expect."""
+    """Of the primary's root as it stands now; the same run expects it when it puts metadata again."""
 
 
 def put_template(template_ds: xr.Dataset, workspace: Workspace) -> None:
-    """Publish a template's metadata and coordinates, root last; nulls replace no value the store holds."""
+    """Put a template's metadata and coordinates, the root last; a null replaces no value that the store holds."""
     with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
         found = workspace.stores.primary.get_or_none(ROOT_KEY)
         put_metadata(tmp_store, workspace.stores, expected_root="absent" if found is None else found[1])
@@ -65,7 +65,7 @@ def put_template(template_ds: xr.Dataset, workspace: Workspace) -> None:
 
 @contextmanager
 def tmp_metadata(template_ds: xr.Dataset, tmp: Path) -> Iterator[Path]:
-    """A tmp store with the metadata of a template, gone afterwards."""
+    """A tmp store with the metadata of a template; it is deleted at the end of the block."""
     with tmp_folder(tmp, "metadata") as folder:
         path = folder / "metadata-tmp.zarr"
         with on_tmp_disk(path):
@@ -76,34 +76,34 @@ def tmp_metadata(template_ds: xr.Dataset, tmp: Path) -> Iterator[Path]:
 def put_metadata(
     tmp_store: Path, stores: StoreSet, *, expected_root: Expected, keep: Collection[str] = ()
 ) -> MetadataReceipt:
-    """Publish the tmp store's metadata: per store coordinates, array documents, then the root, by compare-and-swap.
+    """Put a tmp store's metadata into each store: coordinates, array documents, then the root by compare-and-swap.
 
-    Readers go by the root alone, and what precedes it only ever grows: a coordinate chunk keeps every value for which
-    the tmp store has none, and the document of a longer array stays. So no order of two writers' puts leaves a root
-    whose labels are not there.
+    Readers go by the root alone. Objects that are put before it only grow: a coordinate chunk keeps every value for which
+    the tmp store has a null, and the document of a longer array stays. So every label of a root is there, in whatever
+    order two writers put their objects.
 
     Parameters
     ----------
     tmp_store : Path
-        Consolidated metadata and coordinate values. Its data chunks are not looked at.
+        Consolidated metadata and coordinate values. Its data chunks are not read.
     expected_root : "absent" or ETag
-        The primary's root `zarr.json` when this run read it; "absent" creates the store or fails.
+        What the primary's root was when this run read it; "absent" creates the store or fails.
     keep : collection of str
-        Coordinates whose stored values stay, whatever the tmp store has. Nulls never replace stored values anyway.
+        Coordinates whose stored values stay, even where the tmp store has other values.
 
     Raises
     ------
     StoreExists
-        When the store was to be created and stands.
+        When the store should be created, and one stands.
     CommitConflict
         When the primary's root is no longer the expected one.
     Retraction
-        When the primary publishes more labels than the tmp store. A replica that does, after a commit that ended
-        halfway, keeps its root.
+        When the primary publishes more labels than the tmp store. A replica that does so keeps its root: an earlier run
+        ended between replica and primary.
     TemplateDrift
-        When a store is of another structure.
+        When a store has another structure.
     StoreMissing
-        When a replica lacks the store that the primary has: what was published before would be a hole in it.
+        When a replica has no store while the primary has one: it would lack all that was published before.
     """
     metadata = _Metadata(tmp_store, frozenset(keep))
     if stores.tolerate is None:
@@ -131,7 +131,7 @@ def put_metadata(
 
 
 class _Metadata:
-    """The metadata of one tmp store, and how each object of it is put."""
+    """The metadata of one tmp store, and how each of its objects is put."""
 
     def __init__(self, tmp_store: Path, keep: frozenset[str]) -> None:
         self.tmp_store = tmp_store
@@ -142,7 +142,7 @@ class _Metadata:
         self.append_dim = append_dim_of(self.root)
 
     def coordinate_keys(self) -> Iterator[tuple[str, str]]:
-        """Coordinate and key of every coordinate chunk."""
+        """Name of the coordinate and key of the object, for every coordinate chunk."""
         for name in sorted(coordinate_names(self.root)):
             for key in keys_on_disk(self.tmp_store, chunks_prefix(name)):
                 yield name, key
@@ -152,6 +152,7 @@ class _Metadata:
         return sorted(documents_of(self.root), key=lambda name: (-name.count("/"), name))
 
     def put_coordinate(self, store: Store, name: str, key: str) -> bool:
+        """Put one coordinate chunk; whether that was needed."""
         wanted = (self.tmp_store / key).read_bytes()
 
         def grown(found: bytes | None) -> bytes:
@@ -162,6 +163,7 @@ class _Metadata:
         return _put_grown(store, key, grown)
 
     def put_document(self, store: Store, name: str) -> bool:
+        """Put the document of an array or group, unless the array is longer in the store; whether that was needed."""
         key = document_key(name)
         wanted = (self.tmp_store / key).read_bytes()
 
@@ -174,6 +176,8 @@ class _Metadata:
         return _put_grown(store, key, grown)
 
     def put_replica_root(self, replica: Store) -> bool:
+        """Put the root of a replica, unless it publishes more labels; whether that was needed."""
+
         def grown(found: bytes | None) -> bytes:
             if found is None:
                 return self.root_bytes
@@ -187,7 +191,7 @@ class _Metadata:
         return _put_grown(replica, ROOT_KEY, grown)
 
     def put_root(self, primary: Store, expected: Expected) -> tuple[Etag, bool]:
-        """Publish the root; one that says the same already stays, as if it had been put when it was looked at."""
+        """Put the root of the primary; its ETag, and whether that was needed. Equal bytes are not put again."""
         found = self.refuse_other_root(primary, expected)
         if found == self.root_bytes:
             return expected, False
@@ -197,7 +201,7 @@ class _Metadata:
             raise _moved(primary, expected, "one put a moment ago") from error
 
     def refuse_other_replica(self, replica: Store, *, create: bool) -> None:
-        """Refuse a replica that lacks what the primary has, or is of another structure."""
+        """Refuse a replica that has another structure, or no store while the primary has one."""
         found = replica.get_or_none(ROOT_KEY)
         if found is not None:
             try:
@@ -211,7 +215,7 @@ class _Metadata:
             )
 
     def refuse_other_root(self, primary: Store, expected: Expected) -> bytes | None:
-        """Refuse to go on once the primary is not what this run has read, or cannot become what it would make of it.
+        """Refuse a primary that changed since this run read it, or that the tmp store's metadata does not fit.
 
         Returns
         -------
@@ -242,7 +246,7 @@ def _moved(primary: Store, expected: Expected, found: str) -> Exception:
 
 
 def _put_grown(store: Store, key: str, grown: Callable[[bytes | None], bytes]) -> bool:
-    """Put what `grown` makes of the object that stands there; look again whenever another writer was first."""
+    """Put what `grown` makes of the object in the store; do so again whenever another writer was first."""
     for _ in range(MOST_RACES):
         found = store.get_or_none(key)
         data = grown(found and found[0])
@@ -259,7 +263,7 @@ def _put_grown(store: Store, key: str, grown: Callable[[bytes | None], bytes]) -
 
 
 def _merged(array: JSON, found: bytes, wanted: bytes) -> bytes:
-    """One coordinate chunk with the stored value wherever the wanted one is null."""
+    """One coordinate chunk: wanted values, and stored ones where the wanted value is null."""
     stored, new = chunk_values(array, found), chunk_values(array, wanted)
     null = np.isnan(new) if new.dtype.kind == "f" else new == array["fill_value"]
     merged = np.where(null, stored, new)

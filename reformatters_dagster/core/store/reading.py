@@ -26,9 +26,9 @@ def read_root(store: Store) -> JSON | None:
     Raises
     ------
     StoreUnavailable, StoreAccessDenied
-        When that could not be found out.
+        When the store does not answer that.
     CorruptRoot
-        When an object is there and is no such document.
+        When there is an object, and it is no such document.
     """
     found = store.get_or_none(ROOT_KEY)
     if found is None:
@@ -50,7 +50,7 @@ def open_published(store: Store) -> xr.Dataset:
     Raises
     ------
     StoreMissing, CorruptRoot
-        When no store stands there, or nobody can read its root.
+        When no store stands there, or its root cannot be read.
     """
     if read_root(store) is None:
         raise StoreMissing(f"store {store.url} was to be opened; there is none: 'reformat backfill' creates it")

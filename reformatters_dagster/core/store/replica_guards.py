@@ -24,10 +24,10 @@ from reformatters_dagster.core.store.settings import Workspace
 
 
 def refuse_lost_primary(template: TemplateConfig, workspace: Workspace) -> None:
-    """Refuse to make anew a primary that was lost, while a replica has data of it: that would be written over.
+    """Refuse to create a primary that was lost while a replica has its data: the run would write over that data.
 
-    A first publication that ended between the two roots leaves a replica of the same objects as the primary, and goes on. A
-    replica of another archive is no copy of this one; see `refuse_other_archive`.
+    A first publication that ended between the two roots leaves a replica with the same data objects as the primary: it may go
+    on. A replica of another archive is no copy of this one, see `refuse_other_archive`.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def refuse_lost_primary(template: TemplateConfig, workspace: Workspace) -> None:
 
 
 def refuse_other_archive(root: JSON, start: Timestamp, replica: Store) -> JSON | None:
-    """Refuse a replica that another archive stands on: its readers would see both mixed.
+    """Refuse a replica that holds another archive: its readers would see both mixed.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def refuse_other_archive(root: JSON, start: Timestamp, replica: Store) -> JSON |
     Raises
     ------
     TemplateDrift
-        When it is of another structure, or starts at another label.
+        When it has another structure, or starts at another label.
     CorruptRoot
         When nobody can read its root, or its first labels.
     """
@@ -84,7 +84,7 @@ def refuse_other_archive(root: JSON, start: Timestamp, replica: Store) -> JSON |
         return None
     first = _first_label(replica, theirs, dim)
     try:
-        # Arrays that it lacks, or has of a commit that ended halfway, make it no other.
+        # It may lack arrays, or be longer after a commit that ended halfway, and is the same archive.
         refuse_structure_drift(root, theirs, dim)
         if first is not None:
             refuse_other_start(start, first)
@@ -113,21 +113,21 @@ def _first_label(store: Store, root: JSON, dim: str) -> Timestamp | None:
 
 
 def refuse_lagging_replicas(template: TemplateConfig, workspace: Workspace) -> None:
-    """Refuse to write to a replica that lacks history the primary has: readers of it would find that to be NaN.
+    """Refuse to write to a replica that lacks history of the primary: its readers would read NaN there.
 
-    This is for replicas that are required; see `replicas.mend_replicas` for others.
+    Only for replicas that are required; `replicas.mend_replicas` mends others.
 
     Raises
     ------
     StoreMissing, StoreTooShort
         When a replica has no store while the primary has one, or has fewer labels or variables.
     TemplateDrift
-        When a replica is of another archive, or nobody can read its root.
+        When a replica holds another archive, or nobody can read its root.
     """
     stores, dim = workspace.stores, template.append_dim.name
     root = read_root(stores.primary)
     for replica in stores.replicas:
-        # Of the template: a commit that ended halfway leaves a replica ahead of its primary.
+        # Compared with the template: after a commit that ended halfway the replica is ahead of its primary.
         theirs = refuse_other_archive(read_root_at(template.path), template.append_dim.start, replica)
         if root is None:
             continue

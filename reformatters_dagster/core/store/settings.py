@@ -1,6 +1,6 @@
 """What a deployment decides: where stores, upstream and tmp folders are, and where its archives start.
 
-In: a mapping of environment variables that someone else read. Out: values the work is done with.
+In: environment variables, read elsewhere. Out: the settings, and the places of one dataset, opened.
 """
 
 import tempfile
@@ -26,7 +26,7 @@ DEFAULT_STORE = "data/stores"
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """The places one dataset is read from and written to."""
+    """The places that one dataset is read from and written to."""
 
     stores: StoreSet
     upstream: Upstream
@@ -41,12 +41,12 @@ class Settings(Frozen):
     upstream: str | None = None
     tmp: str | None = None
     start: Time | None = None
-    """Where archives start that `starts` does not name."""
+    """Where archives start that are not in `starts`."""
     starts: dict[str, Time] = Field(default_factory=dict)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the `REFORMATTERS_*` variables out of a mapping; an empty one counts as unset.
+        """Read the `REFORMATTERS_*` variables from a mapping; an empty one counts as unset.
 
         Raises
         ------
@@ -68,17 +68,17 @@ class Settings(Frozen):
         )
 
     def start_of(self, template: TemplateConfig) -> TemplateConfig:
-        """A template whose archive starts where this deployment wants it to."""
+        """The template with its archive starting where this deployment wants it."""
         start = self.starts.get(template.dataset_id, self.start)
         return template if start is None else template.started_at(start)
 
     def refuse_unknown_starts(self, dataset_ids: Collection[str], elsewhere: Collection[str] = ()) -> None:
-        """Refuse starts of datasets that there are not: a misspelt one would leave an archive where its template starts.
+        """Refuse starts of datasets that do not exist: with a misspelt name an archive would start where its template does.
 
         Parameters
         ----------
         elsewhere : names, optional
-            Providers whose datasets are known to others; starts of those are of no concern.
+            Providers whose datasets other processes know; their starts are not looked at.
         """
         own = {name for name in self.starts if name.split("-")[0] not in elsewhere}
         if unknown := sorted(own - set(dataset_ids)):
@@ -95,7 +95,7 @@ class Settings(Frozen):
         Parameters
         ----------
         patience : Patience, optional
-            How long archives are waited for, and stores no longer; default: as a run does, which has hours.
+            How long archives are asked, and stores hardly longer. Default: as a run asks, which has hours.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class Settings(Frozen):
         """Primary and replicas of one dataset."""
         ours = STORE_PATIENCE
         if patience is not None:
-            # What the last of the archives' answers is good for may be in the stores.
+            # The last answer of the archives may still have to be compared with the stores.
             asked_for = patience.asked_for + patience.timeout
             ours = replace(ours, attempts=patience.attempts, timeout=patience.timeout, asked_for=asked_for)
         return open_store_set(self.store, self.replicas, template.dataset_id, template.dataset_version, patience=ours)

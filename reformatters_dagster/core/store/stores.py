@@ -25,13 +25,13 @@ type OnReplicaFailure = Callable[[Store, Exception], None]
 
 @dataclass(frozen=True)
 class StoreSet:
-    """Everywhere one dataset is published, and where the platform keeps what it knows about it."""
+    """All stores of one dataset: those that readers open, and the internal one with what the platform knows of it."""
 
     primary: Store
     replicas: tuple[Store, ...]
     internal: Store
     tolerate: OnReplicaFailure | None = None
-    """Told of a replica that fails, which is then left out; without it the failure is the caller's."""
+    """Takes a replica that failed, and its error: the replica is left out from then on. None raises the error instead."""
     _left_out: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @property
@@ -41,16 +41,16 @@ class StoreSet:
 
     @property
     def in_write_order(self) -> tuple[Store, ...]:
-        """Replicas, then the primary: it decides what is missing, so it must not be ahead of any."""
+        """Replicas, then the primary. Runs ask the primary what is missing, so it is never ahead of a replica."""
         return (*self.live_replicas, self.primary)
 
     def each_in_write_order(self, write: Callable[[Store], None]) -> None:
-        """Do something to every replica, then to the primary.
+        """Call `write` with every replica, then with the primary.
 
         Raises
         ------
         StoreUnavailable, StoreMissing
-            When the primary fails, or a replica does that nobody tolerates the failure of; nothing after it was done.
+            When the primary fails, or a replica while `tolerate` is None. No later store was written to.
         """
         for replica in self.live_replicas:
             try:
@@ -63,7 +63,7 @@ class StoreSet:
         write(self.primary)
 
     def leave_out(self, replica: Store) -> None:
-        """Write to a replica no more."""
+        """Write nothing more to a replica."""
         self._left_out.add(replica.url)
 
 
@@ -102,19 +102,19 @@ def open_store(base_url: str, path: str, *, patience: Patience = STORE_PATIENCE)
     ----------
     base_url : str
         `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///folder`, `memory://name`, or a folder, relative to the
-        working directory. Credentials and endpoint are found where obstore looks for them. All who open the same path
-        of the same `memory://` base in one process share it.
+        working directory. obstore finds credentials and endpoint in the environment. The same path of the same
+        `memory://` base is the same store throughout a process.
     path : str
         Where below the base, such as `noaa-gfs-forecast/v1.0.0.zarr`.
     patience : Patience
-        How often and how long a bucket is asked; nobody waits for a folder or for memory.
+        How often and how long a bucket is asked; it does not matter to a folder or to memory.
 
     Raises
     ------
     Refused
         For a URL that names no store.
     StoreAccessDenied
-        When the environment does not name the account to ask.
+        When the environment does not name the account.
     """
     scheme, separator, _ = base_url.partition("://")
     if not separator:

@@ -19,14 +19,14 @@ from reformatters_dagster.core.store.settings import Workspace
 
 
 def check_store(template: TemplateConfig, workspace: Workspace) -> None:
-    """Refuse a store that the template does not describe; one that does not exist yet is fine, unless it was lost.
+    """Refuse a store that the template does not describe. A store that does not exist yet passes, unless it was lost.
 
     Raises
     ------
     TemplateDrift
         Naming what differs: dataset, version, start of the archive, structure, labels of the other dimensions.
     StoreMissing
-        See `refuse_lost_primary`.
+        When the primary was lost, see `refuse_lost_primary`.
     """
     store_root = read_root(workspace.stores.primary)
     if store_root is None:
@@ -44,7 +44,7 @@ def check_store(template: TemplateConfig, workspace: Workspace) -> None:
 
 
 def refuse_unpublished(template: TemplateConfig, workspace: Workspace, variables: Names | None) -> None:
-    """Refuse to write variables (default: all) that a standing store has no array for; see `check_store` for the rest."""
+    """Refuse to write variables (default: all) for which the store that stands has no array."""
     store_root = read_root(workspace.stores.primary)
     if store_root is not None:
         names = [data_var.name for data_var in template.select(variables)]

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class PublishedChunks(Frozen):
-    """What one `publish_chunks` uploaded, counted once however many stores there are."""
+    """What one `publish_chunks` uploaded, counted for one store."""
 
     objects: int
     bytes: int
@@ -48,7 +48,7 @@ def publish_chunks(
     Parameters
     ----------
     tmp_store : Path
-        Holds the metadata of the full extent, and every object of the shard.
+        With the metadata of the full extent, and every object of the shard.
     shard_index : int
         Position of the shard along the append dimension, which is the array's first.
     threads : int
@@ -59,9 +59,9 @@ def publish_chunks(
     Raises
     ------
     RunStopped
-        When it was set; some objects may be up.
+        When `stop` was set; some objects may be uploaded.
     ShardIncomplete
-        When objects of the shard are missing locally, or others lie among them; nothing was uploaded.
+        When local objects of the shard are missing, or unexpected ones lie among them; nothing was uploaded.
     StoreUnavailable
         When a store fails; the local objects are kept.
     """
@@ -73,7 +73,7 @@ def publish_chunks(
 
 
 def _shard_objects(tmp_store: Path, variable: str, shard_index: int) -> list[str]:
-    """Keys of every object of a shard, each of which is there."""
+    """Keys of every object of a shard; `ShardIncomplete` unless exactly these are there."""
     array = read_document(tmp_store, variable)
     shape, shard = array["shape"], list(object_shape(array))
     stem = shard_prefix(variable, shard_index)
