@@ -1,7 +1,7 @@
 """One source archive, opened: bytes of its files, and what it says of them.
 
-In: a key. Out: bytes of exactly the lengths asked for, or an error that says whether the file is missing or the archive would
-not hand it over. What the bytes mean is not known here.
+In: a key. Out: bytes of exactly the lengths asked for, or an error: the file is missing, or the archive does not hand it over.
+This module does not know what the bytes mean.
 """
 
 import logging
@@ -73,12 +73,12 @@ class Archive:
 
     Notes
     -----
-    Every method raises `SourceFileMissing` when the archive says that the file is not there, by its table of statuses,
-    and `SourceFileUnavailable` when it refuses, or fails at every attempt. A folder is asked once.
+    Every method raises `SourceFileMissing` when the archive says, by its table of statuses, that the file is not there, and
+    `SourceFileUnavailable` when it refuses, or fails at every attempt. A folder is asked once.
 
-    obstore follows redirects and cannot be told not to. A host that redirects instead of answering is known by what
-    comes back, a whole body where a range was asked for, or a page of HTML, and that counts as status 302. A redirect
-    to a page that answers with an error counts as that error.
+    obstore always follows redirects. A host that redirects instead of answering shows in what comes back: a whole body for
+    a range, or a page of HTML. That counts as status 302. A redirect to a page that answers with an error counts as that
+    error.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Archive:
         self._answers = source.answers
         self._limit = limit
         self._store, self.url, self._prefix = open_archive(source, mirror, patience)
-        # What a folder does not have at once, it does not have a moment later.
+        # A folder says at once whether it has a file.
         self._patience = replace(patience, attempts=1) if isinstance(self._store, LocalStore) else patience
         self._ends = patience.clock() + patience.asked_for
         self._is_bucket = not isinstance(self._store, LocalStore | HTTPStore)
@@ -121,11 +121,11 @@ class Archive:
     def get_ranges(self, key: str, ranges: Sequence[Range]) -> list[bytes]:
         """The bytes of each range, in the order given and of exactly the lengths asked for.
 
-        One request per range: those that lie close together are better joined before.
+        One request per range: the caller joins ranges that lie close together.
         """
         closed = [(start, end) for start, end in ranges if end is not None]
         if self._is_bucket and self._limit is None and len(closed) == len(ranges) > 1:
-            # In parallel while all goes well; one by one, what has arrived need not be fetched again.
+            # In parallel while all goes well. One by one later, since then a failure does not cost the other ranges.
             self._take_turn()
             try:
                 return self._read_at_once(key, closed)
@@ -140,7 +140,7 @@ class Archive:
     def _read_at_once(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         starts, ends = zip(*ranges, strict=True)
         parts = self._store.get_ranges(self._path(key), starts=starts, ends=ends, coalesce=0)
-        # Past the end of a file, and from a server that miscounts, obstore returns less than was asked for.
+        # obstore returns too few bytes past the end of a file, and from a server that miscounts.
         if any(len(part) != end - start for part, (start, end) in zip(parts, ranges, strict=True)):
             raise UnusableAnswer("a range came back short")
         return [part.to_bytes() for part in parts]
@@ -227,7 +227,7 @@ class Archive:
             request,
             self._patience,
             judge=partial(self._judge, key),
-            give_up=partial(self._error, key),
+            give_up=partial(self._error_for, key),
             before_pause=before_pause,
         )
 
@@ -236,7 +236,7 @@ class Archive:
         return self._judge_past_end(key) if failure.status == RANGE_PAST_END else failure
 
     def _judge_past_end(self, key: str) -> Failure:
-        """An empty file is one whose upload has only begun; any other is shorter than its index says."""
+        """The upload of an empty file has only begun; any other file is shorter than its index says."""
         try:
             size = self._open_file(key, {"head": True}).meta["size"]
         except UnusableAnswer as page:
@@ -247,7 +247,7 @@ class Archive:
             return Failure(verdict="missing", found="it is empty")
         return Failure(verdict="retry", found=f"a range past the end of a file of {size} bytes")
 
-    def _error(self, key: str, failure: Failure, attempts: int) -> SourceFileMissing | SourceFileUnavailable:
+    def _error_for(self, key: str, failure: Failure, attempts: int) -> SourceFileMissing | SourceFileUnavailable:
         where, found = f"{key!r} at {self.url!r}", failure.found
         if failure.verdict == "missing":
             return SourceFileMissing(f"{where} is missing ({found}): not published yet, no longer kept, or never made")

@@ -31,14 +31,14 @@ class Opened(NamedTuple):
 
 
 def open_archive(source: SourceArchive, mirror: str | None, patience: Patience) -> Opened:
-    """Open an archive, or the part of a mirror that stands for it; `UpstreamMissing` where that is no URL to be opened."""
+    """Open an archive, or the part of a mirror that stands for it; `UpstreamMissing` where the mirror cannot be opened."""
     options: ClientConfig = {**patience.client_options(), "user_agent": "reformatters-dagster"}
     if mirror is None:
         return Opened(_open_real(source, options), source.url, "")
     if (folder := _folder(mirror)) is not None:
-        # Opened at its root: a folder that is yet to come cannot be opened.
+        # Opened at the root of the mirror: the folder of the archive may not exist yet, and could not be opened.
         return Opened(LocalStore(folder), str(folder / source.folder), f"{source.folder}/")
-    # client_options replace what obstore reads from the environment, AWS_ALLOW_HTTP among it.
+    # client_options replace what obstore reads from the environment, such as AWS_ALLOW_HTTP.
     options["allow_http"] = True
     url = f"{mirror.rstrip('/')}/{source.folder}"
     try:
@@ -64,7 +64,7 @@ def refuse_missing_mirror(mirror: str, archives: Sequence[SourceArchive]) -> Non
 def _open_real(source: SourceArchive, options: "ClientConfig") -> "ObjectStore":
     parts = urlsplit(source.url)
     bucket, prefix = parts.netloc, parts.path.strip("/") or None
-    # Endpoints are said in full: AWS_ENDPOINT_URL and its kin mean the final stores, and obstore obeys them everywhere.
+    # Endpoints are given in full: AWS_ENDPOINT_URL and the like mean the final stores, and obstore obeys them everywhere.
     if parts.scheme == "s3":
         region = source.region or "us-east-1"
         return S3Store(

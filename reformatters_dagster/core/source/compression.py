@@ -1,4 +1,4 @@
-"""Compressed source files. In: the bytes of one. Out: what is inside, never more than it may be."""
+"""Compressed source files. In: the bytes of a file. Out: its content, never more bytes than allowed."""
 
 import bz2
 import zlib
@@ -26,21 +26,21 @@ _STREAMS: Mapping[Compression, Callable[[], _Stream]] = {
 
 
 def decompress(data: bytes, kind: Compression, *, most: int, where: str) -> bytes:
-    """What a compressed file holds; several streams in it are read as one.
+    """The content of a compressed file; several streams in it are read as one.
 
     Parameters
     ----------
     data : bytes
         The whole file.
     most : int
-        Bytes that may come out. Not many more than that are ever unpacked, whatever the file claims.
+        Bytes that the content may have. Hardly more are ever unpacked, whatever the file claims.
     where : str
-        Which file, for the error.
+        Name of the file, for the error.
 
     Raises
     ------
     CorruptMessage
-        It is empty, of another format, damaged, cut short, or holds more than `most` bytes.
+        When the file is empty, has another format, is damaged, ends early, or holds more than `most` bytes.
     """
     if not data:
         raise CorruptMessage(f"{where} is empty; its upload may have only begun, try later")

@@ -1,4 +1,4 @@
-"""One upstream file: what it is (`SourceFileCoord`) and what became of it (`FileResult`).
+"""One upstream file: which one it is (`SourceFileCoord`), and how its processing went (`FileResult`).
 
 In: labels of a region. Out: values that say which file to fetch, where its data lands, and how that went.
 """
@@ -23,15 +23,15 @@ def whole_hours(lead_time: Timedelta) -> int:
 
 
 class SourceFileCoord(Frozen):
-    """Identity of one source file. Frozen: progress is kept beside it, in `FileResult`."""
+    """Identity of one source file. It never changes: `FileResult` tells the progress."""
 
     @abstractmethod
     def key(self) -> str:
-        """Path of the file within every archive that has it."""
+        """Path of the file, the same in every archive."""
 
     @abstractmethod
     def get_url(self) -> str:
-        """Address in the archive that keeps it for good."""
+        """Address in the archive that keeps the file for good."""
 
     @abstractmethod
     def out_loc(self) -> OutLoc:
@@ -49,7 +49,7 @@ class ForecastFileCoord(SourceFileCoord):
 
 
 class SourceFileStatus(StrEnum):
-    """How far a file got. `Processing` leads to one of the others, and those are final."""
+    """How far a file got. `Processing` ends in one of the others, and these are final."""
 
     PROCESSING = "Processing"
     DOWNLOAD_FAILED = "DownloadFailed"
@@ -58,17 +58,17 @@ class SourceFileStatus(StrEnum):
 
 
 class Downloaded(Frozen):
-    """What was fetched of one source file for a group of variables, verified, on local disk."""
+    """The verified part of one source file for a group of variables, on local disk."""
 
     path: Path
     archive: str
     etag: str | None
     spans: Mapping[str, tuple[int, int]]
-    """Per variable, where its message lies in `path`: offset, length."""
+    """Per variable: offset and length of its message in `path`."""
     reasons: Mapping[str, str] = {}
-    """Per variable the file could not give, why."""
+    """Per variable that the file does not give: why."""
     fetched: int | None = None
-    """Bytes that came over the network, where those on disk are other ones, decompressed."""
+    """Bytes that came over the network, where the file on disk was decompressed; None where it is what came."""
 
     @property
     def size(self) -> int:
@@ -77,7 +77,7 @@ class Downloaded(Frozen):
 
 
 class FileResult(Frozen):
-    """What became of one file, for one variable."""
+    """How the processing of one file went, for one variable."""
 
     coord: SourceFileCoord
     status: SourceFileStatus = SourceFileStatus.PROCESSING
@@ -90,7 +90,7 @@ class FileResult(Frozen):
     archive: str | None = None
     """Archive the bytes came from."""
     was_tried: bool = True
-    """Whether the run asked for it; not for one that is no longer waited for, whose reason is that of an earlier run."""
+    """Whether this run asked for it. It does not ask for a file that is given up: the reason is then that of an earlier run."""
 
     @property
     def succeeded(self) -> bool:
@@ -98,17 +98,17 @@ class FileResult(Frozen):
 
     @property
     def was_read(self) -> bool:
-        """Succeeded by being read, rather than by having been read into the published shard before."""
+        """Whether this run read the file. Otherwise an earlier run read it, into the published shard."""
         return self.succeeded and self.archive is not None
 
     @property
     def was_refused(self) -> bool:
-        """Failed now, for archives would not hand it over, which may be otherwise the next time."""
+        """Whether this run asked for it and no archive handed it over; the next run may succeed."""
         return self.was_tried and (self.reason or "").startswith(SourceFileUnavailable.__name__)
 
     @property
     def is_absent(self) -> bool:
-        """Failed, for no archive has the file: it may not be there yet."""
+        """Whether no archive has the file; it may not be there yet."""
         return (self.reason or "").startswith(SourceFileMissing.__name__)
 
     def advance(self, status: SourceFileStatus, reason: str | None = None) -> Self:
@@ -119,25 +119,25 @@ class FileResult(Frozen):
 
 
 def dump_result(result: FileResult) -> JSON:
-    """Plain values, for a result that travels between pods or outlives its process."""
+    """The result as plain values, which can travel between pods and outlive the process."""
     coord = {name: str(value) for name, value in result.coord}
     return {**result.model_dump(mode="json", exclude={"coord"}, exclude_defaults=True), "coord": coord}
 
 
 def load_result(coord: type[SourceFileCoord], dumped: JSON) -> FileResult:
-    """The inverse of `dump_result`, for coords of a class."""
+    """The inverse of `dump_result`, with the class of the coord."""
     return FileResult.model_validate({**dumped, "coord": coord.model_validate(dumped["coord"])})
 
 
 type Results = dict[str, Sequence[FileResult]]
-"""Per variable, one result for each file its region wanted."""
+"""Per variable, one result for each file that its region wants."""
 
 
 def local_name(coord: SourceFileCoord, ranges: Sequence[tuple[int, int | None]]) -> str:
-    """File name for what was downloaded of a source file.
+    """Local name for the downloaded part of a source file.
 
-    It carries a digest of the byte ranges: two variable groups that read different parts of one file must not share, and
-    then delete, one local copy.
+    It holds a digest of the byte ranges: two variable groups that read different parts of one file must not share one local
+    copy, which the first of them would delete.
     """
     digest = hashlib.sha256(repr((coord.key(), list(ranges))).encode()).hexdigest()[:16]
     return f"{Path(coord.key()).name}-{digest}"

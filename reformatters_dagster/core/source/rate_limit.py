@@ -1,6 +1,6 @@
 """How fast the hosts of archives are asked.
 
-In: what a host tolerates, and how long it is to be left alone. Out: threads that wait for their turn.
+In: the requests per minute that a host tolerates. Out: turns, for which threads wait.
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,13 @@ class RateLimit:
             self._patience.sleep(turn - now)
 
     def postpone(self, seconds: float) -> None:
-        """Let no further request begin for so long."""
+        """Let no request begin for so many seconds."""
         with self._lock:
             self._next = max(self._next, self._patience.clock() + seconds)
 
 
 def host_of(source: SourceArchive) -> str:
+    """Host, or bucket, of an archive."""
     return urlsplit(source.url).netloc
 
 

@@ -17,7 +17,7 @@ from reformatters_dagster.core.spec.values import Timestamp
 
 
 class Upstream:
-    """The source archives of a dataset, in the order they are to be asked.
+    """The source archives of a dataset, in the order in which they are asked.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Upstream:
     Attributes
     ----------
     stop : Event
-        Set it, and waits end at once and no further request begins: what was being asked for fails.
+        Once it is set, waits end at once and no further request begins: calls that wait for an answer fail.
 
     Raises
     ------
@@ -68,5 +68,5 @@ class Upstream:
         ]
 
     def listed_for(self, label: Timestamp, now: Timestamp) -> Archive | None:
-        """The archive whose listing tells what of an append label has arrived: the first that can be listed."""
+        """The archive whose listing says which files of an append label have arrived: the first that can be listed."""
         return next((archive for archive in self.archives_for(label, now) if archive.can_list), None)

@@ -12,10 +12,10 @@ import numba
 def compiled[**P, R](function: Callable[P, R], inline: Literal["never", "always"] = "never") -> Callable[P, R]:
     """Compile at the first call, and keep the result beside the module, or in the user's cache folder.
 
-    Where neither can be written, and `NUMBA_CACHE_DIR` names no folder, every process compiles anew. Division by 0 gives inf
-    instead of raising, which would keep loops from being vectorized.
+    Every process compiles anew where neither can be written and `NUMBA_CACHE_DIR` names no folder. Division by 0 gives inf: a
+    check that raises would keep loops from being vectorized.
     """
     try:
         return numba.njit(nogil=True, cache=True, error_model="numpy", inline=inline)(function)
-    except RuntimeError:  # there is no folder that a cache can be kept in
+    except RuntimeError:  # no folder can hold the cache
         return numba.njit(nogil=True, error_model="numpy", inline=inline)(function)

@@ -22,11 +22,11 @@ class UnusableName(Refused, ValueError):
 
 
 class DatasetExists(Refused, FileExistsError):
-    """A dataset was to be made where one, or a file of one, is."""
+    """A new dataset would replace a dataset, or a file of one."""
 
 
 class NotACheckout(Refused, FileNotFoundError):
-    """The code is there without what only a checkout of the project holds."""
+    """The code runs without files that only a checkout of the project holds."""
 
 
 class UnknownVariable(Refused, LookupError):
@@ -34,7 +34,7 @@ class UnknownVariable(Refused, LookupError):
 
 
 class VariableNotPublished(Refused, LookupError):
-    """Data of a variable that the store's metadata does not have: no reader would see it."""
+    """Data of a variable for which the store has no array: no reader would see it."""
 
 
 class TimeNotOnGrid(Refused, ValueError):
@@ -46,7 +46,7 @@ class NoPartition(Refused, LookupError):
 
 
 class UnknownRun(Refused, LookupError):
-    """A run was to be gone on with that has left nothing, or never was."""
+    """A run that should be resumed has left nothing, or never was."""
 
 
 class UnalignedRegion(Refused, ValueError):
@@ -58,15 +58,15 @@ class TemplateDrift(Refused, ValueError):
 
 
 class CorruptRoot(TemplateDrift):
-    """The root of a store is no metadata that readers can open."""
+    """The root of a store holds no metadata that readers can open."""
 
 
 class StoreExists(Refused, FileExistsError):
-    """A store stands where one was to be created."""
+    """A store stands where one should be created."""
 
 
 class StoreMissing(Refused, FileNotFoundError):
-    """No store stands where one was to be opened."""
+    """No store stands where one should be opened."""
 
 
 class StoreTooShort(Refused, ValueError):
@@ -74,7 +74,7 @@ class StoreTooShort(Refused, ValueError):
 
 
 class Retraction(Refused, ValueError):
-    """Metadata that would un-publish what readers already see."""
+    """Metadata that would withdraw labels that readers already see."""
 
 
 class PublishGap(Refused, ValueError):
@@ -86,11 +86,11 @@ class LeaseHeld(Refused, RuntimeError):
 
 
 class UpstreamMissing(Refused, FileNotFoundError):
-    """The upstream itself, not a file of it, is not there."""
+    """The whole upstream is absent, not only a file of it."""
 
 
 class NothingSucceeded(ReformatError, RuntimeError):
-    """No source file of a whole run could be used; nothing was published."""
+    """No source file of a run could be used; nothing was published."""
 
 
 class SourceFileMissing(ReformatError, FileNotFoundError):
@@ -98,7 +98,7 @@ class SourceFileMissing(ReformatError, FileNotFoundError):
 
 
 class SourceFileUnavailable(ReformatError, ConnectionError):
-    """The upstream would not hand the file over: throttled, refused, cut off."""
+    """The upstream did not hand the file over: it throttled, refused, or cut the connection."""
 
 
 class CorruptShard(ReformatError, ValueError):
@@ -106,7 +106,7 @@ class CorruptShard(ReformatError, ValueError):
 
 
 class CorruptMessage(ReformatError, ValueError):
-    """Bytes that are not the GRIB message that was asked for."""
+    """Bytes that are not the GRIB message asked for."""
 
 
 class IndexMismatch(CorruptMessage):
@@ -114,7 +114,7 @@ class IndexMismatch(CorruptMessage):
 
 
 class LedgerUnreadable(ReformatError, ValueError):
-    """An object lies where a ledger entry should, and is none."""
+    """An object in the place of a ledger entry is no ledger entry."""
 
 
 class ImplausibleRate(ReformatError, ValueError):
@@ -122,7 +122,7 @@ class ImplausibleRate(ReformatError, ValueError):
 
 
 class StoreUnavailable(ReformatError, ConnectionError):
-    """The object store could not be read or written; it is not thereby absent."""
+    """The object store could not be read or written. That does not mean that the object is absent."""
 
 
 class StoreAccessDenied(StoreUnavailable, PermissionError):
@@ -130,7 +130,7 @@ class StoreAccessDenied(StoreUnavailable, PermissionError):
 
 
 class ObjectMoved(ReformatError, RuntimeError):
-    """A conditional put found another version of the object than it was told to expect."""
+    """A conditional put found another version of the object than expected."""
 
 
 class ShardIncomplete(ReformatError, RuntimeError):
@@ -138,27 +138,27 @@ class ShardIncomplete(ReformatError, RuntimeError):
 
 
 class CommitConflict(ReformatError, RuntimeError):
-    """Another writer moved the store's metadata while this one was committing."""
+    """Another writer changed the store's metadata while this run put its own."""
 
 
 class OutcomeMissing(ReformatError, RuntimeError):
-    """A commit was asked for before every variable of its plan was processed; nothing was published."""
+    """Not every variable of the plan was processed before the commit; nothing was published."""
 
 
 class PlanOutdated(Refused, RuntimeError):
-    """A plan of fewer labels than have been published since it was made; nothing was written."""
+    """More labels were published since the plan was made than it knows of; nothing was written."""
 
 
 class OutcomeOvertaken(Refused, RuntimeError):
-    """A commit was asked for of shards that another run may have written over since; nothing was published."""
+    """Another run may have replaced the shards before this run committed them; nothing was published."""
 
 
 class RunStopped(ReformatError, RuntimeError):
-    """The run was told to end before this was done."""
+    """The run was stopped before this was done."""
 
 
 class TmpDiskFull(ReformatError, OSError):
-    """The tmp folder has, or ran, out of space."""
+    """The disk of the tmp folder is full."""
 
 
 class EncodingFailed(ReformatError, RuntimeError):

@@ -28,7 +28,7 @@ def latitudes_longitudes(grid: LambertGrid) -> tuple[FloatArray, FloatArray]:
 
 @lru_cache(maxsize=64)
 def on_plane(grid: LambertGrid, latitude: float, longitude: float) -> tuple[float, float]:
-    """Where a place lies on the plane of a grid: y and x in metres; infinite where the projection has no such place."""
+    """Position of a place on the plane of a grid: y and x in metres, infinite where the projection does not reach it."""
     import pyproj
 
     x, y = pyproj.Proj(_parameters(grid))(longitude, latitude)

@@ -57,7 +57,7 @@ def filter_regions(
     end: Timestamp | None = None,
     contains: Collection[Timestamp] | None = None,
 ) -> list[slice]:
-    """Regions that hold something of what is asked; filters intersect, and a region is kept or dropped whole.
+    """Regions that pass all filters; a region is kept or dropped as a whole.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def filter_regions(
     start, end : Timestamp, optional
         Keep regions with a label in `[start, end)`. A start after the last label keeps none.
     contains : collection of Timestamp, optional
-        Keep regions that hold one of these exactly; others are ignored, and an empty collection keeps none.
+        Keep regions that hold one of these labels. Times that are no labels are ignored; an empty collection keeps none.
 
     Raises
     ------
@@ -104,8 +104,8 @@ def refuse_off_grid(times: Collection[Timestamp], start: Timestamp, frequency: p
 def worker_share[Job](jobs: Sequence[Job], worker: int, workers: int) -> list[Job]:
     """The jobs of one of several workers that do not talk to each other.
 
-    Every worker computes the same list and takes every `workers`-th of it, in bit-reversed order, so that the workers that
-    run first already sample the whole archive and no upstream prefix is hit by all of them at once.
+    Every worker computes the same list and takes every `workers`-th job of it, in bit-reversed order. So the first workers
+    already sample the whole archive, and they do not all ask for the same upstream prefix.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
 """How often and how long a host is asked again after a failure: one policy and one loop, for archives and for stores.
 
-In: a request, and a `Patience`. Out: what the request returns, or the error to give up with. What a status such as 503 means
-is said in `failures`. Both lie in this room because rooms import from lower floors only, and two rooms ask hosts: `source`
-and `store`.
+In: a request, and a `Patience`. Out: what the request returns, or the error to give up with. `failures` says what a status such
+as 503 means. Both modules lie on the lowest floor because two rooms need them: `source` and `store`.
 """
 
 import itertools
@@ -78,7 +77,7 @@ class Patience:
     def client_retries(self) -> "RetryConfig":
         """The attempts, for a client of obstore that repeats requests by itself: parts of an upload, and what zarr reads.
 
-        There are no repeated ones where `asked_for` ends: this module cannot see them, and so cannot stop them.
+        None where `asked_for` is limited: nobody sees these retries, so nobody could end them in time.
         """
         return {"max_retries": self.attempts - 1} if math.isinf(self.asked_for) else NO_RETRIES
 
@@ -99,7 +98,7 @@ def ask_patiently[T](
     renew: Callable[[], bool] = lambda: False,
     ends: float = math.inf,
 ) -> T:
-    """What a request returns; it is repeated for as long as the policy allows and another attempt may help.
+    """What a request returns. It is repeated as long as the policy allows and another attempt may help.
 
     Parameters
     ----------
@@ -112,8 +111,7 @@ def ask_patiently[T](
     before_pause : callable
         Takes a failure, the number of its attempt, and the seconds of the pause that follows.
     renew : callable, optional
-        Makes new credentials where there are some. It is asked once in a call, when credentials are denied; the request is
-        repeated at once if it returns True.
+        Reads credentials anew. Called once, when they are denied; if it returns True, the request is repeated at once.
     ends : float
         On the policy's clock: a failure from then on is the last one.
     """

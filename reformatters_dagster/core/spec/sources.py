@@ -1,4 +1,4 @@
-"""Source archives: where upstream files can be had from, and what an HTTP status means at each host.
+"""Source archives: where upstream files lie, and what an HTTP status means at each host.
 
 In: what `dataset_defs` knows of a provider. Out: frozen values that `core/source` opens.
 """
@@ -20,22 +20,22 @@ STATUS_ANSWERS: Mapping[int, Answer] = {
     503: "throttled",
     504: "retry",
 }
-"""What an HTTP status means at a host that says what it means."""
+"""What an HTTP status means at a host that keeps to the standard. `failures` says what all others mean."""
 
 
 class SourceArchive(Frozen):
-    """One place a source file can be had from."""
+    """One place that source files are read from."""
 
     url: str
     """Where the archive's keys start: `s3://bucket`, `gs://bucket`, `https://host/path`."""
     folder: str
-    """Folder of a mirror (`REFORMATTERS_UPSTREAM`) that stands for it: the bucket, or host and path."""
+    """Folder of a mirror (`REFORMATTERS_UPSTREAM`) that stands for the archive: the bucket, or host and path."""
     region: str | None = None
     """Bucket region, where the archive is on S3."""
     newest: Duration | None = None
-    """Files are kept this long after the append label only; None keeps them for good."""
+    """How long after the append label files are kept; None keeps them for good."""
     until: Time | None = None
-    """Append label after which there are no files; None where it is still filled."""
+    """Append label after which there are no files; None while there are new ones."""
     requests_per_minute: int | None = None
     """What the host tolerates; None sets no limit."""
     answers: Mapping[int, Answer] = STATUS_ANSWERS

@@ -1,6 +1,7 @@
-"""The structure of a store: `TemplateConfig` writes it into git as metadata-only Zarr v3, and every run loads it from there.
+"""The structure of a store, as a dataset declares it: `TemplateConfig`.
 
-In: frozen config values. Out: an `xr.Dataset` whose data variables are NaN and take no memory, and metadata on disk.
+In: frozen config values. Out: the template, metadata-only Zarr v3 that is committed to git; and the same with labels up to now,
+as an `xr.Dataset` whose data variables are NaN and take no memory.
 """
 
 import shutil
@@ -30,7 +31,7 @@ TEMPLATES = Path(__file__).parents[3] / "templates"
 
 
 class DatasetAttributes(Frozen):
-    """Global attributes, but for those that follow from the structure."""
+    """Global attributes that do not follow from the structure."""
 
     name: str
     description: str
@@ -57,7 +58,7 @@ class TemplateConfig(Frozen):
     shards: dict[Dim, PositiveInt]
     data_vars: tuple[DataVar, ...]
     ingested_by_member: bool = False
-    """Whether `ingested_forecast_length` is told of each member, rather than of the one that is least far."""
+    """Whether `ingested_forecast_length` has a value for each member, rather than the shortest of all members."""
 
     @field_validator("data_vars")
     @classmethod
@@ -128,7 +129,7 @@ class TemplateConfig(Frozen):
         return tuple(data_var for data_var in self.data_vars if data_var.name in set(names))
 
     def started_at(self, start: Timestamp) -> Self:
-        """The same structure with its archive starting at the whole shard of the template's grid that holds `start`."""
+        """The same structure, whose archive starts with the shard of the template's grid that holds `start`."""
         shards_after = (start - self.append_dim.start) // self.shard_duration
         first = self.append_dim.start + shards_after * self.shard_duration
         return self.model_copy(update={"append_dim": self.append_dim.model_copy(update={"start": first})})
@@ -172,9 +173,9 @@ class TemplateConfig(Frozen):
         Returns
         -------
         xr.Dataset
-            With `spatial_ref`; on a projected grid also latitude and longitude (y, x); for forecasts also `valid_time`
-            (init_time, lead_time) and the expected and ingested forecast length (init_time), the latter NaT, and of each member
-            where the template says so: it is written at run time.
+            With `spatial_ref`. On a projected grid also with latitude and longitude (y, x). For forecasts also with
+            `valid_time` (init_time, lead_time), `expected_forecast_length` (init_time), and `ingested_forecast_length`,
+            NaT since runs write it: (init_time), or (init_time, ensemble_member) where the template says so.
         """
         ds = ds.assign_coords(spatial_ref=((), np.int64(0), self.grid.spatial_ref_attrs))
         if isinstance(self.grid, LambertGrid):
@@ -210,12 +211,12 @@ class TemplateConfig(Frozen):
             ds[data_var.name] = xr.Variable(self.dim_names, all_nan(shape), data_var.attrs, encoding)
         write_metadata(ds, path)
         if isinstance(self.grid, LambertGrid):
-            # They follow from the grid, and would be megabytes in git; stores have them.
+            # They follow from the grid, and would be megabytes in git. Stores have them.
             for name in ("latitude", "longitude"):
                 shutil.rmtree(path / chunks_prefix(name))
 
     def update_template(self) -> None:
-        """Write the committed template, unless it stands there already. The diff is the review."""
+        """Write the committed template, unless it is the same already. Reviewers read the diff."""
         fresh = self.path.with_name(f"{uuid.uuid4().hex[:12]}-tmp.zarr")
         fresh.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -234,8 +235,8 @@ class TemplateConfig(Frozen):
         Raises
         ------
         TemplateDrift
-            When the committed template is missing, is of another dataset or version, or has other arrays, labels, chunks
-            or shards than the code.
+            When the committed template is missing, belongs to another dataset or version, or has other arrays, labels,
+            chunks or shards than the code.
         """
         committed = self._open_committed()
         ds = self.coordinates(end).assign_attrs(
@@ -267,7 +268,7 @@ class TemplateConfig(Frozen):
         return committed
 
     def _differing_arrays(self, committed: xr.Dataset) -> list[str]:
-        """Arrays that only one of code and committed template has, or whose labels or layout differ."""
+        """Arrays that only the code or only the committed template has, and arrays whose labels or layout differ."""
         ds = self.coordinates(self.append_dim.start)
         differing = {*ds.variables, *self.variables} ^ {*committed.variables}
         differing |= {
@@ -283,5 +284,5 @@ class TemplateConfig(Frozen):
 
 
 def all_nan(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """A read-only float32 array of NaN that holds one number, whatever its shape."""
+    """A read-only float32 array of NaN; it takes the memory of one number, whatever its shape."""
     return np.broadcast_to(np.float32("nan"), shape)

@@ -1,4 +1,4 @@
-"""A template on disk: metadata-only Zarr v3, as it is committed and as every tmp store begins.
+"""A template on disk: metadata-only Zarr v3, as it is committed and as every tmp store starts.
 
 In: an `xr.Dataset` as `TemplateConfig.get_template` gives it. Out: documents and coordinate values in a folder; or the reverse.
 """
@@ -41,14 +41,14 @@ def write_metadata(ds: xr.Dataset, path: Path) -> None:
 
 
 def write_arrays(ds: xr.Dataset, names: Iterable[str], path: Path) -> None:
-    """Write the documents of some data variables as `write_metadata` does, and nothing else: shards can then be written.
+    """Write the documents of some data variables as `write_metadata` does, and nothing else. Shards can be written then.
 
     Parameters
     ----------
     ds : xr.Dataset
         As `get_template` gives it.
     path : Path
-        A store that holds none of them yet.
+        A store that has none of these variables yet.
     """
     import zarr
 
@@ -72,7 +72,7 @@ _COMMITTED: dict[Path, tuple[tuple[object, ...], xr.Dataset]] = {}
 
 
 def read_template(path: Path) -> xr.Dataset:
-    """A committed template, opened once for as long as none of its files changes: a run asks for it again and again."""
+    """A committed template. It is opened again only when one of its files has changed: a run asks for it many times."""
     files = sorted((str(file), file.stat()) for file in path.rglob("*") if file.is_file())
     state = tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in files)
     known = _COMMITTED.get(path)
@@ -83,7 +83,7 @@ def read_template(path: Path) -> xr.Dataset:
 
 
 def differing_files(one: Path, other: Path) -> list[str]:
-    """Files, relative to either folder, that are not byte-for-byte the same in both."""
+    """Files, relative to their folder, that are not byte for byte the same in both folders."""
     names = {p.relative_to(root) for root in (one, other) for p in root.rglob("*") if p.is_file()}
     return sorted(str(name) for name in names if _read(one / name) != _read(other / name))
 

@@ -1,4 +1,4 @@
-"""Kinds of value that every other module speaks of: dimensions, times, arrays, and the base of all frozen models."""
+"""Kinds of value that all rooms use: dimensions, times, arrays, and the base of all frozen models."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple

@@ -12,7 +12,7 @@ _UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 
 def spell_duration(duration: Timedelta) -> str:
-    """The largest unit of a duration that is not zero and the one below it, in whole numbers: `6 h`, `1 min 34 s`, `60 d`."""
+    """A duration in its largest unit and the next smaller one, in whole numbers: `6 h`, `1 min 34 s`, `60 d`."""
     rest = abs(duration) // Timedelta("1s")
     counts = {}
     for unit, seconds in _UNITS.items():
@@ -23,6 +23,6 @@ def spell_duration(duration: Timedelta) -> str:
 
 
 def did_you_mean(asked: Collection[str], known: Collection[str]) -> str:
-    """A question to end a refusal with that has named what is known; empty where nothing known is alike."""
+    """A question at the end of a refusal that has named what is known; empty where nothing known is similar."""
     guesses = [guess for name in asked for guess in get_close_matches(name, known, n=1)]
     return f": did you mean {' and '.join(repr(guess) for guess in dict.fromkeys(guesses))}?" if guesses else ""

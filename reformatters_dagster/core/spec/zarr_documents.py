@@ -1,7 +1,7 @@
 """Zarr v3 as stores hold it: what documents say, under which keys objects lie, what one chunk holds.
 
 In: documents as `json.loads` gives them, shapes, the bytes of a chunk. Out: names, keys, lengths, values. No other module
-knows these layouts, so another store format begins here.
+knows these layouts: another store format starts here.
 """
 
 import itertools
@@ -40,12 +40,12 @@ def document_key(name: str) -> str:
 
 
 def chunks_prefix(name: str) -> str:
-    """What the keys of all objects with values of an array lie below; the array without dimensions has it as its one key."""
+    """Prefix of the keys of all objects of an array; the key itself of an array without dimensions."""
     return f"{name}/c"
 
 
 def shard_prefix(name: str, shard: int) -> str:
-    """What the keys of one shard along the first dimension lie below; an array of one dimension has it as its one key."""
+    """Prefix of the keys of one shard along the first dimension; the key itself in an array of one dimension."""
     return f"{chunks_prefix(name)}/{shard}"
 
 
@@ -133,7 +133,7 @@ def length_along(array: JSON, dim: str) -> int | None:
 
 
 def object_shape(array: JSON) -> tuple[int, ...]:
-    """Values along each dimension in one stored object: a shard where the array has shards, else a chunk."""
+    """Number of values along each dimension in one object: in a shard where the array has shards, else in a chunk."""
     return tuple(array["chunk_grid"]["configuration"]["chunk_shape"])
 
 
@@ -143,7 +143,7 @@ def is_sharded(array: JSON) -> bool:
 
 
 def structure_differences(template: JSON, store: JSON, append_dim: str) -> Iterator[str]:
-    """In what two documents of one array differ, attributes and the size along `append_dim` aside: one sentence each."""
+    """The differences between two documents of an array, one text each; attributes and sizes along `append_dim` may differ."""
     for field, word in _FIELDS.items():
         wanted, found = template.get(field), store.get(field)
         if wanted != found:
@@ -162,7 +162,7 @@ def _other_sizes(array: JSON, append_dim: str) -> dict[str, int]:
 
 
 def _brief(value: Any) -> str:
-    """The part of a metadata field in which two of them usually differ."""
+    """The part of a metadata field that usually differs."""
     if isinstance(value, dict) and "chunk_shape" in value.get("configuration", {}):
         return repr(value["configuration"]["chunk_shape"])
     if isinstance(value, list) and value and isinstance(value[0], dict):
@@ -174,7 +174,7 @@ def _brief(value: Any) -> str:
 
 
 def chunk_values(array: JSON, data: bytes) -> Values:
-    """Values of one stored object of an array, all of them, also those past the array's end."""
+    """All values of one object of an array, also those past the end of the array."""
     import zarr
     from zarr.storage import MemoryStore
 
@@ -182,7 +182,7 @@ def chunk_values(array: JSON, data: bytes) -> Values:
 
 
 def replace_values(array: JSON, data: bytes, values: Values) -> bytes:
-    """The stored object that holds `values` in place of those of `data`; its fill value must not be all there is."""
+    """The object `data` of an array with other values, which must not all be the fill value."""
     import zarr
     from zarr.storage import MemoryStore
 
@@ -192,7 +192,7 @@ def replace_values(array: JSON, data: bytes, values: Values) -> bytes:
 
 
 def _one_chunk(array: JSON, data: bytes) -> "dict[str, AnyBuffer]":
-    """The objects of an array that is one chunk long."""
+    """The document and the one object of an array that is one chunk long."""
     from zarr.buffer.cpu import Buffer
 
     document = json.dumps({**array, "shape": object_shape(array)})
@@ -212,7 +212,7 @@ def consolidate(path: Path) -> None:
     from zarr.errors import ZarrUserWarning
 
     with warnings.catch_warnings():
-        # Every reader we name reads it; that the specification does not have it yet is known.
+        # The specification does not have it yet; all readers that we name read it.
         warnings.simplefilter("ignore", ZarrUserWarning)
         zarr.consolidate_metadata(path)
     root = read_root_at(path)

@@ -95,7 +95,7 @@ class Connection:
             attempt_once,
             self._patience,
             judge=self.judge,
-            give_up=lambda failure, _: self.error(action, key, failure),
+            give_up=lambda failure, _: self.error_for(action, key, failure),
             before_pause=tell,
             renew=lambda: self._renew(used),
             ends=self._ends,
@@ -105,7 +105,7 @@ class Connection:
         """What a failed request means."""
         return store_failure(error, remote=self.is_remote)
 
-    def error(self, action: str, key: str, failure: Failure) -> Exception:
+    def error_for(self, action: str, key: str, failure: Failure) -> Exception:
         """The error to raise for a failed request."""
         return error_of(action, f"{self.url}/{key}".rstrip("/"), failure)
 

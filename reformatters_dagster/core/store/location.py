@@ -270,7 +270,7 @@ class FolderStore(Store):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.open("w")
         except OSError as error:
-            raise self._connection.error("put", key, self._connection.judge(error)) from error
+            raise self._connection.error_for("put", key, self._connection.judge(error)) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
