@@ -15,7 +15,7 @@ import numcodecs
 import numpy as np
 import zarr
 
-from reformatters_dagster.core.job import region_job
+from reformatters_dagster.core.job import write
 from reformatters_dagster.core.shard import writer as shards
 from reformatters_dagster.core.shard.patch import ShardLayout
 from reformatters_dagster.core.spec.values import Float32Array, Window
@@ -29,7 +29,7 @@ def use_writer(name: str) -> None:
     if name == "default":
         vars(shards)["_FUSED"] = zarr.config.get("codec_pipeline.path")
     elif name == "threads":
-        vars(region_job)["write_shards"] = write_shards
+        vars(write)["write_shards"] = write_shards
 
 
 def write_shards(

@@ -5,7 +5,7 @@ In: how many of each kind. Out: pools that end with the job, whichever way it en
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,14 +17,12 @@ log = logging.getLogger(__name__)
 
 GRACE = 8.0
 """Seconds for running work to end; Kubernetes kills 30 s after it has asked."""
-
-
 LOOK_UP = 1.0
 """Seconds after which a wait looks whether a signal has come."""
 
 
 def result_of[T](future: Future[T]) -> T:
-    """What a future comes to, or raises.
+    """The result of a future, or what it raised.
 
     A signal that arrives just as a wait begins does not end it: Python would see it only when the wait is over, however late.
     """
@@ -33,9 +31,39 @@ def result_of[T](future: Future[T]) -> T:
     return future.result()
 
 
+def one_ahead[T](pool: ThreadPoolExecutor, steps: Sequence[Callable[[], T]]) -> Iterator[T]:
+    """The result of each step in turn; while the caller works on one, the pool makes the next."""
+    if not steps:
+        return
+    ahead = pool.submit(steps[0])
+    for following in steps[1:]:
+        result = result_of(ahead)
+        ahead = pool.submit(following)
+        yield result
+    yield result_of(ahead)
+
+
+class OneBehind:
+    """Work that a pool does while the caller prepares the next piece of it."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._last: Future[None] | None = None
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Hand over a piece, once the one before is done."""
+        self.wait()
+        self._last = self._pool.submit(work)
+
+    def wait(self) -> None:
+        """Wait for the last piece; raises what it raised."""
+        if self._last is not None:
+            result_of(self._last)
+
+
 @dataclass(frozen=True)
 class Pools:
-    """One pool for each thing that goes on at the same time."""
+    """One pool for each stage that runs at the same time as others."""
 
     coordinate: ThreadPoolExecutor
     download: ThreadPoolExecutor
@@ -49,8 +77,8 @@ class Pools:
 def job_pools(context: JobContext) -> Iterator[Pools]:
     """Thread pools of one job.
 
-    On an error or interrupt queued work is dropped, and running work told to stop and waited for a few seconds: requests
-    that archives or stores do not answer must not outlive the grace that a terminated process is given.
+    On an error or an interrupt queued work is dropped. Running work is told to stop, and waited for `GRACE` seconds: a request
+    that an archive or a store does not answer must not outlive the time that a terminated process is given.
     """
     pools = Pools(
         coordinate=ThreadPoolExecutor(1, "coordinate"),

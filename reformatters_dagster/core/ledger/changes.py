@@ -1,20 +1,35 @@
-"""Which part of a published shard is computed anew, and what may be said of the rest.
+"""Which positions of a published shard are read again for one variable.
 
-In: the ledger's word on a partition, and the files its region wants. Out: stretches of the append dimension to read and to
-write, and the results of every file of the region.
+In: the ledger's entry, the files the region wants now, and an upload that the ledger does not tell of. Out: the state of
+every position of the region along the append dimension.
 
-A value depends on its neighbours: a rate is the difference of two totals, and a single missing step is filled from the
-steps beside it.
+The first row that is true of a position decides:
+
+========================================================================  ========  ====  =================================
+what is known of the position                                             state     read  the published shard holds there
+========================================================================  ========  ====  =================================
+the ledger lacks its file, and its label is before `retry_since`          GIVEN_UP  no    nothing
+the ledger lacks its file                                                 LACKING   yes   nothing
+its label is after the last one that the ledger tells of                  LACKING   yes   nothing
+an upload that the ledger does not tell of may have left its file out     LACKING   yes   nothing, or a value: unknown
+its file was published again                                              OUTDATED  yes   a value of the older file
+it is the region's first or last, and the ledger lacks a file beside the  OUTDATED  yes   a value made without that file
+region
+none of the above                                                         RIGHT     no    a value
+========================================================================  ========  ====  =================================
+
+Where several files lie at one position, the topmost row that is true of any of them decides. `judgement` says what a run
+makes of each state.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
 
 import pandas as pd
 
-from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, VariableCoverage
 from reformatters_dagster.core.ledger.progress import Upload
-from reformatters_dagster.core.source.files import FileResult, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.spec.values import Timestamp
 
 
@@ -24,171 +39,106 @@ class PublishedShard:
 
     entry: LedgerEntry
     redo: frozenset[str] = frozenset()
-    """Keys of source files that have been published again since."""
+    """Keys of source files that were published again since."""
     retry_since: Timestamp | None = None
-    """Files of earlier labels that are missing are no longer tried; None tries all."""
+    """Missing files of earlier labels are not tried again; None tries all."""
+
+    def has_given_up(self, missing: MissingFile) -> bool:
+        """Whether a missing file is not tried again."""
+        return self.retry_since is not None and missing.label is not None and missing.label < self.retry_since
+
+
+class State(IntEnum):
+    """What the published shard holds of a position, and whether it is read again. The greater one decides."""
+
+    RIGHT = 0
+    OUTDATED = 1
+    LACKING = 2
+    GIVEN_UP = 3
+
+    @property
+    def holds_value(self) -> bool:
+        """Whether the shard holds a value that a failure must not cost."""
+        return self in {State.RIGHT, State.OUTDATED}
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its file is wanted again."""
+        return self in {State.OUTDATED, State.LACKING}
 
 
 @dataclass(frozen=True)
 class Changed:
-    """Positions of a region whose value for one variable is not in the published shard, or no longer right."""
+    """The state of every position of a region, for one variable."""
 
-    lacking: frozenset[int]
-    """Those the shard holds no value of."""
-    again: frozenset[int]
-    """Those it holds a value of whose file has been published again."""
-    settled: Mapping[int, str]
-    """Of the lacking ones, those that are not tried again, and why they are lacking."""
-    of_buffer: frozenset[str] = frozenset()
-    """Keys of files around the region that are lacking: values at its ends are made from them."""
+    states: dict[int, State] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+    """Of positions that were given up: why their file was missing."""
+    missing_beside: frozenset[str] = frozenset()
+    """Keys of missing files beside the region. Values at the region's ends are made from them too."""
+
+    def state_at(self, position: int) -> State:
+        """RIGHT outside the region: the values there belong to another shard."""
+        return self.states.get(position, State.RIGHT)
 
     @property
     def to_read(self) -> frozenset[int]:
-        return (self.lacking - self.settled.keys()) | self.again
+        return frozenset(position for position, state in self.states.items() if state.is_read)
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """Positions of the append dimension that are computed together."""
-
-    read: slice
-    write: slice
-    """Those of `read` whose values go into the shard."""
-
-
-def changed_positions[Coord: SourceFileCoord](
+def changed_positions(
     known: PublishedShard,
     variable: str,
-    coords: Mapping[Coord, int],
+    files: Sequence[tuple[str, int]],
     labels: pd.DatetimeIndex,
     upload: Upload | None = None,
 ) -> Changed | None:
-    """What of a region is to be read for one variable, since the published shard does not have it.
+    """What of a region is read again for one variable.
 
     Parameters
     ----------
-    coords : mapping of coord to position
-        Every file of the region.
+    files : sequence of (str, int)
+        Key and position of every file of the region.
     labels : DatetimeIndex
         Of the append dimension, up to the region's last.
     upload : Upload, optional
-        One that the ledger does not tell of: what it may have replaced is lacking too.
+        One that the ledger does not tell of. It may have replaced values of the published shard.
 
     Returns
     -------
     Changed or None
-        None when the ledger does not tell: never written, or written over another extent than it says.
+        None when the ledger does not tell what the shard holds. Then the whole shard is made anew.
     """
     coverage = known.entry.variables.get(variable)
     if coverage is None or (upload is not None and not upload.readable):
         return None
     through = coverage.through or known.entry.region[1]
     last_known = int(labels.searchsorted(through, side="right")) - 1
-    # A shard may hold more than a backfill is about: labels that readers do not see yet.
-    lost = {one.file: one for one in coverage.missing if one.label is None or one.label <= labels[-1]}
-    keys = {coord: coord.key() for coord in coords} if lost or known.redo or upload is not None else {}
-    of_buffer = lost.keys() - keys.values()
-    before = sum(position <= last_known for position in coords.values())
-    if through <= labels[-1] and coverage.expected != before + len(of_buffer):
+    missing = _missing_up_to(labels[-1], coverage)
+    beside = missing.keys() - {key for key, _ in files}
+    covered = sum(position <= last_known for _, position in files) + len(beside)
+    if through <= labels[-1] and coverage.expected != covered:
         return None
-    missing = {position: lost[keys[coord]] for coord, position in coords.items() if keys.get(coord) in lost}
-    lacking = {position for position in coords.values() if position > last_known} | missing.keys()
-    if upload is not None:
-        lacking |= {position for coord, position in coords.items() if keys[coord] not in upload.used - upload.doubtful}
-    again = {position for coord, position in coords.items() if keys.get(coord) in known.redo} - lacking
-    if of_buffer:
-        again |= {min(coords.values()), max(coords.values())} - lacking
-    since = known.retry_since
-    settled = {
-        position: one.reason
-        for position, one in missing.items()
-        if since is not None and one.label is not None and one.label < since
-    }
-    return Changed(frozenset(lacking), frozenset(again), settled, frozenset(of_buffer))
-
-
-def cut_stretches(changed: Collection[int], region: slice, processing: slice, steps: int) -> list[Stretch]:
-    """Stretches that hold every changed position and all that depends on it, with what it depends on read too.
-
-    Parameters
-    ----------
-    changed : collection of int
-        Positions within the region.
-    region, processing : slice
-        The shard's positions, and the ones that may be read.
-    steps : int
-        The longest `reach` of the variables.
-    """
-    found: list[Stretch] = []
-    for position in sorted(changed):
-        write = slice(max(position - steps, region.start), min(position + steps + 1, region.stop))
-        read = slice(max(write.start - steps, processing.start), min(write.stop + steps, processing.stop))
-        if found and read.start <= found[-1].read.stop:
-            before = found.pop()
-            write, read = slice(before.write.start, write.stop), slice(before.read.start, read.stop)
-        found.append(Stretch(read=read, write=write))
-    return found
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What is to be said of a region's files after a run that read only some of them."""
-
-    results: Sequence[FileResult]
-    withheld: frozenset[int]
-    """Positions that keep their published values, since a file they are made from can no longer be read."""
-
-
-def judge[Coord: SourceFileCoord](
-    coords: Mapping[Coord, int],
-    changed: Changed,
-    read: Sequence[tuple[int, FileResult]],
-    etag: Callable[[str], str | None],
-    steps: int,
-) -> Judgement:
-    """Join what was read with what the ledger knows of the rest.
-
-    A file that was used before and cannot be read any more takes nothing from what is published: positions near it keep their
-    values, and so does one whose file was published again. One that is new there is not counted as succeeded, since its value
-    lacks that neighbour.
-
-    Parameters
-    ----------
-    coords : mapping of coord to position
-        Every file of the region.
-    changed : Changed
-        Of the variable.
-    read : sequence of (int, FileResult)
-        Files that were read, with their positions; those of neighbouring steps lie outside the region.
-    etag : callable
-        The ledger's ETag of a key.
-    steps : int
-        The variable's `reach`.
-    """
-    lost = {position: result for position, result in read if not result.succeeded and position not in changed.lacking}
-    found = {result.coord: result for _, result in read}
-    results = [result for _, result in read if not result.succeeded and result.coord.key() in changed.of_buffer]
-    withheld: set[int] = set()
-    for coord, position in coords.items():
-        near = next((lost[at] for at in range(position - steps, position + steps + 1) if at in lost), None)
-        result = found.get(coord)
-        if position in changed.lacking:
-            results.append(_of_lacking(coord, result, near, changed.settled.get(position)))
-        elif position in changed.again and result is not None and near is None:
-            results.append(result)
+    certain = None if upload is None else upload.used - upload.doubtful
+    positions = [position for _, position in files]
+    ends = {min(positions), max(positions)} if beside and positions else set[int]()
+    states: dict[int, State] = {}
+    reasons: dict[int, str] = {}
+    for key, position in files:
+        lost = missing.get(key)
+        if lost is not None and known.has_given_up(lost):
+            state = State.GIVEN_UP
+            reasons[position] = lost.reason
+        elif lost is not None or position > last_known or (certain is not None and key not in certain):
+            state = State.LACKING
+        elif key in known.redo or position in ends:
+            state = State.OUTDATED
         else:
-            results.append(FileResult(coord=coord, etag=etag(coord.key())).advance(SourceFileStatus.SUCCEEDED))
-            withheld |= {position} if near is not None else set()
-    return Judgement(results, frozenset(withheld))
+            state = State.RIGHT
+        states[position] = max(state, states.get(position, State.RIGHT))
+    return Changed(states, reasons, frozenset(beside))
 
 
-def _of_lacking(
-    coord: SourceFileCoord, result: FileResult | None, near: FileResult | None, settled: str | None
-) -> FileResult:
-    """What became of a file whose value the published shard does not hold."""
-    if result is None:
-        return FileResult(coord=coord, was_tried=False).advance(SourceFileStatus.DOWNLOAD_FAILED, settled)
-    if near is None or not result.succeeded:
-        return result
-    reason = f"its neighbour {near.coord.key()} was used before and failed now: {near.reason}"
-    return result.model_copy(update={"status": SourceFileStatus.READ_FAILED, "reason": reason})
+def _missing_up_to(last: Timestamp, coverage: VariableCoverage) -> dict[str, MissingFile]:
+    """Missing files by key, without those of labels after the last: readers of the store do not see these yet."""
+    return {one.file: one for one in coverage.missing if one.label is None or one.label <= last}

@@ -660,7 +660,7 @@ def test_a_line_per_stage_warns_of_what_the_archive_lacks(
 ) -> None:
     site.arrive(INIT)
     site.remove(BAD)
-    with caplog.at_level("INFO", "reformatters_dagster.core.job.region_job"):
+    with caplog.at_level("INFO", "reformatters_dagster.core.job"):
         site.job(variables=[TEMPERATURE], now=INIT + Timedelta(age)).process()
     told = [(record.levelname, record.message) for record in caplog.records]
     downloaded, read, uploaded = (message for _, message in told)

@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from reformatters_dagster.core.field.transforms import round_in_place
-from reformatters_dagster.core.ledger.changes import cut_stretches
+from reformatters_dagster.core.job.stretches import cut_stretches
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.launches import Budget, Launch, Survey, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.run.plan import RunReport

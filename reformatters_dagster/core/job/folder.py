@@ -1,0 +1,43 @@
+"""The folder of one job on the tmp disk: its tmp store, downloads and spooled fields.
+
+In: a job. Out: a folder with room for all of it, gone when the job ends.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reformatters_dagster.core.job.hooks import RegionHooks
+from reformatters_dagster.core.job.positions import processing_positions, template_at
+from reformatters_dagster.core.shard.tmp_folder import tmp_folder
+from reformatters_dagster.core.shard.writer import on_tmp_disk
+from reformatters_dagster.core.spec.errors import TmpDiskFull
+
+
+@contextmanager
+def job_folder(job: RegionHooks[Any]) -> Iterator[Path]:
+    """A folder for a job.
+
+    Raises
+    ------
+    TmpDiskFull
+        When the disk has less room than two variables take, or runs out of it in the block.
+    """
+    context, dataset_id = job.context, job.context.template_config.dataset_id
+    with tmp_folder(context.tmp, dataset_id) as folder:
+        needed, free = _bytes_needed(job), shutil.disk_usage(folder).free
+        if free < needed:
+            raise TmpDiskFull(
+                f"region {job.label} of {dataset_id} needs {needed:,} bytes in {context.tmp}; {free:,} are free: "
+                "point REFORMATTERS_TMP at a larger disk"
+            )
+        with on_tmp_disk(folder):
+            yield folder
+
+
+def _bytes_needed(job: RegionHooks[Any]) -> int:
+    """For the shards of two variables, and for the fields of one that is too large for memory."""
+    size = template_at(job, processing_positions(job))[job.data_vars[0].name].nbytes
+    return 2 * size + (size if size > job.context.buffer_bytes else 0)

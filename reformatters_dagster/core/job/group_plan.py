@@ -1,0 +1,86 @@
+"""What of a region a job computes, for variables that are downloaded together.
+
+In: a source group, and what is known of the published shards. Out: plans; one makes shards anew, another continues those that
+are published.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reformatters_dagster.core.job.files import files_of_region
+from reformatters_dagster.core.job.hooks import RegionHooks
+from reformatters_dagster.core.job.positions import positions_of, processing_positions, region_positions
+from reformatters_dagster.core.job.published import all_shards_stand
+from reformatters_dagster.core.job.stretches import Stretch, cut_stretches
+from reformatters_dagster.core.ledger.changes import Changed, PublishedShard, changed_positions
+from reformatters_dagster.core.ledger.judgement import Judgement, judge
+from reformatters_dagster.core.source.files import FileResult, SourceFileCoord
+from reformatters_dagster.core.spec.variables import DataVar
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GroupPlan[Coord: SourceFileCoord]:
+    """What is computed of a region for a group of variables."""
+
+    data_vars: tuple[DataVar, ...]
+    stretches: Sequence[Stretch]
+    coords: Mapping[Coord, int]
+    """Every file of the region, with its position."""
+    changed: Mapping[str, Changed] | None = None
+    """By variable, what the published shards lack; None when shards are made anew."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether published shards are continued."""
+        return self.changed is not None
+
+
+def plan_group[Coord: SourceFileCoord](job: RegionHooks[Coord], group: Sequence[DataVar]) -> Iterator[GroupPlan[Coord]]:
+    """At most two plans: for variables whose shards are made anew, and for those whose shards can be continued."""
+    known = job.context.published
+    changed = {} if known is None or job.context.force else dict(_continuable(job, known, group))
+    own, processing = region_positions(job), processing_positions(job)
+    if anew := tuple(data_var for data_var in group if data_var.name not in changed):
+        yield GroupPlan(anew, [Stretch(read=processing, write=own)], files_of_region(job, anew))
+    if continued := tuple(data_var for data_var in group if data_var.name in changed):
+        positions = frozenset[int]().union(*(one.to_read for one in changed.values()))
+        stretches = cut_stretches(positions, own, processing, max(map(job.reach, continued)))
+        log.info(
+            "region=%s variables=%s labels=%d of the published shards are read again",
+            job.label,
+            ",".join(data_var.name for data_var in continued),
+            sum(stretch.length for stretch in stretches),
+        )
+        yield GroupPlan(continued, stretches, files_of_region(job, continued), changed)
+
+
+def _continuable[Coord: SourceFileCoord](
+    job: RegionHooks[Coord], known: PublishedShard, group: Sequence[DataVar]
+) -> Iterator[tuple[str, Changed]]:
+    """Variables of a group whose published shards can be continued, with what the shards lack."""
+    labels = pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])[: region_positions(job).stop]
+    files = [(coord.key(), position) for coord, position in files_of_region(job, group).items()]
+    for data_var in group:
+        changed = changed_positions(known, data_var.name, files, labels, job.context.uploads.get(data_var.name))
+        if changed is not None and all_shards_stand(job, data_var):
+            yield data_var.name, changed
+
+
+def judge_read[Coord: SourceFileCoord](
+    job: RegionHooks[Coord], plan: GroupPlan[Coord], data_var: DataVar, read: Sequence[FileResult]
+) -> Judgement:
+    """What to say of the region's files after some were read.
+
+    A file of a neighbouring step is told of where it fails, since values of the region are made from it.
+    """
+    if plan.changed is None:
+        return Judgement([result for result in read if result.coord in plan.coords or not result.succeeded])
+    assert job.context.published is not None
+    placed = zip(positions_of(job, [result.coord for result in read]), read, strict=True)
+    etags = job.context.published.entry.etags
+    return judge(plan.coords, plan.changed[data_var.name], list(placed), etags.get, job.reach(data_var))

@@ -1,0 +1,98 @@
+"""Variables whose published shards a job leaves as they are.
+
+In: what became of the files of a variable, and what is known of its published shards. Out: what to report of them instead.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from reformatters_dagster.core.job.files import files_of_region
+from reformatters_dagster.core.job.group_plan import GroupPlan
+from reformatters_dagster.core.job.hooks import RegionHooks
+from reformatters_dagster.core.job.positions import label_of
+from reformatters_dagster.core.job.published import stored_keys
+from reformatters_dagster.core.ledger.progress import Upload
+from reformatters_dagster.core.source.files import FileResult, Results, SourceFileCoord
+from reformatters_dagster.core.spec.variables import DataVar
+
+log = logging.getLogger(__name__)
+
+
+def uploaded_before(job: RegionHooks[Any]) -> Results:
+    """Results of variables that an earlier attempt of this run has uploaded, made from the files that are wanted now."""
+    finished: Results = {}
+    tracker = job.context.tracker
+    for data_var in job.data_vars:
+        upload = job.context.uploads.get(data_var.name)
+        if upload is None or tracker is None or not tracker.is_own(upload):
+            continue
+        if (results := _results_of(job, data_var, upload)) is not None:
+            finished[data_var.name] = results
+    if finished:
+        log.info("region=%s variables=%s were uploaded by an earlier attempt", job.label, ",".join(finished))
+    return finished
+
+
+def kept_results[Coord: SourceFileCoord](
+    job: RegionHooks[Coord], plan: GroupPlan[Coord], data_var: DataVar, results: Sequence[FileResult]
+) -> Sequence[FileResult] | None:
+    """What to report of a variable whose published shards stay as they are; None when this job replaces them.
+
+    They stay when nothing new was read, when no file succeeded, and, unless the context forces it, when a file failed that
+    they are made from.
+    """
+    if plan.continues and not any(result.was_read for result in results):
+        return results
+    upload = job.context.uploads.get(data_var.name)
+    made_from = None if upload is None else _results_of(job, data_var, upload)
+    if results and not any(result.succeeded for result in results):
+        log.warning("region=%s variable=%s no file succeeded; nothing is uploaded", job.label, data_var.name)
+        return results if made_from is None else made_from
+    lost = [] if job.context.force else _lost_files(job, data_var, results)
+    if not lost or not stored_keys(job, data_var):
+        return None
+    log.warning(
+        "region=%s variable=%s the published shard is made from %d files that failed now, such as %s (%s); it is kept "
+        "(force replaces it)",
+        job.label,
+        data_var.name,
+        len(lost),
+        lost[0].coord.key(),
+        lost[0].reason,
+    )
+    if made_from is None:
+        job.stats.kept.append(data_var.name)
+    return results if made_from is None else made_from
+
+
+def _results_of(job: RegionHooks[Any], data_var: DataVar, upload: Upload) -> Sequence[FileResult] | None:
+    """The files an upload made its shards from; None unless it is finished and wanted every file that is wanted now."""
+    if not upload.finished:
+        return None
+    wanted = files_of_region(job, [data_var]).keys()
+    return upload.results if wanted <= {file.coord for file in upload.results} else None
+
+
+def _lost_files(job: RegionHooks[Any], data_var: DataVar, results: Sequence[FileResult]) -> list[FileResult]:
+    """Files that failed, and that the published shards are made from, or may be."""
+    failed = [result for result in results if not result.succeeded]
+    if not failed:
+        return []
+    upload = job.context.uploads.get(data_var.name)
+    used = _used_by_the_ledger(job, data_var, results) | (frozenset() if upload is None else upload.used)
+    return [result for result in failed if result.coord.key() in used]
+
+
+def _used_by_the_ledger(job: RegionHooks[Any], data_var: DataVar, results: Sequence[FileResult]) -> frozenset[str]:
+    """Keys of the files that published shards are made from by the ledger's account, or may be."""
+    coverage = job.context.coverage(job.label, data_var.name)
+    if coverage is None:
+        return frozenset()
+    through = coverage.through
+    of_then = [result for result in results if through is None or label_of(job, result.coord) <= through]
+    keys = frozenset(result.coord.key() for result in of_then)
+    if len(of_then) == coverage.expected:
+        return keys - {one.file for one in coverage.missing}
+    # Other files were wanted then, and the ledger does not tell which of these were used: perhaps all.
+    return keys if sum(result.succeeded for result in of_then) < coverage.succeeded else frozenset()
