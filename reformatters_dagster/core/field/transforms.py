@@ -22,12 +22,12 @@ from reformatters_dagster.core.spec.variables import Deaccumulation
 
 @dataclass(frozen=True)
 class RateCounts:
-    """What became of negative rates."""
+    """How many negative rates were changed, and to what."""
 
     clamped: int
     """Slightly negative ones, set to 0."""
     invalid: int
-    """Ones at or below `Deaccumulation.invalid_below`, set to NaN."""
+    """Those at or below `Deaccumulation.invalid_below`, set to NaN."""
     size: int
     """Values of the whole array, first steps and missing values included."""
 
@@ -41,7 +41,7 @@ class RateCounts:
 
 
 def seconds_since_reset(times: pd.DatetimeIndex, reset: Timedelta | None) -> npt.NDArray[np.float64]:
-    """Seconds that stand in for lead times where the steps are valid times, as in analysis datasets.
+    """Seconds to use as lead times where the steps are valid times, as in analysis datasets.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def seconds_since_reset(times: pd.DatetimeIndex, reset: Timedelta | None) -> npt
     Raises
     ------
     ValueError
-        Without a reset: how much of a run's total lies before a valid time is unknown.
+        Without a reset: nothing tells how much of a run's total lies before a valid time.
     """
     if reset is None:
         raise ValueError("valid times need a reset to be deaccumulated, found None; give lead times, or set the reset")
@@ -76,38 +76,32 @@ def deaccumulate_in_place(
 ) -> RateCounts:
     """Turn running totals, or running means, into mean rates since the step before.
 
-    The source's window restarts whenever `lead_seconds` is a multiple of `rule.reset`. Where it restarts between two
-    steps, as when the step at the restart is skipped, the later one's rate is the mean since the restart.
+    The source's window restarts whenever `lead_seconds` is a multiple of `rule.reset`. A rate never reaches back over a
+    restart: when the step at the restart is skipped, the next rate is the mean since the restart.
 
     Parameters
     ----------
     totals : (..., step, ...) float32, C-contiguous
-        Overwritten with rates: totals in X become X s-1, means in X s-1 stay so. The first step becomes NaN, and so
-        does every value made from a NaN: a missing total blanks its own step, and the next one in the same window.
+        Overwritten with rates: totals in X become X s-1, means in X s-1 stay so. The first step becomes NaN, and so does
+        every value made from a NaN: a missing total blanks its own step, and the next one in the same window.
     lead_seconds : (step,) float64
         Seconds since the start of the forecast, ascending, not negative.
-    rule : Deaccumulation
     axis : int
         Where the steps are.
     skip_step : (step,) bool, optional
-        Steps that hold no total. They keep their values, for the caller to overwrite, and the step after them counts
-        from the step before them. The first step becomes NaN even so.
+        Steps that hold no total. They keep their values, for the caller to overwrite; the step after them counts from the
+        step before them. The first step becomes NaN even so.
     keep_mantissa_bits : int, optional
         Round the rates as `round_in_place` does, which saves a pass over the memory. Skipped steps are not rounded.
     threads : int
         How many threads share the work.
 
-    Returns
-    -------
-    RateCounts
-
     Raises
     ------
     ImplausibleRate
-        More rates were negative than `rule` expects: the window is wrong, not the weather. The array is transformed
-        all the same.
+        More rates were negative than `rule` expects: the window is wrong, not the weather. The array is transformed even so.
     ValueError
-        The array cannot be changed in place, `lead_seconds` does not describe its steps, or as `round_in_place`.
+        The array cannot be changed in place, `lead_seconds` does not describe its steps, or as in `round_in_place`.
 
     Notes
     -----
@@ -193,11 +187,11 @@ def round_in_place(values: Float32Array, keep_mantissa_bits: int, *, threads: in
 
 
 class _Windows(NamedTuple):
-    """For every step that holds a total, but the first: what its rate is made of, in the kernel's order."""
+    """What the rate of every step is made of that holds a total, without the first; in the kernel's order."""
 
     steps: npt.NDArray[np.intp]
     previous: npt.NDArray[np.intp]
-    """The step whose total is subtracted; -1 where the window began no earlier than that step."""
+    """The step whose total is subtracted; -1 where the window began at that step or later."""
     average: bool
     elapsed: npt.NDArray[np.float32]
     """Seconds the rate is a mean over."""

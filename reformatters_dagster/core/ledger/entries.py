@@ -1,7 +1,7 @@
 """What the platform knows of each published partition: how many files it was made from, and which it lacks.
 
-In: a store's internal location and an entry. Out: the entry, as sensors, checks and people read it back. An entry lies
-at `ledger/<partition>.json` and is written after the commit it tells of.
+In: a store's internal location and an entry. Out: the entry, as sensors, checks and people read it back. The entry is the
+object `ledger/<partition>.json`. It is written after the commit that it tells of.
 """
 
 import json
@@ -25,34 +25,34 @@ type PartitionKey = Annotated[str, StringConstraints(pattern=r"^[^/]+$")]
 
 
 class MissingFile(Frozen):
-    """A source file that a variable was to be made from and was not."""
+    """A source file that a variable lacks."""
 
     file: str
     """Its key, or its URL."""
     labels: str
-    """Where its data would have gone, such as `init_time=2026-07-29 18:00:00 lead_time=0 days 06:00:00`."""
+    """Where its data would be, such as `init_time=2026-07-29 18:00:00 lead_time=0 days 06:00:00`."""
     reason: str
     label: Time | None = None
     """Label of the append dimension that it lies at."""
 
     @property
     def was_refused(self) -> bool:
-        """Whether archives would not hand the file over, which may be otherwise the next time."""
+        """Whether archives refused the file. They may give it the next time."""
         return self.reason.startswith(SourceFileUnavailable.__name__)
 
 
 class VariableCoverage(Frozen):
-    """How much of one variable of a partition there is."""
+    """How much of one variable a partition has."""
 
     expected: int = Field(ge=0)
     succeeded: int = Field(ge=0)
     missing: tuple[MissingFile, ...] = ()
     complete_through: dict[str, float] = Field(default_factory=dict)
-    """Forecasts: per init time the longest lead time, in seconds, up to which every file was used."""
+    """Of forecasts: per init time the lead time, in seconds, up to which every file was used."""
     through: Time | None = None
-    """Last label of the append dimension that the variable's last run was about."""
+    """Last label of the append dimension that the variable's last run wanted files of."""
     implausible: str = ""
-    """Why the rates of the last run cannot be right; empty where nothing speaks against them."""
+    """Why the rates of the last run cannot be right; empty when they are plausible."""
 
     @property
     def is_complete(self) -> bool:
@@ -72,7 +72,7 @@ class LedgerEntry(Frozen):
     """First and last label of the partition along the append dimension."""
     variables: dict[str, VariableCoverage]
     etags: dict[str, str] = Field(default_factory=dict)
-    """ETag of each source file that was used, by its key; empty where it is not from the archive that is listed."""
+    """ETag of each source file that was used, by its key; empty when the file is from an archive that is not listed."""
     extent: tuple[Time, Time]
     """First and last label that readers of the store saw after the commit."""
     template_hash: str
@@ -82,16 +82,16 @@ class LedgerEntry(Frozen):
     """First of the chain of retries the run belongs to."""
     written_at: Time
     upstream: str = ""
-    """Fingerprint of what the upstream listed when the run was launched; empty when nobody looked."""
+    """Fingerprint of what the upstream listed when the run was launched; empty when no sensor looked."""
     published: bool = False
     """Whether the run could publish new labels."""
     retry: bool = False
-    """Whether the last run kept shards, or was refused files, so that another may have more of what is listed by then."""
+    """Whether the last run kept shards or was refused files: another run may get more of the files that were listed."""
     known_missing: bool = False
     """Incomplete past the give-up age: nobody waits for the missing files any more."""
 
     def published_again(self, listed: Mapping[str, str]) -> tuple[str, ...]:
-        """Keys of used files of which another version is listed; one of another archive cannot be compared."""
+        """Keys of used files of which another version is listed. A file from another archive cannot be compared."""
         return tuple(key for key, etag in self.etags.items() if etag and listed.get(key, etag) != etag)
 
     @property
@@ -101,7 +101,7 @@ class LedgerEntry(Frozen):
 
 @dataclass(frozen=True)
 class LedgerView:
-    """The ledger of a store, to look up partitions by their first labels, and what may be expected of them."""
+    """The ledger of a store by the first labels of partitions, and when their files are due."""
 
     entry_of: Callable[[Timestamp], LedgerEntry | None]
     soft_deadline: Timedelta
@@ -111,10 +111,10 @@ class LedgerView:
 
 
 def merge(previous: LedgerEntry | None, run: LedgerEntry) -> LedgerEntry:
-    """What is known after a run of some variables: its own coverage, and that of the variables it left alone.
+    """What is known after a run of some variables: their new coverage, and the previous coverage of the others.
 
-    Where variables were left alone the ETags they were made from win, so that a file published anew since is still seen
-    to differ, until a run of all variables has read it.
+    When there are others, the previous ETags win. A file that was published again since is then still seen to differ, until
+    a run of all variables has read it.
     """
     left_alone = {} if previous is None else {k: v for k, v in previous.variables.items() if k not in run.variables}
     if previous is None or not left_alone:
@@ -130,12 +130,12 @@ def write_ledger(store: Store, entry: LedgerEntry, *, only_if: Etag | None = Non
     store : Store
         The dataset's internal location.
     only_if : ETag, optional
-        Of the entry that is to be replaced, and no other.
+        Replace the entry only if it still has this ETag.
 
     Raises
     ------
     ObjectMoved
-        When another stands there.
+        When the entry has another ETag.
     """
     store.put(_key(entry.partition), json.dumps(_to_json(entry), indent=1).encode(), only_if=only_if)
 
@@ -151,12 +151,12 @@ def read_ledger(store: Store, partition: str) -> LedgerEntry | None:
 
 
 def read_version(store: Store, partition: str) -> tuple[LedgerEntry | None, Etag | None]:
-    """The entry of a partition with the ETag it was read at; None, twice, when it was never committed.
+    """The entry of a partition, and its ETag; both None when the partition was never committed.
 
     Raises
     ------
     LedgerUnreadable
-        When an object is there and is no entry.
+        When the object is no entry.
     """
     found = store.get_or_none(_key(partition))
     if found is None:
@@ -171,7 +171,7 @@ def read_version(store: Store, partition: str) -> tuple[LedgerEntry | None, Etag
 
 
 def previous_entry(internal: Store, label: Timestamp) -> LedgerEntry | None:
-    """The entry of a partition, by its first label; None where there is none, or none that can be read."""
+    """The entry of a partition, by its first label; None when there is none, or it cannot be read."""
     try:
         return read_ledger(internal, partition_key(label))
     except LedgerUnreadable as error:
@@ -180,7 +180,7 @@ def previous_entry(internal: Store, label: Timestamp) -> LedgerEntry | None:
 
 
 def _to_json(entry: LedgerEntry) -> JSON:
-    """An entry in which a file that many variables lack is written once, and referred to by its position."""
+    """An entry in which each missing file is written once, and variables refer to it by its position."""
     positions: dict[MissingFile, int] = {}
     dumped = entry.model_dump(mode="json")
     for name, coverage in entry.variables.items():

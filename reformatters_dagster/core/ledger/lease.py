@@ -2,8 +2,8 @@
 
 In: a store, a partition, who asks. Out: the right to write the partition, or a refusal that names the holder.
 
-No clock is compared between machines: a lease whose object has not changed for its time to live, as the one who asks has
-watched it, is dead.
+No clocks are compared between machines. The one who asks watches the object: a lease that does not change for its time to
+live is dead.
 """
 
 import json
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Thread
 
 from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, ReformatError
@@ -22,12 +23,12 @@ log = logging.getLogger(__name__)
 FOLDER = "lease"
 UNKNOWN = "a holder that its lease does not name"
 PATIENCE = 5.0
-"""Seconds to wait for a heartbeat that is under way when the lease ends."""
+"""Seconds to wait, when the lease ends, for a renewal that has begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseTerms:
-    """How long a lease lives without a sign of life. Times in seconds."""
+    """How long a lease lives without a sign of life, and how often it gives one. Times in seconds."""
 
     time_to_live: float = 60.0
     heartbeat: float = 15.0
@@ -53,13 +54,13 @@ class _Lease:
         self.etag: Etag | None = None
 
     def write(self, expected: Etag | None) -> None:
-        """Put the object where nothing, or the expected version, stands; `ObjectMoved` otherwise."""
+        """Put the object in the place of the expected version, or of none. Raises `ObjectMoved` when another is there."""
         self.beats += 1
         document = json.dumps({"holder": self.holder, "attempt": self.attempt, "beats": self.beats}).encode()
         self.etag = self.store.put(self.key, document, only_if="absent" if expected is None else expected)
 
     def renew(self) -> bool:
-        """Show a sign of life; whether this attempt holds it still."""
+        """Show a sign of life; returns whether this attempt still holds the lease."""
         try:
             self.write(self.etag)
         except ObjectMoved:
@@ -70,6 +71,7 @@ class _Lease:
         return True
 
     def found(self) -> "_Found | None":
+        """The lease that is in place, whoever holds it."""
         found = self.store.get_or_none(self.key)
         if found is None:
             return None
@@ -83,11 +85,11 @@ class _Lease:
             return _Found(UNKNOWN, "", found[1])
 
     def is_own(self, found: "_Found | None") -> bool:
-        """Whether this attempt holds it, in this step or in another."""
+        """Whether this attempt holds the lease, in this step or in another."""
         return found is not None and (found.holder, found.attempt) == (self.holder, self.attempt)
 
     def release(self) -> None:
-        """Remove the object; where that cannot be done it expires, and what ended the holder is not hidden by it."""
+        """Remove the object. When that fails it expires, and the error is only logged: it must not hide what ended the block."""
         try:
             if self.is_own(self.found()):
                 self.store.delete(self.key)
@@ -105,7 +107,7 @@ class _Found:
 
 
 def lease_holders(store: Store) -> set[str]:
-    """Who holds a lease of any partition, or has died with one."""
+    """Everyone who holds a lease of any partition, or has died with one."""
     partitions = [key.rpartition("/")[2].removesuffix(".json") for key, _ in store.list(FOLDER)]
     found = (_Lease(store, partition, "", "").found() for partition in partitions)
     return {lease.holder for lease in found if lease is not None}
@@ -124,8 +126,8 @@ def hold_lease(
 ) -> Iterator[Callable[[], None]]:
     """Hold a partition's lease while the block runs.
 
-    A lease the same holder left behind, as an earlier step of the same run does, or an attempt that was killed, is taken over
-    at once; another's only after it has shown no sign of life for its time to live.
+    A lease that the same holder left behind, in an earlier step or a killed attempt, is taken over at once. Another holder's
+    is taken over only after it has shown no sign of life for its time to live.
 
     Parameters
     ----------
@@ -138,12 +140,12 @@ def hold_lease(
     keep : bool
         Leave the lease in place when the block ends well, for a later step of the same run.
     keep_on_error : bool
-        Leave it when the block raises as well, for steps of the same run that are at work beside this one; it expires.
+        Leave it when the block raises too, for steps of the same run that work beside this one. It expires when they end.
 
     Yields
     ------
     callable
-        Raises `LeaseHeld` when the lease was lost meanwhile; call it before anything that readers will see.
+        Raises `LeaseHeld` when the lease was lost meanwhile. Call it before anything that readers will see.
 
     Raises
     ------
@@ -152,31 +154,28 @@ def hold_lease(
     """
     lease = _Lease(store, partition, holder, attempt)
     _acquire(lease, terms)
-    stop, lost = Event(), Event()
-    heart = Thread(target=_beat, args=(lease, terms, stop, lost), name=f"lease-{partition}", daemon=True)
-    heart.start()
-
-    def check() -> None:
-        if lost.is_set() or not lease.is_own(lease.found()):
-            raise LeaseHeld(
-                f"the lease of partition {partition} was held by {holder!r}; another writer took it meanwhile"
-            )
-
     kept = False
     try:
-        yield check
+        with _kept_alive(lease, terms) as lost:
+            yield partial(_check, lease, lost)
         kept = keep
     except BaseException:
         kept = keep_on_error
         raise
     finally:
-        stop.set()
-        heart.join(PATIENCE)
         if not kept:
             lease.release()
 
 
+def _check(lease: _Lease, lost: Event) -> None:
+    if lost.is_set() or not lease.is_own(lease.found()):
+        raise LeaseHeld(
+            f"the lease of partition {lease.partition} was held by {lease.holder!r}; another writer took it meanwhile"
+        )
+
+
 def _acquire(lease: _Lease, terms: LeaseTerms) -> None:
+    """Take a lease that is free, this holder's own or dead; raises `LeaseHeld` on a sign of life of another holder."""
     watched: Etag | None = None
     since = terms.clock()
     while True:
@@ -210,7 +209,21 @@ def _acquire(lease: _Lease, terms: LeaseTerms) -> None:
         terms.sleep(terms.look_again)
 
 
+@contextmanager
+def _kept_alive(lease: _Lease, terms: LeaseTerms) -> Iterator[Event]:
+    """Renew a lease while the block runs; yields what is set when another writer has taken it."""
+    stop, lost = Event(), Event()
+    heart = Thread(target=_beat, args=(lease, terms, stop, lost), name=f"lease-{lease.partition}", daemon=True)
+    heart.start()
+    try:
+        yield lost
+    finally:
+        stop.set()
+        heart.join(PATIENCE)
+
+
 def _beat(lease: _Lease, terms: LeaseTerms, stop: Event, lost: Event) -> None:
+    """Renew a lease until it is told to stop, or the lease is lost. A store that is out does not end it."""
     while not stop.wait(terms.heartbeat):
         try:
             if not lease.renew():

@@ -1,7 +1,7 @@
 """Which variables of a partition a run has uploaded, or has begun to, since the ledger was written.
 
-In: results, variable by variable, before and after their shards are uploaded. Out: what a retried run need not do again, and
-what no other run may trust the ledger about.
+In: results of a variable, before and after its shards are uploaded. Out: which variables a retried run need not repeat, and
+about which variables no run may trust the ledger.
 """
 
 import json
@@ -24,11 +24,11 @@ class Upload:
     root_run: str
     finished: bool
     results: Sequence[FileResult]
-    """Of its shards, once it is finished; until then the shards may as well be those that stood before."""
+    """What its shards are made from, once it is finished. Before that, shards of an earlier upload may still be in place."""
     doubtful: frozenset[str] = frozenset()
-    """Keys of files that shards before it may lack, as far as it is not finished."""
+    """Keys of files that an earlier upload may lack whose shards may still be in place; empty once this one is finished."""
     readable: bool = True
-    """Whether it could be read; nothing is known of the shards otherwise."""
+    """Whether the note of it could be read. If not, nothing is known of the shards."""
 
     @property
     def used(self) -> frozenset[str]:
@@ -42,7 +42,7 @@ class Upload:
 
 
 def unfinished_runs(store: Store) -> list[str]:
-    """Root runs that have begun to upload variables of a partition that nobody has committed yet; they may be at work still."""
+    """Root runs that have uploaded variables, or begun to, which nobody has committed yet. They may still be at work."""
     found = [store.get_or_none(key) for key, _ in store.list(FOLDER)]
     return sorted({root for one in found if one is not None and (root := _root_run_of(one[0]))})
 
@@ -52,7 +52,7 @@ def _variable_of(key: str) -> str:
 
 
 def _root_run_of(data: bytes) -> str:
-    """Empty where it cannot be told."""
+    """The root run that a note names; empty when the note cannot be read."""
     try:
         return str(json.loads(data)["root_run"])
     except (ValueError, TypeError, KeyError):
@@ -60,10 +60,10 @@ def _root_run_of(data: bytes) -> str:
 
 
 class UpdateProgressTracker:
-    """Progress of one partition, kept in the dataset's internal location, an object for each variable.
+    """Notes about one partition in the dataset's internal location, an object for each variable.
 
-    A variable is finished when all its shards are in every store; its results are kept with it, since the commit needs those
-    of every variable. What a run leaves behind that ends before its commit tells others what the ledger does not.
+    A variable is finished when all its shards are in every store. Its results are kept in the note, since the commit needs
+    those of every variable. When a run ends before its commit, its notes tell other runs what the ledger does not.
 
     Parameters
     ----------
@@ -100,18 +100,18 @@ class UpdateProgressTracker:
             return Upload("", finished=False, results=(), readable=False)
 
     def is_own(self, upload: Upload) -> bool:
-        """Whether it is of a run with this root."""
+        """Whether a run with this tracker's root made the upload."""
         return upload.root_run == self._root_run
 
     def begin(self, variable: str, files: Sequence[FileResult], before: Upload | None) -> None:
-        """Remember that a variable is about to be uploaded, over what an upload before may have left."""
+        """Note that a variable is about to be uploaded; `before` is the upload whose shards it will replace."""
         doubtful = frozenset[str]() if before is None else before.lacking
         if before is not None and not before.readable:
             doubtful = frozenset(file.coord.key() for file in files)
         self._put(variable, files, finished=False, doubtful=doubtful)
 
     def record(self, variable: str, files: Sequence[FileResult]) -> None:
-        """Remember that a variable is uploaded."""
+        """Note that a variable is uploaded."""
         self._put(variable, files, finished=True, doubtful=frozenset())
 
     def _put(self, variable: str, files: Sequence[FileResult], *, finished: bool, doubtful: frozenset[str]) -> None:
@@ -124,9 +124,9 @@ class UpdateProgressTracker:
         self._store.put(f"{self._prefix}/{variable}.json", json.dumps(document).encode())
 
     def clear(self, variables: Collection[str]) -> None:
-        """Forget the uploads of variables whose shards the ledger tells of by now, whoever made them.
+        """Delete the notes of variables that the ledger now tells of, whoever made them. Hold the partition's lease.
 
-        What it does not tell of stays: other variables, and those whose shards were kept. Hold the partition's lease.
+        Leave the others: variables that did not run, and variables whose published shards were kept.
         """
         for key, _ in self._store.list(self._prefix):
             if _variable_of(key) in variables:

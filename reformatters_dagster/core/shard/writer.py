@@ -1,7 +1,7 @@
 """Array to shards in the tmp store.
 
-In: one variable of one region, in memory, or the published shards and what is new in them. Out: its shard objects on local disk,
-as zarr-python writes them.
+In: one variable of one region, in memory; or the published shards and what is new. Out: shard objects on local disk, as
+zarr-python writes them.
 """
 
 import errno
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from zarr import Array
 
 _FUSED = "zarr.core.codec_pipeline.FusedCodecPipeline"
-"""zarr-python's codec pipeline that takes less CPU, for it gives each shard to one thread; the default one shares shards out."""
+"""A codec pipeline of zarr-python that gives each shard to one thread. It takes less CPU than the default one, which shares each
+shard between threads."""
 
 
 def write_shards(
@@ -34,18 +35,18 @@ def write_shards(
 ) -> int:
     """Write one variable of one region as whole shards.
 
-    Empty chunks are written too, so that an object that is not there was never written.
+    Empty chunks are written too: an object that is missing was never written.
 
     Parameters
     ----------
     values : (append_dim, ...) float32
-        The region's values; its first axis may be shorter than the region where the region reaches past the last label.
+        The region's values. The first axis ends with the last label, where the region reaches past it.
     tmp_store : Path
         Holds the metadata of the full extent.
     region : slice
         Exactly one shard along the append dimension.
     window : (slice, slice), optional
-        Part of the grid, whole shards, that the values are of; default all of it.
+        The part of the grid, in whole shards, that the values cover; default all of it.
 
     Returns
     -------
@@ -55,24 +56,16 @@ def write_shards(
     Raises
     ------
     UnalignedRegion
-        When region, values and the array's shards do not fit each other.
+        When region and values do not fit the array's shards.
     TmpDiskFull
         When the disk ran out of space.
     """
     import zarr
 
     array = _open(tmp_store, variable)
-    shards = array.shards or array.chunks
+    shards, extent = array.shards or array.chunks, _extent(array.shape, window)
     stop = min(region.stop, array.shape[0])
-    if region.start % shards[0] or region.stop - region.start != shards[0]:
-        raise UnalignedRegion(
-            f"region [{region.start}, {region.stop}) of {variable!r} is not one shard of {shards[0]} labels"
-        )
-    extent = _extent(array.shape, window)
-    if values.shape != (stop - region.start, *(part.stop - part.start for part in extent)):
-        raise UnalignedRegion(
-            f"{variable!r} has shape {values.shape} for region [{region.start}, {stop}) of an array of shape {array.shape}"
-        )
+    _refuse_unaligned(values, array, variable, region, extent)
     tiles = _tiles(extent, shards)
 
     def write_tile(tile: Tile) -> None:
@@ -88,6 +81,18 @@ def write_shards(
     return len(tiles)
 
 
+def _refuse_unaligned(values: Float32Array, array: "Array[Any]", variable: str, region: slice, extent: "Tile") -> None:
+    length, stop = (array.shards or array.chunks)[0], min(region.stop, array.shape[0])
+    if region.start % length or region.stop - region.start != length:
+        raise UnalignedRegion(
+            f"region [{region.start}, {region.stop}) of {variable!r} is not one shard of {length} labels"
+        )
+    if values.shape != (stop - region.start, *(part.stop - part.start for part in extent)):
+        raise UnalignedRegion(
+            f"{variable!r} has shape {values.shape} for region [{region.start}, {stop}) of an array of shape {array.shape}"
+        )
+
+
 def continue_shards(
     patches: Sequence[tuple[int, Float32Array]],
     published: Callable[[str], bytes | memoryview],
@@ -98,7 +103,7 @@ def continue_shards(
     window: Window | None = None,
     threads: int = 2,
 ) -> int:
-    """Write shards of one region that are the published ones with the values of some labels replaced.
+    """Write the published shards of one region again, with the values of some labels replaced.
 
     Parameters
     ----------
@@ -107,7 +112,7 @@ def continue_shards(
     published : callable
         Gives the object of a key in the final store.
     tmp_store, variable, region, window
-        As in `write_shards`, and so is what is returned and raised.
+        As in `write_shards`. It returns and raises the same.
 
     Raises
     ------
@@ -150,7 +155,7 @@ def _open(tmp_store: Path, variable: str) -> "Array[Any]":
 
 
 def _extent(shape: tuple[int, ...], window: Window | None) -> Tile:
-    """What values cover along every dimension but the first."""
+    """The slices that values cover, of every dimension but the first."""
     whole = [slice(0, size) for size in shape[1:]]
     return tuple(whole if window is None else [*whole[:-2], *window])
 
@@ -172,7 +177,7 @@ def _within(tile: Tile, extent: Tile) -> Tile:
 
 @contextmanager
 def on_tmp_disk(path: Path) -> Iterator[None]:
-    """Raise `TmpDiskFull` in the place of whatever runs out of space in the block, which writes below a path."""
+    """Raise `TmpDiskFull` when the block runs out of space; it writes below a path."""
     try:
         yield
     except OSError as error:
