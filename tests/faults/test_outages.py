@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from reformatters_dagster.core.spec.values import Timestamp
-from tests.core.job.test_region_job import rewrite_index
 from tests.datasets import INIT, LEADS, RAIN, SECOND, SOON, TEMPERATURE
 from tests.faults.children import digests
 from tests.faults.deployment import NOW, Deployment, Undisturbed
+from tests.spoilt_files import rewrite_index
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
 

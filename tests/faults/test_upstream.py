@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from reformatters_dagster.core.spec.values import Timestamp
-from tests.core.job.test_region_job import cut_in_half, index_of_yesterday, shift_index, swap_lines
 from tests.datasets import INIT, LEADS, PRIMARY, SECOND, SOON, TEMPERATURE, gfs_key
 from tests.faults.children import digests
 from tests.faults.deployment import NOW, Deployment, Undisturbed
+from tests.spoilt_files import cut_in_half, index_of_yesterday, shift_index, swap_lines
 from tests.upstreams import Answer, Cut, FaultServer, Request, Slow, Status, Whole
 
 pytest_plugins = ["tests.datasets", "tests.stores"]

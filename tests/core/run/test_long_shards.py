@@ -1,0 +1,104 @@
+"""Arrivals, heals and giving up where a shard holds many labels."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reformatters_dagster.core.run.launches import Budget, Launch, Survey, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.run.plan import RunReport
+from reformatters_dagster.core.spec.values import Timestamp
+from tests.datasets import INIT, TEMPERATURE, Sample, Site
+from tests.long_shards import HOUR, LAST, chunks, make, read_labels
+
+pytest_plugins = ["tests.datasets"]
+
+
+@pytest.fixture
+def site(tmp_path: Path, gfs_sample: Sample) -> Site:
+    return make(tmp_path / "site", gfs_sample)
+
+
+@pytest.fixture
+def at_once(tmp_path: Path, gfs_sample: Sample) -> Site:
+    """Another deployment, which makes every shard in one go."""
+    return make(tmp_path / "at-once", gfs_sample)
+
+
+def aged(site: Site, time: Timestamp) -> None:
+    """Every upstream file was written at a time."""
+    for path in site.upstream.rglob("*.f0*"):
+        os.utime(path, (time.timestamp(), time.timestamp()))
+
+
+def run(site: Site, launch: Launch, now: Timestamp, *, publish: bool) -> RunReport:
+    """What the ops of a launched run do."""
+    dataset, workspace = site.dataset, site.workspace
+    plan = dataset.plan_partition(
+        workspace,
+        launch.label,
+        now=now,
+        publish=publish,
+        keep_published=not publish,
+        upstream=launch.arrivals.fingerprint,
+    )
+    context = dataset.context(workspace, now)
+    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    return RunReport(
+        [launch.label], [dataset.commit_partition(workspace, plan, outcomes, run_id=context.run_id, now=now)]
+    )
+
+
+def unpublished(site: Site, now: Timestamp) -> Survey:
+    return survey_unpublished(site.dataset, site.workspace, now, Budget(20))
+
+
+def test_a_bunch_of_files_is_one_launch(site: Site) -> None:
+    site.update(INIT + 12 * HOUR)
+    now = LAST + 5 * HOUR
+    aged(site, now - pd.Timedelta("5min"))
+    survey = unpublished(site, now)
+    assert survey.launches == []
+    assert survey.waiting == ["2026-07-29T18:00 got its newest file at 15:55; more of the bunch are waited for"]
+    (launch,) = unpublished(site, now + pd.Timedelta("5min")).launches
+    run(site, launch, now, publish=True)
+    survey = unpublished(site, now + HOUR)
+    assert survey.launches == []
+    assert survey.waiting == ["2026-07-29T18:00 has nothing new since its last run"]
+    assert site.read().indexes["time"][-1] == LAST + HOUR
+
+
+def test_a_hole_of_a_long_shard_is_healed_without_reading_it_all(site: Site, at_once: Site) -> None:
+    site.file(4).unlink()
+    site.update(LAST)
+    site.arrive(INIT, leads=[4])
+    now = LAST + 2 * HOUR
+    (launch,) = survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
+    assert launch.reason == "1 files that were missing have arrived"
+    report = run(site, launch, now, publish=False)
+    assert read_labels(report, TEMPERATURE) == [INIT + 4 * HOUR]
+    at_once.update(LAST)
+    assert chunks(site) == chunks(at_once)
+
+
+def test_old_files_of_a_shard_are_not_listed_again(site: Site) -> None:
+    """Past the give-up age the ledger is asked, so that a look costs the same at the end of 60 days as at their beginning."""
+    site.update(INIT + 12 * HOUR)
+    entry, soon, now = site.ledger(), INIT + pd.Timedelta("1D"), INIT + pd.Timedelta("6D")
+    assert entry is not None
+    listed = site.dataset.arrivals(site.workspace, INIT, soon)
+    site.file(3).unlink()
+    trusted = site.dataset.arrivals(site.workspace, INIT, now, entry)
+    assert (trusted.present, trusted.expected) == (listed.present, listed.expected)
+    assert trusted.etags == listed.etags
+    assert site.dataset.arrivals(site.workspace, INIT, soon).present == listed.present - 1
+
+
+def test_a_shard_in_progress_is_not_given_up(site: Site) -> None:
+    site.file(4).unlink()
+    site.update(LAST)
+    late = INIT + site.dataset.give_up_age + HOUR
+    assert survey_incomplete(site.dataset, site.workspace, late, Budget(20)).given_up == []
+    end = INIT + 23 * HOUR + site.dataset.give_up_age
+    assert survey_incomplete(site.dataset, site.workspace, end, Budget(20)).given_up == [INIT]
