@@ -1,6 +1,6 @@
-"""One variable over part of the append dimension, field by field into memory or, where that is too much, onto disk.
+"""One variable over a part of the append dimension, in memory or, when it is too large, on disk.
 
-In: 2-D fields, in any order and from any thread. Out: the array they make, whole or in spatial pieces of whole shards.
+In: 2-D fields, in any order and from any thread. Out: the array of all fields, whole or in windows of the grid.
 """
 
 import os
@@ -24,7 +24,7 @@ def spatial_windows(grid: tuple[int, int], shard: tuple[int, int], budget: int) 
     grid, shard : (int, int)
         Points along the two dimensions of the grid, and of one shard.
     budget : int
-        Points. A window is never less than one shard, whatever it is.
+        Points. A window is at least one shard, however small the budget.
     """
     rows, columns = (-(-size // length) for size, length in zip(grid, shard, strict=True))
     shards = max(budget // prod(shard), 1)
@@ -41,13 +41,13 @@ def spatial_windows(grid: tuple[int, int], shard: tuple[int, int], budget: int) 
 
 
 class Arena:
-    """Memory that the buffers of a job, and of the next one, take turns in: to have it from the system costs a tenth of a job."""
+    """Memory that buffers use one after the other, in one job and in the next: to get it anew takes a tenth of a job's time."""
 
     def __init__(self) -> None:
         self._memory: Float32Array = np.empty(0, np.float32)
 
     def cut(self, sizes: Sequence[int]) -> list[Float32Array]:
-        """Flat arrays of some sizes, which lie where those of the last call lay."""
+        """Flat arrays of some sizes, in the memory that the last call gave out too."""
         if sum(sizes) > self._memory.size:
             self._memory = np.empty(sum(sizes), np.float32)
         ends = np.cumsum([0, *sizes])
@@ -59,9 +59,9 @@ _SPARE: list[Arena] = []
 
 @contextmanager
 def spare_arena() -> Iterator[Arena]:
-    """The arena of the job before in this process, if there is one that no other job has.
+    """The arena of an earlier job of this process that no job uses now, or a new one.
 
-    A job that fails keeps its own, since threads that were left to themselves may yet write there.
+    The arena of a job that fails is not used again: threads of that job may still write to it.
     """
     try:
         arena = _SPARE.pop()
@@ -72,9 +72,9 @@ def spare_arena() -> Iterator[Arena]:
 
 
 class FieldBuffer:
-    """Fields of one variable, to be put in one by one and taken out in pieces.
+    """Fields of one variable: they are put in one by one, and taken out in pieces.
 
-    With one window the fields lie in memory. With several each window has a file, and only one window at a time is in memory.
+    With one window all fields are in memory. With several each window has a file, and one window at a time is in memory.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class FieldBuffer:
     memory : (size,) float32
         Of `size(shape, windows)` values.
     folder : Path
-        Where the files go, if there are any; they leave with the folder.
+        For the files of several windows. Whoever owns the folder deletes it.
     """
 
     def __init__(self, shape: tuple[int, ...], windows: Sequence[Window], memory: Float32Array, folder: Path) -> None:
@@ -105,9 +105,9 @@ class FieldBuffer:
         self.placed[...] = False
 
     def fill(self, position: tuple[int, ...], read: Callable[[Array2D], None]) -> None:
-        """Have a (y, x) field read into its place at a position of the dimensions before the grid.
+        """Read a (y, x) field into its place at a position of the dimensions before the grid.
 
-        What `read` raises is raised, and leaves no field there.
+        What `read` raises is raised again, and there is no field at the position.
         """
         self.placed[position] = False
         if self._paths:
@@ -125,7 +125,7 @@ class FieldBuffer:
             _write_at(path, memoryview(part).cast("B"), number * part.nbytes)
 
     def pieces(self) -> Iterator[tuple[Window, Float32Array]]:
-        """Each window with its array, NaN where no field was put in; it is the caller's until the next is taken."""
+        """Each window with its array, NaN where no field was put in. An array is valid until the next one is taken."""
         if not self._paths:
             whole = self._memory.reshape(self._shapes[0])
             whole[~self.placed] = np.nan
@@ -154,7 +154,7 @@ def _write_at(path: Path, data: memoryview, offset: int) -> None:
 
 
 def _read_all(path: Path, into: memoryview) -> None:
-    """Read what there is of a file; fields after the last that was put in are not in it."""
+    """Read what a file holds. It ends with the last field that was put in."""
     with path.open("rb", buffering=0) as file:
         while into and (count := file.readinto(into)):
             into = into[count:]

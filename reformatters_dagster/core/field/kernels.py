@@ -1,8 +1,9 @@
-"""Compiled loops of `transforms`, apart from it because importing numba takes seconds.
+"""Compiled loops of `transforms`, in a module of their own because importing numba takes seconds.
 
-In: a float32 buffer seen as (before, time, after), and a range of its strips; out: the same memory, changed.
-A strip is up to `STRIP` neighbouring columns along `after` at one index of `before`: two of its time steps fit in a
-core's cache, and no two strips share memory, so they may run at once. Every kernel releases the GIL.
+In: a float32 buffer seen as (before, time, after), and a range of its strips. Out: the same memory, changed.
+
+A strip is up to `STRIP` neighbouring columns along `after`, at one index of `before`. Two of its time steps fit in a core's
+cache. No two strips share memory, so threads can work on them at the same time. Every kernel releases the GIL.
 """
 
 import numpy as np

@@ -1,4 +1,7 @@
-"""What the jobs of one run share, and what each of them cost."""
+"""What the jobs of one run share, and what each job cost.
+
+In: the settings of a dataset and of a run. Out: values that every stage of a job reads, and counters that it adds to.
+"""
 
 import os
 import time
@@ -21,15 +24,15 @@ from reformatters_dagster.core.store.stores import StoreSet
 FOUR_DAYS = Timedelta("4D")
 
 type OnProgress = Callable[[str, int, int], None]
-"""Told the stage and how many of how many steps are done."""
+"""Called with the stage, how many steps are done, and how many there are."""
 
 
 def ignore_progress(stage: str, done: int, total: int) -> None:
-    """The `OnProgress` of work nobody watches."""
+    """The `OnProgress` of a run that shows no progress."""
 
 
 def unknown_coverage(label: Timestamp, variable: str) -> VariableCoverage | None:  # noqa: ARG001 the shape of the seam
-    """The coverage of a store nobody keeps a ledger of."""
+    """The coverage of a store without a ledger."""
     return None
 
 
@@ -46,13 +49,13 @@ class JobStats:
     bytes_out: int = 0
     objects_out: int = 0
     kept: list[str] = field(default_factory=list)
-    """Variables whose published shard was kept, since it was made from files that this job could not have."""
+    """Variables whose published shard was kept, since this job could not read a file that it is made from."""
     clamped: dict[str, float] = field(default_factory=dict)
-    """Per deaccumulated variable, the share of small negative rates set to 0; the largest where it was done in pieces."""
+    """Per deaccumulated variable, the share of small negative rates that were set to 0; of several pieces the largest."""
     invalid: dict[str, float] = field(default_factory=dict)
-    """The same of rates too negative to be noise, set to NaN."""
+    """The same for rates that are too negative to be noise, and were set to NaN."""
     implausible: dict[str, str] = field(default_factory=dict)
-    """Deaccumulated variables that had more of either than expected, with the figures."""
+    """Deaccumulated variables with more of either than expected, and the message with the figures."""
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
     _told: set[str] = field(default_factory=set, repr=False, compare=False)
 
@@ -85,20 +88,20 @@ class JobStats:
         )
 
     def is_first(self, trouble: str) -> bool:
-        """Whether a kind of trouble is met for the first time in this job."""
+        """Whether a kind of trouble occurs for the first time in this job."""
         with self._lock:
             is_new = trouble not in self._told
             self._told.add(trouble)
             return is_new
 
     def count_rates(self, variable: str, clamped: float, invalid: float) -> None:
-        """Remember the shares of negative rates in a piece of a variable."""
+        """Note the shares of negative rates in a piece of a variable."""
         for known, share in ((self.clamped, clamped), (self.invalid, invalid)):
             known[variable] = max(known.get(variable, 0.0), share)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[Callable[[], float]]:
-        """Add the time of a block to a stage; yields what tells the seconds it has taken so far."""
+        """Add the time that a block takes to a stage; yields a callable for the seconds so far."""
         started = time.perf_counter()
 
         def taken() -> float:
@@ -119,27 +122,27 @@ class JobContext:
     stores: StoreSet
     upstream: Upstream
     tmp: Path
-    """Folder of this run's tmp stores and downloads."""
+    """Folder for tmp stores and downloads."""
     now: Timestamp
     run_id: str = field(default_factory=lambda: uuid4().hex)
-    """Who writes: holds the leases of partitions."""
+    """The run that writes, and holds the leases of partitions."""
     publish_policy: Literal["any", "all"] = "any"
     coverage: Callable[[Timestamp, str], VariableCoverage | None] = unknown_coverage
     """What the published shard at a label was made from, per variable; None where unknown or never written."""
     check_writer: Callable[[], None] = may_always_write
-    """Raises when the right to write the partition was lost; asked before each upload."""
+    """Raises when the right to write the partition was lost; called before each upload."""
     published: PublishedShard | None = None
-    """What the final store holds of the partition, to be continued; None makes everything anew."""
+    """What the final store holds of the partition, to continue it; None makes everything anew."""
     force: bool = False
-    """Replace shards even by ones made from fewer files."""
+    """Replace published shards even by shards that are made from fewer files."""
     tracker: UpdateProgressTracker | None = None
-    """Remembers uploaded variables for a retried run, and for others if this one ends before its commit."""
+    """Notes uploaded variables for a retried run, and for other runs if this one ends before its commit."""
     uploads: Mapping[str, Upload] = field(default_factory=dict)
-    """By variable, uploads to the partition that the ledger does not tell of."""
+    """By variable, the uploads to the partition that the ledger does not tell of."""
     on_progress: OnProgress = ignore_progress
     buffer_bytes: int = 2 * 2**30
-    """Most memory for the values of one variable; larger ones are kept on the tmp disk and worked on in pieces."""
+    """The most memory for the values of one variable. Larger ones are kept on the tmp disk and processed in pieces."""
     cpus: int = os.process_cpu_count() or 1
     download_threads: int = 16
     give_up_age: Timedelta = FOUR_DAYS
-    """After an append label, a file that is missing is worth a warning: it is no longer merely late."""
+    """So long after an append label a missing file is logged as a warning: it is no longer just late."""

@@ -1,6 +1,6 @@
-"""What region jobs over GRIB files share, however a file is laid out: archives asked in turn, messages verified, decoded.
+"""Region jobs over GRIB files: they ask the archives in turn, verify every message and decode it.
 
-In: a coord and the archives that keep its file. Out: messages on local disk, each one what was asked for; then fields.
+In: a coord and the archives that keep its file. Out: verified messages on local disk; then fields.
 """
 
 import logging
@@ -34,7 +34,7 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
 
     @abstractmethod
     def fetch(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
-        """Fetch and verify the messages of one file from one archive; raises when one of those it names is bad."""
+        """Fetch and verify the messages of one file from one archive; raises when one of them is bad."""
 
     def salvage(
         self,
@@ -43,18 +43,18 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         data_vars: Sequence[DataVar],  # noqa: ARG002
         folder: Path,  # noqa: ARG002
     ) -> Downloaded | None:
-        """What is good of a file that no archive has whole. Default: nothing."""
+        """The good messages of a file that no archive has whole. Default: None."""
         return None
 
     @abstractmethod
     def times(self, coord: Coord, data_var: DataVar) -> tuple[Timestamp, Timedelta, Timedelta | AnyWindow | None]:
         """Init time, lead time and window length the message must carry.
 
-        The length is None for instantaneous fields, and `ANY_WINDOW` where the source does not say how long its windows are.
+        The length is None for instantaneous fields, and `ANY_WINDOW` when the length of the source's windows is not known.
         """
 
     def member(self, coord: Coord) -> int | tuple[int | None, ...] | None:  # noqa: ARG002 for those who override it
-        """Perturbation number the message must carry; None where the source has no ensemble, a tuple where several will do."""
+        """Perturbation number that the message must carry; a tuple when any of several will do. Default: None, no ensemble."""
         return None
 
     def source_grid(self, coord: Coord) -> Grid:  # noqa: ARG002
@@ -62,7 +62,7 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         return self.context.template_config.grid
 
     def regrid(self, values: Array2D, where: str) -> Array2D:
-        """A field on another `source_grid`, brought to the template's."""
+        """Bring a field from another `source_grid` to the template's grid."""
         raise NotImplementedError(f"{where} is on a grid of {values.shape!r}; {type(self).__name__} does not regrid")
 
     def download_file(self, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
@@ -89,7 +89,7 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         try:
             return self.fetch(archive, coord, data_vars, folder)
         except CorruptMessage as error:
-            # A file, or its index, can be replaced while it is read: a second look settles it.
+            # A file or its index can be replaced while it is read; then a second try succeeds.
             log.debug("archive=%s file=%s fetched again: %s", archive.name, coord.key(), error)
             return self.fetch(archive, coord, data_vars, folder)
 
@@ -105,7 +105,7 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         return saved
 
     def verify(self, message: bytes, coord: Coord, data_var: DataVar, url: str) -> None:
-        """Raise `CorruptMessage` unless a message says that it is the one that was asked for."""
+        """Raise `CorruptMessage` unless a message is the one that was asked for."""
         where = field_in(data_var, url)
         init_time, lead_time, window = self.times(coord, data_var)
         check_identity(
@@ -126,7 +126,7 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
     def read_into(self, coord: Coord, data_var: DataVar, downloaded: Downloaded, out: Array2D) -> None:
         if type(self).read_data is GribRegionJob.read_data:
             self._read(coord, data_var, downloaded, out)
-        else:  # a dataset does more to its fields
+        else:  # a dataset changes the fields after decoding
             super().read_into(coord, data_var, downloaded, out)
 
     def _read(self, coord: Coord, data_var: DataVar, downloaded: Downloaded, out: Array2D) -> None:
@@ -156,7 +156,7 @@ def field_in(data_var: DataVar, url: str) -> str:
 
 
 def write_messages(path: Path, messages: Mapping[str, bytes]) -> dict[str, tuple[int, int]]:
-    """Write messages one after the other, atomically; return where each lies."""
+    """Write messages one after the other, atomically; return the offset and length of each."""
     spans: dict[str, tuple[int, int]] = {}
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:

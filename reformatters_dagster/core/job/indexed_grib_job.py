@@ -1,6 +1,7 @@
-"""Region jobs over GRIB files that have an index beside them: only the messages that are wanted are fetched.
+"""Region jobs over GRIB files that have an index: they fetch only the messages that are wanted.
 
-Index, byte ranges, one request per run of adjacent ranges, and every message checked against what was asked before it is kept.
+In: a coord, an archive and its index. Out: byte ranges, fetched with one request for each run of adjacent ranges; every message
+is verified before it is kept.
 """
 
 from abc import abstractmethod
@@ -18,11 +19,9 @@ from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.variables import DataVar
 
 MAX_GAP = 64 * 1024
-"""Unwanted bytes fetched rather than asking twice: about what a round trip costs."""
-
-
+"""So many unwanted bytes are fetched to save a second request: they take about as long as its round trip."""
 INDEXES_KEPT = 16
-"""More than the files that are read from at once."""
+"""More than the files that are read at the same time."""
 
 type Index = tuple[FileInfo, list[IndexEntry]]
 """A file, and what its index says is in it."""
@@ -30,14 +29,14 @@ type Index = tuple[FileInfo, list[IndexEntry]]
 
 @dataclass(eq=False)
 class IndexCache:
-    """Indexes of files that several coords share, each fetched by one thread while the others that want it wait."""
+    """Indexes of files that several coords share. One thread fetches an index; other threads that want it wait."""
 
     _indexes: dict[tuple[str, str], Index] = field(default_factory=dict)
     _busy: dict[tuple[str, str], Lock] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def get(self, name: tuple[str, str], fetch: Callable[[], Index]) -> Index:
-        """An index by its archive and key; what `fetch` raises is not kept."""
+        """An index by the names of its archive and file. An error of `fetch` is raised, not kept."""
         with self._lock:
             busy = self._busy.setdefault(name, Lock())
         with busy:
@@ -53,17 +52,17 @@ class IndexCache:
             return found
 
     def forget(self, name: tuple[str, str]) -> None:
-        """Have it fetched anew when it is next wanted."""
+        """Fetch the index again when it is next wanted."""
         with self._lock:
             self._indexes.pop(name, None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
-    """Implements `fetch`; a provider says how its index reads and which message it means."""
+    """Implements `fetch`; a provider says how to parse its index, and which entry holds a variable."""
 
     shares_indexes: ClassVar[bool] = False
-    """Whether several coords have one file, and so one index."""
+    """Whether several coords share one file, and so its index."""
     indexes: IndexCache = field(default_factory=IndexCache, repr=False, compare=False)
 
     @abstractmethod
@@ -103,7 +102,7 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
     def _fetch(
         self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path, *, whole: bool
     ) -> Downloaded:
-        """Fetch and verify the messages an archive's index names; `whole` means that one bad message fails them all."""
+        """Fetch and verify the messages that an index names; with `whole` one bad message fails the file."""
         info, entries = self._index_of(archive, coord)
         found: dict[str, IndexEntry] = {}
         reasons: dict[str, str] = {}

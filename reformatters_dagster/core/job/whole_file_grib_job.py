@@ -1,6 +1,6 @@
-"""Region jobs over sources that publish a file for each field: no index, the whole file is fetched.
+"""Region jobs over sources that publish a file for each field: there is no index, and the whole file is fetched.
 
-Object, decompression within bounds, one message and nothing else, checked against what was asked before it is kept.
+In: a coord and an archive. Out: the one message of the file, decompressed within bounds, and verified before it is kept.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.variables import DataVar
 
 BYTES_PER_POINT = 8
-"""No packing of a field takes more."""
+"""The most that any packing takes."""
 BESIDE_THE_POINTS = 64 * 1024
-"""More than the headers of any message take."""
+"""Bytes; more than the headers of any message."""
 
 
 class WholeFileGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
@@ -31,7 +31,7 @@ class WholeFileGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
         return [(data_var,) for data_var in data_vars]
 
     def key_in(self, archive: Archive, coord: Coord) -> str:  # noqa: ARG002 for those who override it
-        """Path of a file within one archive. Default: that of every archive."""
+        """Path of a file within one archive. Default: the same in every archive."""
         return coord.key()
 
     def object_keys(self, coord: Coord, archive: Archive | None = None) -> tuple[str, ...]:

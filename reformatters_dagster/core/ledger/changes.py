@@ -22,7 +22,7 @@ Where several files lie at one position, the topmost row that is true of any of 
 makes of each state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -119,24 +119,53 @@ def changed_positions(
     covered = sum(position <= last_known for _, position in files) + len(beside)
     if through <= labels[-1] and coverage.expected != covered:
         return None
-    certain = None if upload is None else upload.used - upload.doubtful
-    positions = [position for _, position in files]
-    ends = {min(positions), max(positions)} if beside and positions else set[int]()
+    evidence = _Evidence(
+        known=known,
+        missing=missing,
+        last_known=last_known,
+        certain=None if upload is None else upload.used - upload.doubtful,
+        ends=_ends(files) if beside else frozenset(),
+    )
     states: dict[int, State] = {}
     reasons: dict[int, str] = {}
     for key, position in files:
-        lost = missing.get(key)
-        if lost is not None and known.has_given_up(lost):
-            state = State.GIVEN_UP
-            reasons[position] = lost.reason
-        elif lost is not None or position > last_known or (certain is not None and key not in certain):
-            state = State.LACKING
-        elif key in known.redo or position in ends:
-            state = State.OUTDATED
-        else:
-            state = State.RIGHT
+        state = evidence.state_of(key, position)
+        if state is State.GIVEN_UP:
+            reasons[position] = missing[key].reason
         states[position] = max(state, states.get(position, State.RIGHT))
     return Changed(states, reasons, frozenset(beside))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evidence:
+    """What is known of the files of a region."""
+
+    known: PublishedShard
+    missing: Mapping[str, MissingFile]
+    """What the ledger lacks, by key."""
+    last_known: int
+    """Position of the last label that the ledger tells of."""
+    certain: frozenset[str] | None
+    """Keys that an upload has used for certain that the ledger does not tell of; None when there is no such upload."""
+    ends: frozenset[int]
+    """First and last position of the region, when the ledger lacks a file beside it."""
+
+    def state_of(self, key: str, position: int) -> State:
+        """The rows of the module's table, from the top."""
+        if key in self.missing:
+            return State.GIVEN_UP if self.known.has_given_up(self.missing[key]) else State.LACKING
+        if position > self.last_known:
+            return State.LACKING
+        if self.certain is not None and key not in self.certain:
+            return State.LACKING
+        if key in self.known.redo or position in self.ends:
+            return State.OUTDATED
+        return State.RIGHT
+
+
+def _ends(files: Sequence[tuple[str, int]]) -> frozenset[int]:
+    positions = sorted(position for _, position in files)
+    return frozenset([*positions[:1], *positions[-1:]])
 
 
 def _missing_up_to(last: Timestamp, coverage: VariableCoverage) -> dict[str, MissingFile]:

@@ -1,10 +1,10 @@
-"""New values into a shard that is published already, recompressing only what they touch.
+"""New values into a published shard. Only the blocks that they touch are compressed again.
 
-In: a shard object as zarr-python wrote it, and values for some positions of its first axis. Out: the object zarr-python
-would have written of all values together.
+In: a shard object as zarr-python wrote it, and values for some positions of its first axis. Out: the object that zarr-python
+would write of all values together.
 
-A chunk holds many positions of the append dimension, one after the other, and c-blosc compresses it in blocks that know
-nothing of each other. An hour more in a shard of 60 days changes two or three blocks of every chunk's hundreds.
+A chunk holds many positions of the append dimension, one after the other, and c-blosc compresses it in blocks that do not
+depend on each other. One hour more in a shard of 60 days changes two or three of the hundreds of blocks of a chunk.
 """
 
 import struct
@@ -32,7 +32,7 @@ _CHECKSUM = 4
 _EMPTY = 2**64 - 1
 
 type Pieces = list[bytes | memoryview]
-"""What makes up an object, one after the other: most of a large one stays in the memory it came in."""
+"""An object, piece after piece. Most pieces of a large one are views of the memory it was read into."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def patch_shard(
     data : bytes or memoryview
         The shard object.
     patches : sequence of (int, (position, ..., y, x) float32)
-        First position within the shard, and the values from there on. Trailing dimensions may end before the shard does; what
-        lies beyond is fill value.
+        First position within the shard, and the values from there on. Where the other dimensions end before the shard does,
+        the rest is fill value.
     where : str
         Which object, for the error.
 
@@ -133,7 +133,7 @@ def _read_index(data: memoryview, layout: ShardLayout, where: str) -> list[tuple
 def _rows(
     layout: ShardLayout, corner: tuple[int, ...], first: int, values: Float32Array
 ) -> tuple[int, Float32Array] | None:
-    """The part of a patch that lies in a chunk, as whole rows of it, and the first of these; None if there is none."""
+    """The part of a patch that lies in a chunk: number of the first row, and whole rows; None when no part does."""
     begin = corner[0] * layout.chunk[0]
     start, stop = max(first, begin), min(first + len(values), begin + layout.chunk[0])
     inside = tuple(
@@ -159,7 +159,7 @@ def _patch_chunk(pieces: Pieces, layout: ShardLayout, first: int, rows: Float32A
 
 
 def _splice(chunk: memoryview, blosc: "BloscCodec", offset: int, new: bytes) -> Pieces:
-    """A compressed chunk with some of its bytes replaced, as if it had been compressed anew by one thread."""
+    """A compressed chunk with some of its bytes replaced: the same bytes as if one thread had compressed the whole chunk."""
     *kind, size, block, compressed = _HEADER.unpack_from(chunk)
     count = -(-size // block)
     starts = np.append(np.frombuffer(chunk, "<i4", count, _HEADER.size), compressed).astype(np.int64)
@@ -167,7 +167,7 @@ def _splice(chunk: memoryview, blosc: "BloscCodec", offset: int, new: bytes) -> 
         return _compress_anew(chunk, blosc, offset, new)
     first, last = offset // block, -(-(offset + len(new)) // block)
     if first and size % block and last == count:
-        # A shorter last block is compressed otherwise than one that fills its buffer: it must stay the shorter one.
+        # c-blosc compresses a shorter last block differently from a full one, so it must stay the shorter one here.
         first = min(first, count - 2)
     begin, end = starts[first], starts[last]
     length = min(last * block, size) - first * block
@@ -190,7 +190,7 @@ def _splice(chunk: memoryview, blosc: "BloscCodec", offset: int, new: bytes) -> 
 def _container(
     kind: Sequence[int], size: int, block: int, starts: npt.NDArray[np.int64], blocks: Sequence[memoryview]
 ) -> Pieces:
-    """A c-blosc buffer of blocks that are compressed already; `starts` count from the first of them."""
+    """A c-blosc buffer of compressed blocks; `starts` count from the first block."""
     head = _HEADER.size + 4 * len(starts)
     header = _HEADER.pack(*kind, size, block, head + sum(map(len, blocks)))
     return [header, (starts + head).astype("<i4").tobytes(), *blocks]

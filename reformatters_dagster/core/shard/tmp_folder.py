@@ -1,6 +1,6 @@
-"""A folder on the tmp disk for one job, which goes with it, or with the next job if it was killed.
+"""A folder on the tmp disk for one job. It is removed when the job ends; after a kill, when the next job begins.
 
-In: where, and for what. Out: a folder that nobody else writes to.
+In: a parent folder and a name. Out: a folder that nobody else writes to.
 """
 
 import fcntl
@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def tmp_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A new folder below `parent`, gone whichever way the block ends; what killed jobs of this name left goes before.
+    """A new folder below `parent` that is removed when the block ends. Folders of killed jobs of this name are removed first.
 
-    Beside the folder lies a file that its process holds locked. The system lets go of the lock when the process dies, however
-    that comes about, and so a folder whose file can be locked is nobody's.
+    The process holds a lock on a file beside the folder. The system releases the lock when the process dies, in whatever way.
+    So a folder whose file can be locked belongs to no process.
     """
     parent.mkdir(parents=True, exist_ok=True)
     _sweep(parent, name)
