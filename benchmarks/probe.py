@@ -9,17 +9,20 @@ from pathlib import Path
 from benchmarks.dagster_probe import run
 from benchmarks.pipelines.ours import INIT
 from benchmarks.probe_partition import NOW, dataset_in, settings_in
+from reformatters_dagster.core.run.commit import commit_partition
+from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
+from reformatters_dagster.core.run.process import process_group
 
 
 def run_core(folder: Path) -> None:
     """Plan, process and commit in this process."""
     dataset = dataset_in(folder)
     workspace = dataset.workspace(settings_in(folder))
-    plan = dataset.plan_partition(workspace, INIT, now=NOW, publish=False)
+    plan = plan_partition(dataset, workspace, PartitionRequest(label=INIT, publish=False), NOW)
     outcomes = [
-        dataset.process_group(dataset.context(workspace, NOW, run_id="a"), plan, group) for group in plan.groups
+        process_group(dataset, dataset.context(workspace, NOW, run_id="a"), plan, group) for group in plan.groups
     ]
-    dataset.commit_partition(workspace, plan, outcomes, run_id="a", now=NOW)
+    commit_partition(dataset, workspace, plan, outcomes, run_id="a", now=NOW)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import DATASET
 from reformatters_dagster.core.ledger.entries import LedgerEntry, VariableCoverage, write_ledger
 from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
 from reformatters_dagster.core.run.status import status
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timestamp
@@ -87,10 +88,11 @@ class Archive:
         dataset, workspace, now = self.dataset, self.workspace, utc_now()
         template_ds = dataset.template_config.get_template(now)
         definitions = build_definitions([DATASET], self._started)
+        within, beyond = (PartitionRequest(label=self.newest, publish=publish) for publish in (False, True))
         return {
             "load the definitions": lambda: build_definitions([DATASET], self._started).get_repository_def(),
-            "plan a backfill": lambda: dataset.plan_partition(workspace, self.newest, now=now, publish=False),
-            "plan an update": lambda: dataset.plan_partition(workspace, self.newest, now=now, publish=True),
+            "plan a backfill": lambda: plan_partition(dataset, workspace, within, now),
+            "plan an update": lambda: plan_partition(dataset, workspace, beyond, now),
             "tick of the upstream sensor": lambda: self._tick(definitions, instance, "upstream"),
             "tick of the heal sensor": lambda: self._tick(definitions, instance, "heal"),
             "status": lambda: status(dataset, workspace.stores),

@@ -25,7 +25,7 @@ from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry, read_ledger
 from reformatters_dagster.core.run.backfill import BackfillRequest, backfill
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.plan import RunReport
+from reformatters_dagster.core.run.outcomes import RunReport
 from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
 from reformatters_dagster.core.spec.grids import LatLonGrid
 from reformatters_dagster.core.spec.partition import partition_key

@@ -31,13 +31,13 @@ def list_datasets(
 ) -> None:
     """List datasets: extent of the store, partitions, last complete one."""
     from dataset_defs import DATASETS
-    from reformatters_dagster.core.run.status import survey
+    from reformatters_dagster.core.run.status import overview
 
     settings = settings_of(store, replica, upstream)
     datasets = [dataset.started_by(settings) for dataset in DATASETS]
-    overviews = [survey(dataset, settings.stores(dataset.template_config)) for dataset in datasets]
+    overviews = [overview(dataset, settings.stores(dataset.template_config)) for dataset in datasets]
     tell(reports.overviews_document(overviews), reports.print_overviews, as_json)
-    exit_if(any(overview.error for overview in overviews))
+    exit_if(any(one.error for one in overviews))
 
 
 def validate(
@@ -50,7 +50,7 @@ def validate(
 ) -> None:
     """Ask every validator of the primary and of each replica; exit 1 when one fails."""
     from reformatters_dagster.core.check.validators import CheckResult
-    from reformatters_dagster.core.run.replicas import check_replicas
+    from reformatters_dagster.core.run.comparison import check_replicas
 
     settings = settings_of(store, replica, upstream)
     dataset, time = dataset_of(dataset_id).started_by(settings), time_of(now)

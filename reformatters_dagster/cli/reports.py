@@ -14,7 +14,7 @@ from reformatters_dagster.cli.terminal import print_table
 
 if TYPE_CHECKING:
     from reformatters_dagster.core.check.validators import CheckResult
-    from reformatters_dagster.core.run.plan import RunReport
+    from reformatters_dagster.core.run.outcomes import RunReport
     from reformatters_dagster.core.run.status import Overview, PartitionStatus, StatusReport
     from reformatters_dagster.core.spec.values import JSON, Timestamp
 

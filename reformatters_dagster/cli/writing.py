@@ -142,10 +142,10 @@ def _tell_plan(
 
     template = dataset.template_config
     resumes = "" if resume is None else _root_run(resume)
-    end, partitions = plan_backfill(dataset, workspace, request, time_of(), resumes=resumes)
+    plan = plan_backfill(dataset, workspace, request, time_of(), resumes=resumes)
     names = [data_var.name for data_var in template.select(request.variables)]
-    labels = list(template.append_dim.labels(end))
-    document = reports.plan_document(dataset.dataset_id, workspace.stores.primary.url, labels, partitions, names)
+    labels = list(template.append_dim.labels(plan.end))
+    document = reports.plan_document(dataset.dataset_id, workspace.stores.primary.url, labels, plan.partitions, names)
     tell(document, reports.print_plan, as_json)
 
 

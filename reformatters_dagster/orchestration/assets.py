@@ -3,17 +3,20 @@
 In: a `DynamicalDataset`. Out: plan, one region job per group of variables, commit; a partition is one shard.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 from pydantic import ConfigDict, Field
 
+from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.plan import GroupOutcome, PartitionPlan
+from reformatters_dagster.core.run.outcomes import GroupOutcome
+from reformatters_dagster.core.run.plan import PartitionPlan, PartitionRequest, plan_partition
+from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.spec.errors import Refused, StoreAccessDenied, StoreUnavailable
-from reformatters_dagster.core.spec.values import JSON
+from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.orchestration.materialization import materialization_metadata
 from reformatters_dagster.orchestration.names import (
     FINGERPRINT_TAG,
@@ -49,6 +52,35 @@ class PartitionConfig(dg.Config):
     """Replace shards even by shards made from fewer source files."""
     accept_missing: bool = False
     """With publish: publish the partition as known missing if it has no file. With force: even if archives refused the files."""
+
+    def request(self, label: Timestamp, run: dg.DagsterRun) -> PartitionRequest:
+        """The request of a run: its config, its tags, and the first of the attempts it belongs to.
+
+        Where `publish` is empty, the job decides. The launchpad shows only defaults until a partition is chosen, so the
+        default must fit every job.
+        """
+        return PartitionRequest(
+            label=label,
+            publish=run.tags.get(MODE_TAG) == UPDATE if self.publish is None else self.publish,
+            variables=tuple(self.variables),
+            overwrite_chunks=self.overwrite_chunks,
+            keep_published=self.keep_published,
+            force=self.force,
+            accept_missing=self.accept_missing,
+            upstream=run.tags.get(FINGERPRINT_TAG, ""),
+            root_run=run.root_run_id or run.run_id,
+        )
+
+
+def launched_config(dataset: DynamicalDataset, request: PartitionRequest) -> dict[str, Any]:
+    """The run config of a request that a sensor launches; its fingerprint goes into a tag."""
+    config = {
+        "publish": request.publish,
+        "keep_published": request.keep_published,
+        "accept_missing": request.accept_missing,
+        "variables": list(request.variables),
+    }
+    return {"ops": {asset_key(dataset).to_python_identifier(): {"config": config}}}
 
 
 @contextmanager
@@ -91,19 +123,8 @@ def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
         context: dg.OpExecutionContext, config: PartitionConfig, reformatters: Reformatters
     ) -> Iterator[dg.DynamicOutput[JSON]]:
         with refusals_not_retried():
-            planned = dataset.plan_partition(
-                reformatters.workspace(dataset),
-                partition_label(context.partition_key),
-                now=utc_now(),
-                publish=_publishes(config, context.run_tags),
-                variables=config.variables,
-                overwrite_chunks=config.overwrite_chunks,
-                keep_published=config.keep_published,
-                force=config.force,
-                accept_missing=config.accept_missing,
-                upstream=context.run_tags.get(FINGERPRINT_TAG, ""),
-                root_run=context.run.root_run_id or context.run_id,
-            )
+            request = config.request(partition_label(context.partition_key), context.run)
+            planned = plan_partition(dataset, reformatters.workspace(dataset), request, utc_now())
         for group in planned.groups:
             job = {"plan": planned.model_dump(mode="json"), "variables": list(group)}
             yield dg.DynamicOutput(job, mapping_key=group[0])
@@ -131,14 +152,15 @@ def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
         if not processed:
             raise dg.Failure("no group of variables was processed: execute the whole run again", allow_retries=False)
         planned = PartitionPlan.model_validate(processed[0]["plan"])
-        outcomes = [dataset.read_outcome(one["outcome"]) for one in processed]
+        coord = dataset.region_job.source_file_coord
+        outcomes = [GroupOutcome.from_json(one["outcome"], coord) for one in processed]
         # When Dagster executes a killed run again from failure, it leaves out mapped steps that had not begun.
         done = {name for outcome in outcomes for name in outcome.results}
         left = [group for group in planned.groups if not done.issuperset(group)]
         outcomes += [_process_group(context, dataset, reformatters, planned, group) for group in left]
         with refusals_not_retried():
             workspace = reformatters.workspace(dataset)
-            report = dataset.commit_partition(workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
+            report = commit_partition(dataset, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
         context.add_output_metadata(materialization_metadata(dataset, workspace, report))
         forget_outputs(reformatters.store, context.run)
 
@@ -158,19 +180,11 @@ def _process_group(
         try:
             with refusals_not_retried():
                 jobs = dataset.context(
-                    reformatters.workspace(dataset), planned.now, run_id=context.run_id, force=planned.force
+                    reformatters.workspace(dataset), planned.now, run_id=context.run_id, force=planned.request.force
                 )
-                return dataset.process_group(jobs, planned, variables)
+                return process_group(dataset, jobs, planned, variables)
         except StoreUnavailable as error:
             if attempt == ATTEMPTS or isinstance(error, StoreAccessDenied):
                 raise
             context.log.warning("attempt %s of %s failed: %s", attempt, ATTEMPTS, error)
             attempt += 1
-
-
-def _publishes(config: PartitionConfig, run_tags: Mapping[str, str]) -> bool:
-    """Whether the run publishes. The run config decides; if it is empty, the job does.
-
-    The launchpad shows only defaults until a partition is chosen, so the default must fit every job.
-    """
-    return run_tags.get(MODE_TAG) == UPDATE if config.publish is None else config.publish

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from reformatters_dagster.core.run.comparison import CHECK_NAME, check_replicas
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.replicas import CHECK_NAME, check_replicas
 from reformatters_dagster.orchestration.names import BACKFILL_TAG, K8S_TAG, asset_key, k8s_config
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 

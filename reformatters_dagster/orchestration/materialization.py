@@ -13,7 +13,7 @@ import numpy as np
 
 from reformatters_dagster.core.job.context import JobStats
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.plan import CommitReport
+from reformatters_dagster.core.run.outcomes import CommitReport
 from reformatters_dagster.core.run.replicas import degraded
 from reformatters_dagster.core.run.status import status
 from reformatters_dagster.core.source.files import FileResult
@@ -64,7 +64,7 @@ def materialization_metadata(
         metadata["variables_kept"] = dg.MetadataValue.text(", ".join(sorted(report.stats.kept)))
     metadata |= {
         "store": dg.MetadataValue.text(workspace.stores.primary.url),
-        "published": dg.MetadataValue.bool(report.plan.publish),
+        "published": dg.MetadataValue.bool(report.plan.request.publish),
         "labels_in_store": dg.MetadataValue.int(report.labels),
         "extent": dg.MetadataValue.text(" to ".join(map(_label_text, report.entry.extent))),
         "archives": dg.MetadataValue.text(_archives(report)),

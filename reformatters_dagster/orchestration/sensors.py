@@ -6,7 +6,6 @@ In: a survey of upstream, ledger and store, and the runs that Dagster knows. Out
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -16,11 +15,13 @@ from pydantic import Field
 
 from reformatters_dagster.core.run.arrivals import Arrivals
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.launches import Budget, Launch, Survey, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.run.launches import Budget, Survey, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.run.reasons import Launch
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import Frozen, Timedelta, Timestamp
 from reformatters_dagster.core.store.settings import Workspace
+from reformatters_dagster.orchestration.assets import launched_config
 from reformatters_dagster.orchestration.lost_runs import Sign, end_lost_runs
 from reformatters_dagster.orchestration.names import (
     ATTEMPT_TAG,
@@ -204,15 +205,16 @@ def _why_wait(
         return "is being written"
     if (again := attempts.cool_until) is not None and utc_now() < again:
         waits = f"it is tried again at {again:%Y-%m-%dT%H:%M}, or when a file changes, or by a person"
-        of_what = " for the variables it lacks" if launch.variables else ""
+        of_what = " for the variables it lacks" if launch.request.variables else ""
         return f"ran {attempts.count} times{of_what} with the files that are there; {waits}"
     return None
 
 
 def _request(dataset: DynamicalDataset, launch: Launch, attempts: Attempts, tags: dict[str, str]) -> dg.RunRequest:
     key, number, reason = partition_key(launch.label), attempts.count + 1, launch.reason
-    gives_up = launch.past_give_up and attempts.ended >= MAX_ATTEMPTS
-    if gives_up:
+    request = launch.request
+    if launch.past_give_up and attempts.ended >= MAX_ATTEMPTS:
+        request = request.model_copy(update={"accept_missing": True})
         reason = f"{reason}; tried {attempts.ended} times, what cannot be used is missing"
     return dg.RunRequest(
         partition_key=key,
@@ -224,18 +226,8 @@ def _request(dataset: DynamicalDataset, launch: Launch, attempts: Attempts, tags
             **_same_variables(launch),
             **tags,
         },
-        run_config=_run_config(
-            dataset,
-            publish=not tags,
-            keep_published=bool(tags),
-            accept_missing=launch.accept_missing or gives_up,
-            variables=list(launch.variables),
-        ),
+        run_config=launched_config(dataset, request),
     )
-
-
-def _run_config(dataset: DynamicalDataset, **config: bool | list[str]) -> dict[str, Any]:
-    return {"ops": {asset_key(dataset).to_python_identifier(): {"config": config}}}
 
 
 def _unfinished(instance: dg.DagsterInstance, tags: dict[str, str]) -> list[dg.DagsterRun]:
@@ -272,9 +264,9 @@ def _same_files(dataset: DynamicalDataset, launch: Launch) -> dict[str, str]:
 
 def _same_variables(launch: Launch) -> dict[str, str]:
     """The tag of a run that is not about all variables: a digest, since the names may be longer than a tag holds."""
-    if not launch.variables:
+    if not launch.request.variables:
         return {}
-    return {VARIABLES_TAG: hashlib.sha256(",".join(launch.variables).encode()).hexdigest()[:16]}
+    return {VARIABLES_TAG: hashlib.sha256(",".join(launch.request.variables).encode()).hexdigest()[:16]}
 
 
 def _attempts(instance: dg.DagsterInstance, dataset: DynamicalDataset, launch: Launch) -> Attempts:

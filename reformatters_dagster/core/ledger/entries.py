@@ -179,6 +179,12 @@ def previous_entry(internal: Store, label: Timestamp) -> LedgerEntry | None:
         return None
 
 
+def known_coverage(internal: Store, label: Timestamp, variable: str) -> VariableCoverage | None:
+    """What the ledger says of one variable of a partition; None where it says nothing."""
+    entry = previous_entry(internal, label)
+    return entry.variables.get(variable) if entry else None
+
+
 def _to_json(entry: LedgerEntry) -> JSON:
     """An entry in which each missing file is written once, and variables refer to it by its position."""
     positions: dict[MissingFile, int] = {}

@@ -13,12 +13,13 @@ from pathlib import PurePosixPath
 from threading import Event
 from typing import Any
 
-from reformatters_dagster.core.job.context import JobContext
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.source.archives import Archive, FileInfo
 from reformatters_dagster.core.spec.errors import SourceFileMissing, SourceFileUnavailable
 from reformatters_dagster.core.spec.values import MOMENT, Timestamp
+from reformatters_dagster.core.store.settings import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -58,36 +59,34 @@ class Arrivals:
 
 
 def find_arrivals(
-    region_job: type[RegionJob[Any]],
-    context: JobContext,
+    dataset: Declaration,
+    workspace: Workspace,
     label: Timestamp,
+    now: Timestamp,
     *,
     known: LedgerEntry | None = None,
     settled_before: Timestamp | None = None,
 ) -> Arrivals:
-    """List what has arrived for the partition that starts at a label.
+    """List what has arrived for the partition that starts at a label; nothing is fetched or written.
 
     Parameters
     ----------
-    region_job : type of RegionJob
-        Says which files the partition wants.
-    context : JobContext
-        Its upstream is listed; nothing is fetched or written.
     known : LedgerEntry, optional
         The partition as its last run left it.
     settled_before : Timestamp, optional
-        Of a shard of many labels, files of those before this are not listed where `known` covers them, but taken from it,
-        and of the others a few are: a shard of many days would be a long listing otherwise.
+        In a shard of many labels, files of labels before this are taken from `known` where it covers them, and only a few
+        of the others are listed: to list a shard of many days takes long. Default: those past the give-up age.
 
     Raises
     ------
     SourceFileUnavailable
         When no archive that can be listed answers, or the time for it is over.
     """
-    job = _job(region_job, context, label)
+    job = _region_job(dataset, workspace, label, now)
     objects = job.upstream_objects()
     listed, settled, left_out = objects, dict[str, str](), 0
-    if settled_before is not None and context.template_config.shard_length > 1:
+    if dataset.template_config.shard_length > 1:
+        settled_before = settled_before or _no_longer_awaited(dataset, now)
         recent = job.upstream_objects(since=settled_before)
         unknown = objects
         if known is not None:
@@ -96,7 +95,7 @@ def find_arrivals(
         older = _spread(sorted(unknown.keys() - recent.keys()), OLDER_LOOKED_FOR)
         listed = {key: unknown[key] for key in [*older, *recent]}
         left_out = len(unknown) - len(listed)
-    archive = context.upstream.listed_for(label, context.now)
+    archive = workspace.upstream.listed_for(label, now)
     if archive is None:
         raise SourceFileUnavailable(
             f"files of {label:%Y-%m-%dT%H:%M} were to be listed; no archive that keeps them can list"
@@ -109,26 +108,23 @@ def find_arrivals(
 
 
 def find_elsewhere(
-    region_job: type[RegionJob[Any]],
-    context: JobContext,
+    dataset: Declaration,
+    workspace: Workspace,
     label: Timestamp,
+    now: Timestamp,
     *,
     known: LedgerEntry | None = None,
-    since: Timestamp | None = None,
     is_late: Callable[[], bool] = lambda: False,
 ) -> Arrivals | None:
-    """What archives have of a partition that are not listed as a rule, for when the one that is has nothing or is out.
+    """Look for a partition in the archives that are not listed as a rule, for when the usual one has nothing or is out.
 
     They are asked in their order: one that can list is listed, one that cannot is asked for a few of the files.
 
     Parameters
     ----------
-    region_job, context, label
-        As in `find_arrivals`.
     known : LedgerEntry, optional
-        Files that it covers are not looked for.
-    since : Timestamp, optional
-        Only files of labels from here on are.
+        The partition as its last run left it. Files that it covers are not looked for, nor files of labels past the
+        give-up age.
     is_late : callable, optional
         Once it says so, nothing more is asked.
 
@@ -137,10 +133,11 @@ def find_elsewhere(
     Arrivals or None
         In the first archive that has any of the files; None where none has, or could be asked.
     """
-    template, job = context.template_config, _job(region_job, context, label)
-    last = min(label + template.shard_duration - template.append_dim.frequency, context.now)
-    listed = context.upstream.listed_for(label, context.now)
-    for archive in context.upstream.archives_for(last, context.now):
+    template, job = dataset.template_config, _region_job(dataset, workspace, label, now)
+    last = min(label + template.shard_duration - template.append_dim.frequency, now)
+    since = None if known is None else _no_longer_awaited(dataset, now)
+    listed = workspace.upstream.listed_for(label, now)
+    for archive in workspace.upstream.archives_for(last, now):
         if archive is listed:
             continue
         objects = job.upstream_objects(since, archive)
@@ -155,13 +152,18 @@ def find_elsewhere(
     return None
 
 
-def _job(region_job: type[RegionJob[Any]], context: JobContext, label: Timestamp) -> RegionJob[Any]:
+def _no_longer_awaited(dataset: Declaration, now: Timestamp) -> Timestamp:
+    """Files of labels before this are past the give-up age: a whole day, so that no hour changes what is listed."""
+    return (now - dataset.give_up_age).floor("1D")
+
+
+def _region_job(dataset: Declaration, workspace: Workspace, label: Timestamp, now: Timestamp) -> RegionJob[Any]:
     """The region job of all variables of a shard, up to what can be there by now."""
-    template = context.template_config
+    template = dataset.template_config
     # The shard before is all that a buffer may reach into; a longer archive would take longer to look at.
     recent = template.started_at(max(label - template.shard_duration, template.append_dim.start))
-    template_ds = recent.get_template(max(label, min(label + template.shard_duration, context.now)) + MOMENT)
-    (job,) = region_job.get_jobs(context, template_ds, contains=[label])
+    template_ds = recent.get_template(max(label, min(label + template.shard_duration, now)) + MOMENT)
+    (job,) = dataset.region_job.get_jobs(dataset.context(workspace, now), template_ds, contains=[label])
     return job
 
 

@@ -1,30 +1,30 @@
-"""A backfill without an orchestrator: which partitions a request means, and one after the other.
+"""A backfill without an orchestrator: which partitions a request means, and then one after the other.
 
-In: a request, a dataset, the places of a deployment, and the time it is. Out: a report; the work is that of `DynamicalDataset`.
+In: a request, a dataset, the places of a deployment, and the time it is. Out: a report.
 """
 
 from typing import NamedTuple
 
 from reformatters_dagster.core.job.context import OnProgress, ignore_progress
-from reformatters_dagster.core.ledger.entries import ledger_partitions
 from reformatters_dagster.core.ledger.progress import unfinished_runs
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.guards import refuse_other_times, refuse_unknown_run
-from reformatters_dagster.core.run.plan import RunReport
+from reformatters_dagster.core.run.outcomes import RunReport
+from reformatters_dagster.core.run.overwrite import CREATE, REWRITE, State, case_of, state_of
+from reformatters_dagster.core.run.partition import run_partition, was_committed
+from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
+from reformatters_dagster.core.run.targets import check_stores
 from reformatters_dagster.core.spec.errors import NoPartition, NothingSucceeded
 from reformatters_dagster.core.spec.region import filter_regions, refuse_off_grid, shard_regions
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import MOMENT, Frozen, Time, Timestamp
-from reformatters_dagster.core.spec.zarr_documents import chunks_prefix
-from reformatters_dagster.core.store.guards import check_overwrite
 from reformatters_dagster.core.store.initialise import refuse_early_end
-from reformatters_dagster.core.store.reading import is_published, published_labels
+from reformatters_dagster.core.store.reading import published_labels
 from reformatters_dagster.core.store.settings import Workspace
-from reformatters_dagster.core.store.stores import StoreSet
 from reformatters_dagster.core.store.template_guards import refuse_unpublished
 
 CLI_RUN = "cli-"
-"""How names of runs begin that `--resume` is for; those of Dagster are gone on with by Dagster."""
+"""How names of runs begin that `--resume` takes. Dagster resumes its own."""
 
 
 class BackfillRequest(Frozen):
@@ -39,29 +39,83 @@ class BackfillRequest(Frozen):
     force: bool = False
 
     @property
-    def has_filters(self) -> bool:
-        return any(one is not None for one in (self.start, self.contains, self.variables))
+    def chooses(self) -> bool:
+        """Whether an end, or a choice of shards or variables, is asked for."""
+        return any(one is not None for one in (self.start, self.end, self.contains, self.variables))
+
+    def partition(self, label: Timestamp, root_run: str) -> PartitionRequest:
+        """What is asked for of one partition."""
+        return PartitionRequest(
+            label=label, publish=False, variables=self.variables or (), force=self.force, root_run=root_run
+        )
+
+
+class BackfillPlan(NamedTuple):
+    """What a backfill is going to write."""
+
+    end: Timestamp
+    """The store's metadata covers labels before this."""
+    partitions: list[Timestamp]
+    """First labels of whole shards, ascending."""
+    writes_metadata: bool
+    """The store's metadata is created, refreshed or extended first."""
+
+
+def backfill(
+    dataset: DynamicalDataset,
+    workspace: Workspace,
+    request: BackfillRequest,
+    *,
+    run_id: str,
+    now: Timestamp,
+    root_run: str = "",
+    on_progress: OnProgress = ignore_progress,
+) -> RunReport:
+    """Write whole shards within the store's extent, in this process; create, refresh or extend its metadata first.
+
+    A partition without a single usable file is reported and does not stop the others.
+
+    Parameters
+    ----------
+    root_run : str, optional
+        The name under which progress is kept. With that of an earlier run this one continues where the earlier one ended:
+        it does not refuse the store that one created, nor repeat what was uploaded and committed.
+
+    Raises
+    ------
+    Refused
+        As `plan_backfill`, before anything is written.
+    """
+    resumes = "" if root_run == run_id else root_run
+    plan = plan_backfill(dataset, workspace, request, now, resumes=resumes)
+    if plan.writes_metadata:
+        dataset.initialise(workspace, plan.end, now)
+    report = RunReport(plan.partitions)
+    for label in plan.partitions:
+        if was_committed(dataset, workspace, label, run_id=run_id, root_run=root_run):
+            report.done_before.append(label)
+            continue
+        partition = plan_partition(dataset, workspace, request.partition(label, root_run), now)
+        try:
+            commit = run_partition(dataset, workspace, partition, run_id=run_id, on_progress=on_progress)
+        except NothingSucceeded as error:
+            report.failures[label] = str(error)
+        else:
+            report.commits.append(commit)
+    return report
 
 
 def plan_backfill(
     dataset: DynamicalDataset, workspace: Workspace, request: BackfillRequest, now: Timestamp, *, resumes: str = ""
-) -> tuple[Timestamp, list[Timestamp]]:
+) -> BackfillPlan:
     """Decide, without writing, how far the store will reach and which partitions a backfill is going to write.
 
-    A store that stands and holds metadata alone, as a backfill of which nothing succeeded leaves it, is filled as if it were
-    to be created.
+    What it does with the store it finds is the table of `overwrite`.
 
     Parameters
     ----------
     resumes : str, optional
-        The earlier run that is gone on with.
-
-    Returns
-    -------
-    end : Timestamp
-        The store's metadata covers labels before this.
-    partitions : list of Timestamp
-        First labels of whole shards, ascending.
+        The earlier run that is continued.
 
     Raises
     ------
@@ -69,60 +123,37 @@ def plan_backfill(
         A child of it: unknown variable, one the store does not have yet, a time that is no label, times that hold no
         partition, a run that is unknown, options that do not fit the store, drift.
     """
-    plan = _plan(dataset, workspace, request, now, resumes)
-    return plan.end, plan.partitions
-
-
-class _Plan(NamedTuple):
-    end: Timestamp
-    partitions: list[Timestamp]
-    writes_metadata: bool
-    """Whether the store's metadata is to be created, refreshed or extended first."""
-
-
-def _plan(
-    dataset: DynamicalDataset, workspace: Workspace, request: BackfillRequest, now: Timestamp, resumes: str
-) -> _Plan:
-    template = dataset.template_config
+    template, stores = dataset.template_config, workspace.stores
     axis = template.append_dim
     template.select(request.variables)
     refuse_off_grid(request.contains or (), axis.start, axis.frequency, "--contains")
     _refuse_reversed(request)
-    stores = workspace.stores
-    exists = is_published(stores.primary)
-    if resumes:
-        _refuse_unknown(template, stores, resumes)
-        if not request.overwrite_metadata:
-            request = request.model_copy(update={"overwrite_chunks": True})
-    overwrites = request.overwrite_chunks or request.overwrite_metadata
-    creates = not exists or (not overwrites and _is_blank(template, stores))
-    all_unfinished = [] if creates or overwrites else unfinished_runs(stores.internal)
-    check_overwrite(
-        store_exists=not creates,
-        overwrite_chunks=request.overwrite_chunks,
-        overwrite_metadata=request.overwrite_metadata,
-        end_given=request.end is not None,
-        filters_given=request.has_filters,
-        unfinished=[run for run in all_unfinished if run.startswith(CLI_RUN)],
+    state = state_of(template, stores)
+    if resumes and state is not State.UNCOMMITTED:  # the run that left those shards left no name
+        refuse_unknown_run(template, stores.internal, resumes)
+    case = case_of(
+        state,
+        chunks=request.overwrite_chunks or (bool(resumes) and not request.overwrite_metadata),
+        metadata=request.overwrite_metadata,
+        chooses=request.chooses,
+        unfinished=lambda: [run for run in unfinished_runs(stores.internal) if run.startswith(CLI_RUN)],
     )
-    dataset.check_stores(workspace)
-    if not request.overwrite_metadata and not creates:
+    check_stores(dataset, workspace)
+    if case is REWRITE:
         refuse_unpublished(template, workspace, request.variables)
-    end = request.end or now + MOMENT
-    if creates:
-        refuse_early_end(template, end)
-    if exists:
-        published_end = published_labels(stores.primary, axis.name)[-1] + axis.frequency
-        extends = request.overwrite_chunks and request.overwrite_metadata and request.end is not None
-        end = max(end, published_end) if extends or creates else published_end
-    if request.overwrite_metadata and not request.overwrite_chunks:
-        return _Plan(end, [], writes_metadata=True)
-    partitions = _choose(template, request, end, until=request.end or (now + MOMENT if creates else None))
+    until = request.end or (now + MOMENT if case.until_now else None)
+    if case is CREATE and until is not None:
+        refuse_early_end(template, until)
+    ends = [until] if case.extends and until is not None else []
+    if state is not State.ABSENT:
+        ends.append(published_labels(stores.primary, axis.name)[-1] + axis.frequency)
+    end = max(ends)
+    partitions = _choose(template, request, end, until) if case.shards else []
     if partitions:
         refuse_other_times(template, partitions[-1], now)
-    elif not request.overwrite_metadata:
-        raise NoPartition(_explain_no_partition(template, request, end, creates=creates))
-    return _Plan(end, partitions, writes_metadata=creates or request.overwrite_metadata)
+    elif case in {CREATE, REWRITE}:
+        raise NoPartition(_explain_no_partition(template, request, end, creates=case is CREATE))
+    return BackfillPlan(end, partitions, case.metadata)
 
 
 def _choose(
@@ -160,73 +191,5 @@ def _explain_no_partition(template: TemplateConfig, request: BackfillRequest, en
     )
 
 
-def _refuse_unknown(template: TemplateConfig, stores: StoreSet, root_run: str) -> None:
-    """As `refuse_unknown_run`, but where all that stands are shards of a run that ended within its first variable.
-
-    It has left no name, and nobody else has anything to lose.
-    """
-    anonymous = is_published(stores.primary) and not ledger_partitions(stores.internal)
-    if not anonymous or _is_blank(template, stores):
-        refuse_unknown_run(template, stores.internal, root_run)
-
-
-def _is_blank(template: TemplateConfig, stores: StoreSet) -> bool:
-    """Whether a standing store holds metadata alone: nobody has committed a partition of it, and no shard is there."""
-    if ledger_partitions(stores.internal):
-        return False
-    return not any(stores.primary.list(chunks_prefix(name)) for name in template.variables)
-
-
 def _text(time: Timestamp) -> str:
     return f"{time:%Y-%m-%dT%H:%M}"
-
-
-def backfill(
-    dataset: DynamicalDataset,
-    workspace: Workspace,
-    request: BackfillRequest,
-    *,
-    run_id: str,
-    now: Timestamp,
-    root_run: str = "",
-    on_progress: OnProgress = ignore_progress,
-) -> RunReport:
-    """Write whole shards within the store's extent, in this process; create, refresh or extend its metadata first.
-
-    A partition of which nothing succeeds is reported and does not stop the others.
-
-    Parameters
-    ----------
-    root_run : str, optional
-        Under which progress is kept. That of an earlier run goes on where it ended: the store it has created is not
-        refused, and what it has uploaded and committed is not done again.
-
-    Raises
-    ------
-    Refused
-        As `plan_backfill`, before anything is written.
-    """
-    end, partitions, writes_metadata = _plan(
-        dataset, workspace, request, now, resumes="" if root_run == run_id else root_run
-    )
-    if writes_metadata:
-        dataset.initialise(workspace, end, now)
-    report = RunReport(partitions)
-    for label in partitions:
-        if dataset.was_committed(workspace, label, run_id=run_id, root_run=root_run):
-            report.done_before.append(label)
-            continue
-        plan = dataset.plan_partition(
-            workspace,
-            label,
-            now=now,
-            publish=False,
-            variables=request.variables,
-            force=request.force,
-            root_run=root_run,
-        )
-        try:
-            report.commits.append(dataset.run_partition(workspace, plan, run_id=run_id, on_progress=on_progress))
-        except NothingSucceeded as error:
-            report.failures[label] = str(error)
-    return report

@@ -1,11 +1,12 @@
-"""Results of a partition's region jobs to a store that readers see, and to the ledger.
+"""The last step of a partition's run: readers see what the region jobs made, and the ledger accounts for it.
 
-In: a plan and what became of each of its groups. Out: metadata and ledger entry, or a refusal that leaves both as they were.
+In: a plan and the outcome of each of its groups. Out: metadata and ledger entry, or a refusal that leaves both as they were.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import xarray as xr
@@ -13,10 +14,18 @@ import xarray as xr
 from reformatters_dagster.core.job.context import JobStats
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry, write_ledger
+from reformatters_dagster.core.ledger.lease import hold_lease
+from reformatters_dagster.core.ledger.progress import UpdateProgressTracker
 from reformatters_dagster.core.run.accounting import account_for, ingested_lengths
-from reformatters_dagster.core.run.plan import CommitReport, GroupOutcome, PartitionPlan
-from reformatters_dagster.core.source.files import FileResult, Results
-from reformatters_dagster.core.spec.errors import NothingSucceeded, OutcomeMissing, OutcomeOvertaken
+from reformatters_dagster.core.run.declaration import Declaration
+from reformatters_dagster.core.run.outcomes import CommitReport, GroupOutcome
+from reformatters_dagster.core.run.plan import PartitionPlan
+from reformatters_dagster.core.run.process import region_job
+from reformatters_dagster.core.run.targets import for_partition
+from reformatters_dagster.core.run.verdict import Growth, Verdict, grow, judge, weigh
+from reformatters_dagster.core.source.files import Results
+from reformatters_dagster.core.spec.errors import NothingSucceeded, OutcomeMissing, OutcomeOvertaken, Retraction
+from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.store.ingested_lengths import merge_ingested_lengths
 from reformatters_dagster.core.store.metadata import put_template
@@ -26,8 +35,8 @@ from reformatters_dagster.core.store.settings import Workspace
 log = logging.getLogger(__name__)
 
 
-def commit_outcomes(
-    job: RegionJob[Any],
+def commit_partition(
+    dataset: Declaration,
     workspace: Workspace,
     plan: PartitionPlan,
     outcomes: Sequence[GroupOutcome],
@@ -35,55 +44,86 @@ def commit_outcomes(
     run_id: str,
     now: Timestamp,
 ) -> CommitReport:
-    """Publish what the region jobs of a plan made, where the plan says so: forecast lengths, metadata, then the ledger.
+    """Account for what the region jobs of a plan made, and publish it where the plan says so.
 
-    Parameters
-    ----------
-    job : RegionJob
-        Of the plan's partition and all its variables.
+    In this order: ingested forecast lengths, metadata (update only), ledger.
 
     Raises
     ------
-    OutcomeMissing, OutcomeOvertaken, NothingSucceeded, Retraction
-        See `DynamicalDataset.commit_partition`, which holds the lease meanwhile.
+    OutcomeMissing
+        When no outcome has a variable of the plan: nobody would look for the hole.
+    OutcomeOvertaken
+        When another run has committed the partition since the region jobs began: the shards may be its own.
+    NothingSucceeded
+        When the run is not worth a commit, see `judge`; store and ledger stay as they are.
+    Retraction
+        When the results reach less far than what readers already see.
+    LeaseHeld
+        When another run took the partition over meanwhile.
     """
-    template = job.context.template_config
+    internal, partition = workspace.stores.internal, partition_key(plan.label)
+    holder = plan.request.root_run or run_id
+    with hold_lease(internal, partition, holder, attempt=run_id, terms=dataset.lease_terms) as check_lease:
+        workspace = replace(workspace, stores=for_partition(dataset, workspace.stores, plan.label))
+        try:
+            report = _commit(dataset, workspace, plan, outcomes, run_id=run_id, now=now)
+        except Retraction:
+            check_lease()  # a faster writer, not the upstream, may be why the results reach less far
+            raise
+        # While the lease is held: the next writer notes its own uploads.
+        UpdateProgressTracker(internal, partition, holder, dataset.region_job.source_file_coord).clear(report.told)
+    return report
+
+
+def _commit(
+    dataset: Declaration,
+    workspace: Workspace,
+    plan: PartitionPlan,
+    outcomes: Sequence[GroupOutcome],
+    *,
+    run_id: str,
+    now: Timestamp,
+) -> CommitReport:
+    template, request = dataset.template_config, plan.request
+    root_run = request.root_run or run_id
     results: Results = {name: files for outcome in outcomes for name, files in outcome.results.items()}
-    standing = previous_entry(workspace.stores.internal, plan.label)
+    stats = sum((outcome.stats for outcome in outcomes), JobStats())
+    before = previous_entry(workspace.stores.internal, plan.label)
     subject = f"{template.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M}"
     _refuse_missing_outcome(subject, plan, results)
-    _refuse_overtaken(subject, plan.root_run or run_id, outcomes, standing)
-    stats = sum((outcome.stats for outcome in outcomes), JobStats())
-    is_out = any(file.was_refused for own in results.values() for file in own)
-    if not _is_worth_a_commit(results, standing) and not (plan.accept_missing and (plan.force or not is_out)):
+    _refuse_overtaken(subject, root_run, outcomes, before)
+    worth = weigh(results, before)
+    if judge(worth, request) is Verdict.REFUSE:
         raise NothingSucceeded(_explain_failure(subject, results))
-    # A partition before the last one fills what is published already; only the last can grow the extent. Another run may have
-    # published a later one since the plan was made.
+
+    job = region_job(dataset, dataset.context(workspace, plan.now), plan, plan.variables)
     published = len(published_labels(workspace.stores.primary, job.append_dim))
-    grows = plan.publish and job.region.stop >= max(len(job.template_ds.indexes[job.append_dim]), published)
-    template_ds = job.template_ds
-    if grows and not plan.accept_missing:
-        template_ds = _publishable(job, results, stats.kept)
-        if plan.force or stats.kept or standing is not None or job.context.publish_policy == "all":
-            template_ds = _not_shorter_than(published, job, template_ds)
+    growth = grow(
+        request,
+        is_last=job.region.stop >= max(job.template_ds.sizes[job.append_dim], published),
+        kept=bool(stats.kept),
+        known=before is not None,
+        policy=dataset.publish_policy,
+    )
+    template_ds = _visible(job, results, stats, growth, published)
     labels = int(template_ds.sizes[job.append_dim])
     if not labels:
         raise NothingSucceeded(
             f"{subject} is the archive's first; some variables have no file of it, and the dataset publishes a label once "
             "all have: nothing was published"
         )
-    entry = account_for(job, results, stats, previous=standing, labels=labels, run_id=run_id, now=now)
+    entry = account_for(job, results, stats, previous=before, labels=labels, run_id=run_id, now=now)
     entry = entry.model_copy(
         update={
-            "root_run": plan.root_run or run_id,
-            "upstream": plan.upstream,
-            "published": plan.publish,
-            "retry": is_out or any(_may_be_had_later(results[name]) for name in stats.kept),
-            "known_missing": plan.accept_missing and not entry.is_complete,
+            "root_run": root_run,
+            "upstream": request.upstream,
+            "published": request.publish,
+            "retry": worth.refused or _may_be_had_later(results, stats),
+            "known_missing": request.accept_missing and not entry.is_complete,
         }
     )
     merge_ingested_lengths(template_ds, workspace, ingested_lengths(template, entry))
-    if grows:
+    if growth is not Growth.STAYS:
         put_template(template_ds, workspace)
     write_ledger(workspace.stores.internal, entry)
     log.info("dataset=%s partition=%s labels=%d", template.dataset_id, plan.label, labels)
@@ -99,52 +139,33 @@ def _refuse_missing_outcome(subject: str, plan: PartitionPlan, results: Results)
 
 
 def _refuse_overtaken(
-    subject: str, root_run: str, outcomes: Sequence[GroupOutcome], standing: LedgerEntry | None
+    subject: str, root_run: str, outcomes: Sequence[GroupOutcome], before: LedgerEntry | None
 ) -> None:
     """Refuse to commit shards that another run may have replaced since they were written."""
     built_on = {outcome.built_on for outcome in outcomes} - {None}
-    if standing is not None and standing.root_run != root_run and built_on - {standing.run_id}:
+    if before is not None and before.root_run != root_run and built_on - {before.run_id}:
         raise OutcomeOvertaken(
-            f"{subject} was to be committed by run {root_run!r}; run {standing.run_id!r} has committed it since the shards "
+            f"{subject} was to be committed by run {root_run!r}; run {before.run_id!r} has committed it since the shards "
             "were written, and may have replaced them: nothing was published; run the whole partition again"
         )
 
 
-def _publishable(job: RegionJob[Any], results: Results, kept: Collection[str]) -> xr.Dataset:
-    """The template cut to what the results allow; a variable whose shards were kept has nothing new to show."""
-    if kept and job.context.publish_policy == "all":
-        return job.update_template_with_results({})
-    return job.update_template_with_results({name: files for name, files in results.items() if name not in kept})
+def _visible(job: RegionJob[Any], results: Results, stats: JobStats, growth: Growth, published: int) -> xr.Dataset:
+    """The template, cut to what readers see after the commit."""
+    if growth in {Growth.STAYS, Growth.TO_PLAN}:
+        return job.template_ds
+    fresh = {name: files for name, files in results.items() if name not in stats.kept}
+    # A variable whose shard was kept has nothing new to show, so under "all" there is nothing new at all.
+    waits = stats.kept and job.context.publish_policy == "all"
+    template_ds = job.update_template_with_results({} if waits else fresh)
+    if growth is Growth.TO_RESULTS_OR_BEFORE and template_ds.sizes[job.append_dim] < published:
+        return job.template_ds.isel({job.append_dim: slice(0, published)})
+    return template_ds
 
 
-def _not_shorter_than(published: int, job: RegionJob[Any], template_ds: xr.Dataset) -> xr.Dataset:
-    """The template, at least as far as readers see: shards were kept or given up, or somebody insists on fewer files.
-
-    Where the ledger knows nothing of the partition, and nothing was kept, none of that explains it: `Retraction` is raised later.
-    """
-    dim = job.append_dim
-    return template_ds if template_ds.sizes[dim] >= published else job.template_ds.isel({dim: slice(0, published)})
-
-
-def _is_worth_a_commit(results: Results, standing: LedgerEntry | None) -> bool:
-    """Whether a file was read; or, where published ones are kept, whether others are not there yet, or as bad as before."""
-    files = [file for own in results.values() for file in own]
-    if any(file.was_read for file in files):
-        return True
-    known = standing.variables if standing is not None else {}
-    missing = {(name, one.file) for name, coverage in known.items() for one in coverage.missing}
-    return any(file.succeeded for file in files) and all(
-        file.succeeded
-        or file.is_absent
-        or not file.was_tried
-        or (not file.was_refused and (name, file.coord.key()) in missing)
-        for name, own in results.items()
-        for file in own
-    )
-
-
-def _may_be_had_later(files: Sequence[FileResult]) -> bool:
-    return any(not file.succeeded and not file.is_absent for file in files)
+def _may_be_had_later(results: Results, stats: JobStats) -> bool:
+    """Whether a variable whose shard was kept lacks a file that some archive has."""
+    return any(not file.succeeded and not file.is_absent for name in stats.kept for file in results[name])
 
 
 def _explain_failure(subject: str, results: Results) -> str:

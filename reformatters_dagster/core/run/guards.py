@@ -10,7 +10,6 @@ from functools import partial
 from reformatters_dagster.core.ledger.entries import ledger_partitions, previous_entry
 from reformatters_dagster.core.ledger.lease import lease_holders
 from reformatters_dagster.core.ledger.progress import unfinished_runs
-from reformatters_dagster.core.run.plan import PartitionPlan
 from reformatters_dagster.core.spec.errors import (
     PlanOutdated,
     PublishGap,
@@ -104,12 +103,12 @@ def _has_committed(internal: Store, root_run: str) -> bool:
         return any(entry is not None and entry.root_run == root_run for entry in entries)
 
 
-def refuse_outdated(template: TemplateConfig, plan: PartitionPlan, primary: Store) -> None:
-    """Refuse to carry out a plan of fewer labels of a shard than are published by now: it would blank the others."""
+def refuse_outdated(template: TemplateConfig, label: Timestamp, end: Timestamp, primary: Store) -> None:
+    """Refuse to write a shard up to before `end` when later labels of it are published by now: it would blank them."""
     published = published_labels(primary, template.append_dim.name)
-    if plan.end < plan.label + template.shard_duration and len(published) and published[-1] >= plan.end:
+    if end < label + template.shard_duration and len(published) and published[-1] >= end:
         raise PlanOutdated(
-            f"{_subject(template, plan.label)} was to be written up to before {plan.end:%Y-%m-%dT%H:%M}; "
+            f"{_subject(template, label)} was to be written up to before {end:%Y-%m-%dT%H:%M}; "
             f"{published[-1]:%Y-%m-%dT%H:%M} has been published since: nothing was written; run the whole partition again"
         )
 

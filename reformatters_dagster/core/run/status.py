@@ -126,12 +126,12 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
     )
 
 
-def survey(dataset: DynamicalDataset, stores: StoreSet) -> Overview:
+def overview(dataset: DynamicalDataset, stores: StoreSet) -> Overview:
     """As `status`, for a list of datasets: whatever is wrong with one store is told, and hides no other."""
-    overview = Overview(dataset_id=dataset.dataset_id, store=stores.primary.url)
+    known = Overview(dataset_id=dataset.dataset_id, store=stores.primary.url)
     try:
-        return overview.model_copy(update={"report": status(dataset, stores)})
+        return known.model_copy(update={"report": status(dataset, stores)})
     except StoreMissing:
-        return overview
+        return known
     except Exception as error:
-        return overview.model_copy(update={"error": f"{type(error).__name__}: {error}"})
+        return known.model_copy(update={"error": f"{type(error).__name__}: {error}"})

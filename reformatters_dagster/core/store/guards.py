@@ -3,13 +3,10 @@
 In: root `zarr.json` documents with consolidated metadata, as `json.loads` gives them. Out: nothing, or a `Refused`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from reformatters_dagster.core.spec.errors import (
-    Refused,
     Retraction,
-    StoreExists,
-    StoreMissing,
     TemplateDrift,
     VariableNotPublished,
 )
@@ -110,53 +107,4 @@ def refuse_other_start(template_start: Timestamp, store_start: Timestamp) -> Non
         raise TemplateDrift(
             f"the archive was to start at {template_start:%Y-%m-%dT%H:%M}; the store starts at "
             f"{store_start:%Y-%m-%dT%H:%M}: set REFORMATTERS_START to that, or use another store"
-        )
-
-
-def check_overwrite(
-    store_exists: bool,
-    overwrite_chunks: bool,
-    overwrite_metadata: bool,
-    end_given: bool,
-    filters_given: bool,
-    unfinished: Collection[str] = (),
-) -> None:
-    """Refuse a backfill whose options do not fit the store.
-
-    Parameters
-    ----------
-    store_exists : bool
-        Whether a store stands. A network error does not answer that.
-    overwrite_chunks, overwrite_metadata : bool
-        What may be replaced. Without either a store is created; with both and an end it may be extended.
-    end_given, filters_given : bool
-        Whether the request names an end, or chooses shards or variables in another way.
-    unfinished : collection of str
-        Runs that can be resumed instead.
-
-    Raises
-    ------
-    StoreExists, StoreMissing
-        When a store should be created and one stands, or the reverse.
-    Refused
-        When the options contradict each other.
-    """
-    if not store_exists:
-        if overwrite_chunks or overwrite_metadata:
-            raise StoreMissing(
-                "something of the store was to be overwritten; there is no store: leave out --overwrite-chunks and "
-                "--overwrite-metadata to create it, or correct --store"
-            )
-        return
-    if not overwrite_chunks and not overwrite_metadata:
-        resume = " or ".join(f"--resume {run}" for run in unfinished)
-        raise StoreExists(
-            "a store was to be created; one stands already: add --overwrite-chunks to fill or redo partitions of it, "
-            "--overwrite-metadata to refresh attributes and coordinates and add arrays, or both with --end to extend it"
-            f"{f'; or {resume} to go on with a run that ended early' if resume else ''}"
-        )
-    if overwrite_metadata and not overwrite_chunks and (end_given or filters_given):
-        raise Refused(
-            "--overwrite-metadata alone touches no data, yet an end or a choice of shards or variables was given: "
-            "leave that out, or add --overwrite-chunks"
         )

@@ -16,7 +16,7 @@ import xarray as xr
 from dataset_defs.noaa.gfs.forecast import DATASET
 from reformatters_dagster.core.run.backfill import BackfillRequest, backfill
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.plan import RunReport
+from reformatters_dagster.core.run.outcomes import RunReport
 from reformatters_dagster.core.spec.values import MOMENT, Float32Array
 from reformatters_dagster.core.store.settings import Settings, Workspace
 

@@ -13,8 +13,13 @@ from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry
 from reformatters_dagster.core.ledger.lease import LeaseTerms
-from reformatters_dagster.core.run.launches import Budget, Launch, survey_incomplete
-from reformatters_dagster.core.run.plan import CommitReport, PartitionPlan
+from reformatters_dagster.core.run.commit import commit_partition
+from reformatters_dagster.core.run.launches import Budget, survey_incomplete
+from reformatters_dagster.core.run.outcomes import CommitReport
+from reformatters_dagster.core.run.partition import run_partition
+from reformatters_dagster.core.run.plan import PartitionPlan, PartitionRequest, plan_partition
+from reformatters_dagster.core.run.process import process_group
+from reformatters_dagster.core.run.reasons import Launch
 from reformatters_dagster.core.source.files import Downloaded
 from reformatters_dagster.core.spec.errors import CorruptMessage, LeaseHeld, ReformatError, SourceFileUnavailable
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
@@ -76,22 +81,15 @@ def heal_at(site: Site, now: Timestamp) -> list[Launch]:
 
 
 def healed(site: Site, launch: Launch, now: Timestamp) -> CommitReport:
-    plan = site.dataset.plan_partition(
-        site.workspace,
-        launch.label,
-        now=now,
-        publish=False,
-        upstream=launch.arrivals.fingerprint,
-        keep_published=True,
-    )
-    return site.dataset.run_partition(site.workspace, plan, run_id="heal")
+    plan = plan_partition(site.dataset, site.workspace, launch.request, now)
+    return run_partition(site.dataset, site.workspace, plan, run_id="heal")
 
 
 def killed_before_its_commit(site: Site, plan: PartitionPlan, root_run: str) -> None:
     """All shards are up; the lease is gone, as after its time to live."""
-    context = site.dataset.context(site.workspace, plan.now, run_id=root_run, force=plan.force)
+    context = site.dataset.context(site.workspace, plan.now, run_id=root_run, force=plan.request.force)
     for group in plan.groups:
-        site.dataset.process_group(context, plan, group)
+        process_group(site.dataset, context, plan, group)
     for stored, _ in site.stores.internal.list("lease"):
         site.stores.internal.delete(stored)
 
@@ -173,8 +171,11 @@ def test_shards_that_the_ledger_does_not_tell_of_are_not_trusted(analysis: Site,
     analysis.update(INIT + 4 * HOUR)
     analysis.arrive(INIT, leads=[3])
     other = analysis.having(region_job=refusing(GfsAnalysisRegionJob, {key(2)}))
-    plan = other.dataset.plan_partition(
-        other.workspace, INIT, now=INIT + 4 * HOUR, publish=False, force=force, root_run="killed"
+    plan = plan_partition(
+        other.dataset,
+        other.workspace,
+        PartitionRequest(label=INIT, publish=False, force=force, root_run="killed"),
+        INIT + 4 * HOUR,
     )
     killed_before_its_commit(other, plan, "killed")
     analysis.update(INIT + 5 * HOUR)
@@ -186,8 +187,11 @@ def test_a_commit_of_other_variables_leaves_them_in_doubt(analysis: Site) -> Non
     """A run makes a hole and is killed; one of a single variable commits; then all are continued."""
     analysis.update(INIT + 4 * HOUR)
     other = analysis.having(region_job=refusing(GfsAnalysisRegionJob, {key(2)}))
-    plan = other.dataset.plan_partition(
-        other.workspace, INIT, now=INIT + 4 * HOUR, publish=False, force=True, root_run="killed"
+    plan = plan_partition(
+        other.dataset,
+        other.workspace,
+        PartitionRequest(label=INIT, publish=False, force=True, root_run="killed"),
+        INIT + 4 * HOUR,
     )
     killed_before_its_commit(other, plan, "killed")
     analysis.backfill(INIT + 4 * HOUR, overwrite_chunks=True, variables=(RAIN,))
@@ -317,8 +321,10 @@ def test_a_ledger_whose_store_is_gone_keeps_nothing(site: Site) -> None:
 def test_a_forced_update_leaves_what_is_published(analysis: Site) -> None:
     analysis.update(INIT + 5 * HOUR)
     other = analysis.having(region_job=refusing(GfsAnalysisRegionJob, {key(3), key(4), key(5)}))
-    plan = other.dataset.plan_partition(other.workspace, INIT, now=INIT + 5 * HOUR, publish=True, force=True)
-    commit = other.dataset.run_partition(other.workspace, plan, run_id="forced")
+    plan = plan_partition(
+        other.dataset, other.workspace, PartitionRequest(label=INIT, publish=True, force=True), INIT + 5 * HOUR
+    )
+    commit = run_partition(other.dataset, other.workspace, plan, run_id="forced")
     assert commit.labels == 6
     assert not entry_of(analysis).is_complete
     analysis.update(INIT + 5 * HOUR)
@@ -330,12 +336,12 @@ def test_an_update_is_committed_after_one_of_a_later_partition(site: Site) -> No
     site.update()
     site.arrive(INIT, SECOND)
     dataset, workspace, now = site.dataset, site.workspace, SECOND + SOON
-    slow = dataset.plan_partition(workspace, INIT, now=now, publish=True, root_run="slow")
+    slow = plan_partition(dataset, workspace, PartitionRequest(label=INIT, publish=True, root_run="slow"), now)
     context = dataset.context(workspace, now, run_id="slow")
-    outcomes = [dataset.process_group(context, slow, group) for group in slow.groups]
-    quick = dataset.plan_partition(workspace, SECOND, now=now, publish=True, root_run="quick")
-    dataset.run_partition(workspace, quick, run_id="quick")
-    dataset.commit_partition(workspace, slow, outcomes, run_id="slow", now=now)
+    outcomes = [process_group(dataset, context, slow, group) for group in slow.groups]
+    quick = plan_partition(dataset, workspace, PartitionRequest(label=SECOND, publish=True, root_run="quick"), now)
+    run_partition(dataset, workspace, quick, run_id="quick")
+    commit_partition(dataset, workspace, slow, outcomes, run_id="slow", now=now)
     assert entry_of(site).is_complete
     assert len(site.read()["init_time"]) == 2
 

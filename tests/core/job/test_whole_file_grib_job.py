@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reformatters_dagster.core.run import arrivals
+from reformatters_dagster.core.run.arrivals import find_arrivals
 from reformatters_dagster.core.run.launches import Budget, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.source.files import FileResult
 from reformatters_dagster.core.spec.errors import SourceFileUnavailable
@@ -178,7 +179,7 @@ def test_an_archive_that_is_out_is_not_asked_for_every_folder(site: Site, monkey
         monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
         out = replace(site.having(archives=closed), settings={"upstream": "s3://mirror"})
         with pytest.raises(SourceFileUnavailable, match="was refused"):
-            out.dataset.arrivals(out.workspace, INIT, INIT + SOON)
+            find_arrivals(out.dataset, out.workspace, INIT, INIT + SOON)
         assert len(server.requests) == 1
 
 

@@ -6,6 +6,10 @@ import pytest
 
 from reformatters_dagster.core.ledger.lease import LeaseTerms
 from reformatters_dagster.core.ledger.progress import UpdateProgressTracker
+from reformatters_dagster.core.run.commit import commit_partition
+from reformatters_dagster.core.run.outcomes import GroupOutcome
+from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
+from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.spec.errors import LeaseHeld, OutcomeMissing, OutcomeOvertaken
 from tests.datasets import IN_ORDER, INIT, SECOND, SOON, Site, assert_forecast_true, gfs_key
 from tests.stores import Stopped
@@ -18,10 +22,12 @@ AT_ONCE = LeaseTerms(time_to_live=0.0, heartbeat=60, look_again=0.0)
 def run(site: Site, root_run: str, run_id: str) -> int:
     """One attempt of an update, as the ops of a run make it; how many bytes it fetched."""
     dataset, workspace = site.dataset, site.workspace
-    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True, root_run=root_run)
+    plan = plan_partition(
+        dataset, workspace, PartitionRequest(label=INIT, publish=True, root_run=root_run), INIT + SOON
+    )
     context = dataset.context(workspace, plan.now, run_id=run_id)
-    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
-    report = dataset.commit_partition(workspace, plan, outcomes, run_id=run_id, now=plan.now)
+    outcomes = [process_group(dataset, context, plan, group) for group in plan.groups]
+    report = commit_partition(dataset, workspace, plan, outcomes, run_id=run_id, now=plan.now)
     assert list(report.results) == [name for group in plan.groups for name in group]
     return report.stats.bytes_in
 
@@ -108,15 +114,15 @@ def test_an_upload_that_cannot_be_read_is_one_of_which_nothing_is_known(site: Si
 def test_a_commit_waits_for_every_variable(site: Site) -> None:
     site.arrive(INIT)
     dataset, workspace = site.dataset, site.workspace
-    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True)
+    plan = plan_partition(dataset, workspace, PartitionRequest(label=INIT, publish=True), INIT + SOON)
     first, second = plan.groups
-    outcome = dataset.process_group(dataset.context(workspace, plan.now, run_id="one"), plan, first)
+    outcome = process_group(dataset, dataset.context(workspace, plan.now, run_id="one"), plan, first)
     before = site.objects()
     lacking = (
         rf"was to be committed with 4 variables; {', '.join(sorted(second))} were not processed: process them first"
     )
     with pytest.raises(OutcomeMissing, match=lacking):
-        dataset.commit_partition(workspace, plan, [outcome], run_id="one", now=plan.now)
+        commit_partition(dataset, workspace, plan, [outcome], run_id="one", now=plan.now)
     assert {key for key in before if "/lease/" not in key} == site.objects().keys()
 
 
@@ -124,15 +130,16 @@ def test_a_commit_that_another_run_has_overtaken_is_refused(site: Site) -> None:
     site = site.having(lease_terms=AT_ONCE)
     site.arrive(INIT)
     dataset, workspace = site.dataset, site.workspace
-    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True, root_run="slow")
+    plan = plan_partition(dataset, workspace, PartitionRequest(label=INIT, publish=True, root_run="slow"), INIT + SOON)
     context = dataset.context(workspace, plan.now, run_id="slow")
-    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
-    carried = [dataset.read_outcome(outcome.to_json()) for outcome in outcomes]
+    outcomes = [process_group(dataset, context, plan, group) for group in plan.groups]
+    coord = dataset.region_job.source_file_coord
+    carried = [GroupOutcome.from_json(outcome.to_json(), coord) for outcome in outcomes]
     run(site, "quick", "quick")
     before = site.objects()
 
     with pytest.raises(OutcomeOvertaken, match=r"by run 'slow'; run 'quick' has committed it since .* run the whole"):
-        dataset.commit_partition(workspace, plan, carried, run_id="slow again", now=plan.now)
+        commit_partition(dataset, workspace, plan, carried, run_id="slow again", now=plan.now)
 
     assert site.objects() == before
     run(site, "slow", "slow anew")
@@ -161,10 +168,10 @@ def test_a_commit_whose_lease_was_taken_meanwhile_says_so(site: Site) -> None:
 def test_a_commit_is_repeated_by_a_later_attempt_of_the_same_run(site: Site) -> None:
     site.arrive(INIT)
     dataset, workspace = site.dataset, site.workspace
-    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=True, root_run="root")
+    plan = plan_partition(dataset, workspace, PartitionRequest(label=INIT, publish=True, root_run="root"), INIT + SOON)
     context = dataset.context(workspace, plan.now, run_id="first")
-    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    outcomes = [process_group(dataset, context, plan, group) for group in plan.groups]
     for attempt in ("first", "second"):
-        report = dataset.commit_partition(workspace, plan, outcomes, run_id=attempt, now=plan.now)
+        report = commit_partition(dataset, workspace, plan, outcomes, run_id=attempt, now=plan.now)
         assert (report.entry.run_id, report.entry.root_run) == (attempt, "root")
     assert_forecast_true(site.read(), INIT)

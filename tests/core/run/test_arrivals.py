@@ -38,7 +38,7 @@ pytest_plugins = ["tests.datasets", "tests.stores"]
 
 
 def arrived(site: Site, label: Timestamp = INIT, now: Timestamp = INIT + SOON) -> Arrivals:
-    return find_arrivals(site.dataset.region_job, site.dataset.context(site.workspace, now), label)
+    return find_arrivals(site.dataset, site.workspace, label, now)
 
 
 def test_nothing_has_arrived(site: Site) -> None:
@@ -127,11 +127,10 @@ def test_of_a_shard_nobody_began_a_few_of_the_older_files_are_looked_for(
 ) -> None:
     """A folder for each init time of a year would be a listing of minutes."""
     monkeypatch.setattr(arrivals_module, "OLDER_LOOKED_FOR", older_looked_for)
-    context = analysis.dataset.context(analysis.workspace, INIT + Timedelta("100h"))
-    since = INIT + Timedelta("3h")
+    now, since = INIT + Timedelta("100h"), INIT + Timedelta("3h")
 
     def look() -> Arrivals:
-        return find_arrivals(analysis.dataset.region_job, context, INIT, settled_before=since)
+        return find_arrivals(analysis.dataset, analysis.workspace, INIT, now, settled_before=since)
 
     found = look()
     assert (found.expected, found.present, found.asked) == (7, asked or 7, asked)
@@ -143,10 +142,9 @@ def test_of_a_shard_nobody_began_a_few_of_the_older_files_are_looked_for(
 def test_a_listing_ends_with_its_time(site: Site) -> None:
     site.arrive(INIT)
     hurried = Upstream(site.dataset.archives, mirror=str(site.upstream), patience=Patience(asked_for=0.0))
-    context = replace(site.dataset.context(site.workspace, INIT + SOON), upstream=hurried)
     message = "is asked for nothing more: the time for it is over; the next look asks"
     with pytest.raises(SourceFileUnavailable, match=message):
-        find_arrivals(site.dataset.region_job, context, INIT)
+        find_arrivals(site.dataset, replace(site.workspace, upstream=hurried), INIT, INIT + SOON)
 
 
 def test_the_first_archive_that_lists_is_asked(site: Site) -> None:
@@ -178,8 +176,7 @@ def test_archives_that_keep_nothing_so_old_are_an_error(site: Site) -> None:
 def elsewhere(site: Site, now: Timestamp = INIT + SOON, seconds: int = 1000) -> Arrivals | None:
     """What the other archives have, asked within so many looks at the clock."""
     clock = iter(range(1000))
-    context = site.dataset.context(site.workspace, now)
-    return find_elsewhere(site.dataset.region_job, context, INIT, is_late=lambda: next(clock) >= seconds)
+    return find_elsewhere(site.dataset, site.workspace, INIT, now, is_late=lambda: next(clock) >= seconds)
 
 
 def test_another_archive_that_lists_is_listed(site: Site) -> None:

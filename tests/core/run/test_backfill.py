@@ -109,7 +109,9 @@ def test_a_plan_refuses_an_end_before_the_archive_as_the_backfill_does(site: Sit
 
 def resume(site: Site, run: str, **request: Any) -> list[Timestamp]:
     """Partitions that a backfill would write which goes on with a run."""
-    return plan_backfill(site.dataset, site.workspace, BackfillRequest(**request), SECOND + SOON, resumes=run)[1]
+    return plan_backfill(
+        site.dataset, site.workspace, BackfillRequest(**request), SECOND + SOON, resumes=run
+    ).partitions
 
 
 def test_a_run_that_left_nothing_is_not_gone_on_with(site: Site) -> None:

@@ -17,8 +17,11 @@ from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from reformatters_dagster.core.job.context import JobStats
 from reformatters_dagster.core.run.accounting import template_hash
 from reformatters_dagster.core.run.backfill import BackfillRequest, plan_backfill
+from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.plan import GroupOutcome
+from reformatters_dagster.core.run.outcomes import GroupOutcome
+from reformatters_dagster.core.run.partition import run_partition
+from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
 from reformatters_dagster.core.source.files import Downloaded, FileResult, SourceFileStatus
 from reformatters_dagster.core.spec.axes import AppendAxis
 from reformatters_dagster.core.spec.errors import (
@@ -193,7 +196,7 @@ def test_overwriting_chunks_ends_where_the_store_ends(published: Site) -> None:
     published.arrive(SECOND)
     for end in (None, THIRD):
         request = BackfillRequest(overwrite_chunks=True, end=end)
-        assert plan_backfill(published.dataset, published.workspace, request, THIRD)[1] == [INIT]
+        assert plan_backfill(published.dataset, published.workspace, request, THIRD).partitions == [INIT]
 
 
 def test_overwriting_metadata_refreshes_attributes_and_adds_arrays(site: Site, tmp_path: Path) -> None:
@@ -235,8 +238,8 @@ def test_both_flags_and_an_end_extend_the_store(published: Site) -> None:
 
 
 def test_a_plan_writes_nothing(site: Site) -> None:
-    end, partitions = plan_backfill(site.dataset, site.workspace, BackfillRequest(), SECOND + SOON)
-    assert (end, partitions) == (SECOND + SOON + Timedelta("1us"), [INIT, SECOND])
+    plan = plan_backfill(site.dataset, site.workspace, BackfillRequest(), SECOND + SOON)
+    assert (plan.end, plan.partitions) == (SECOND + SOON + Timedelta("1us"), [INIT, SECOND])
     assert not (site.folder / "primary").exists()
     assert not site.tmp.exists()
 
@@ -244,7 +247,8 @@ def test_a_plan_writes_nothing(site: Site) -> None:
 def test_a_plan_of_an_extension_writes_nothing(published: Site) -> None:
     before = published.objects()
     request = BackfillRequest(overwrite_chunks=True, overwrite_metadata=True, end=THIRD)
-    assert plan_backfill(published.dataset, published.workspace, request, THIRD) == (THIRD, [INIT, SECOND])
+    plan = plan_backfill(published.dataset, published.workspace, request, THIRD)
+    assert (plan.end, plan.partitions) == (THIRD, [INIT, SECOND])
     assert published.objects() == before
 
 
@@ -312,12 +316,18 @@ def test_an_update_of_some_variables_that_would_publish_new_labels_is_refused(pu
     before = published.objects()
     wanted = f"partition 2026-07-30T00:00 was asked for without {RAIN}; readers would see its labels"
     with pytest.raises(Refused, match=wanted):
-        published.dataset.plan_partition(
-            published.workspace, SECOND, now=SECOND + SOON, publish=True, variables=[TEMPERATURE]
+        plan_partition(
+            published.dataset,
+            published.workspace,
+            PartitionRequest(label=SECOND, publish=True, variables=(TEMPERATURE,)),
+            SECOND + SOON,
         )
     assert published.objects() == before
-    again = published.dataset.plan_partition(
-        published.workspace, INIT, now=INIT + SOON, publish=True, variables=[TEMPERATURE]
+    again = plan_partition(
+        published.dataset,
+        published.workspace,
+        PartitionRequest(label=INIT, publish=True, variables=(TEMPERATURE,)),
+        INIT + SOON,
     )
     assert again.variables == (TEMPERATURE,)
 
@@ -361,7 +371,9 @@ def test_a_failure_is_told_by_the_kind_of_error_that_most_files_share(
     published: Site, reasons: list[str], told: str
 ) -> None:
     dataset, workspace = published.dataset, published.workspace
-    plan = dataset.plan_partition(workspace, INIT, now=INIT + SOON, publish=False, variables=[TEMPERATURE])
+    plan = plan_partition(
+        dataset, workspace, PartitionRequest(label=INIT, publish=False, variables=(TEMPERATURE,)), INIT + SOON
+    )
     files = [
         FileResult(coord=GfsSourceFileCoord(init_time=INIT, lead_time=lead * HOUR)).advance(
             SourceFileStatus.DOWNLOAD_FAILED, reason
@@ -370,7 +382,7 @@ def test_a_failure_is_told_by_the_kind_of_error_that_most_files_share(
     ]
     outcome = GroupOutcome({TEMPERATURE: files}, JobStats(), "update")
     with pytest.raises(NothingSucceeded) as caught:
-        dataset.commit_partition(workspace, plan, [outcome], run_id="run", now=INIT + SOON)
+        commit_partition(dataset, workspace, plan, [outcome], run_id="run", now=INIT + SOON)
     assert str(caught.value).startswith(
         f"test-gfs-forecast partition {INIT:%Y-%m-%dT%H:%M} wanted {len(reasons)} files"
     )
@@ -540,8 +552,11 @@ def test_what_archives_merely_refuse_is_not_given_up_unless_forced(
     published: Site, reason: str, *, force: bool, given_up: bool
 ) -> None:
     dataset, workspace, before = published.dataset, published.workspace, published.objects()
-    plan = dataset.plan_partition(
-        workspace, SECOND, now=SECOND + SOON, publish=True, accept_missing=True, force=force, root_run="run"
+    plan = plan_partition(
+        dataset,
+        workspace,
+        PartitionRequest(label=SECOND, publish=True, accept_missing=True, force=force, root_run="run"),
+        SECOND + SOON,
     )
     files = [
         FileResult(coord=GfsSourceFileCoord(init_time=SECOND, lead_time=lead * HOUR)).advance(
@@ -551,12 +566,12 @@ def test_what_archives_merely_refuse_is_not_given_up_unless_forced(
     ]
     outcome = GroupOutcome(dict.fromkeys(VARIABLES, files), JobStats(), "update")
     if given_up:
-        entry = dataset.commit_partition(workspace, plan, [outcome], run_id="run", now=SECOND + SOON).entry
+        entry = commit_partition(dataset, workspace, plan, [outcome], run_id="run", now=SECOND + SOON).entry
         assert entry.known_missing
         assert published.read().sizes["init_time"] == 2
     else:
         with pytest.raises(NothingSucceeded, match="throttled in 6 attempts"):
-            dataset.commit_partition(workspace, plan, [outcome], run_id="run", now=SECOND + SOON)
+            commit_partition(dataset, workspace, plan, [outcome], run_id="run", now=SECOND + SOON)
         assert published.objects() == before
 
 
@@ -565,23 +580,23 @@ def test_a_plan_made_before_more_was_published_is_refused(analysis: Site, *, pub
     """A backfill that waited while an update went by would blank the labels it does not know."""
     dataset, workspace = analysis.dataset, analysis.workspace
     analysis.update(INIT + 2 * HOUR)
-    plan = dataset.plan_partition(workspace, INIT, now=INIT + 2 * HOUR, publish=publish)
+    plan = plan_partition(dataset, workspace, PartitionRequest(label=INIT, publish=publish), INIT + 2 * HOUR)
     analysis.update(INIT + 3 * HOUR)
     before = analysis.objects()
     wanted = (
         "to be written up to before 2026-07-29T2[01]:00; 2026-07-29T21:00 has been published since: nothing was written"
     )
     with pytest.raises(PlanOutdated, match=wanted):
-        dataset.run_partition(workspace, plan, run_id="late")
+        run_partition(dataset, workspace, plan, run_id="late")
     assert analysis.objects() == before
 
 
 def test_a_plan_of_a_whole_shard_stays_good(analysis: Site) -> None:
     dataset, workspace = analysis.dataset, analysis.workspace
     analysis.update(INIT + 6 * HOUR)
-    plan = dataset.plan_partition(workspace, INIT, now=INIT + 6 * HOUR, publish=False)
+    plan = plan_partition(dataset, workspace, PartitionRequest(label=INIT, publish=False), INIT + 6 * HOUR)
     analysis.update(INIT + 7 * HOUR)
-    assert dataset.run_partition(workspace, plan, run_id="late").entry.is_complete
+    assert run_partition(dataset, workspace, plan, run_id="late").entry.is_complete
 
 
 # Ledger and ingested lengths
@@ -712,8 +727,11 @@ def test_labels_of_other_dimensions_are_compared(published: Site) -> None:
 
 
 def plan(site: Site, label: str, *, publish: bool, **options: Any) -> None:
-    site.dataset.plan_partition(
-        site.workspace, pd.Timestamp(label).as_unit("us"), now=THIRD + SOON, publish=publish, **options
+    plan_partition(
+        site.dataset,
+        site.workspace,
+        PartitionRequest(label=pd.Timestamp(label).as_unit("us"), publish=publish, **options),
+        THIRD + SOON,
     )
 
 

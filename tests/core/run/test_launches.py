@@ -10,15 +10,19 @@ import pandas as pd
 import pytest
 
 from reformatters_dagster.core.ledger.entries import write_ledger
+from reformatters_dagster.core.run.arrivals import find_arrivals
+from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.launches import (
     Budget,
-    Launch,
     is_whole,
     survey_incomplete,
     survey_unpublished,
     unpublished_labels,
 )
+from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
+from reformatters_dagster.core.run.process import process_group
+from reformatters_dagster.core.run.reasons import Launch
 from reformatters_dagster.core.spec.errors import NothingSucceeded
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
@@ -58,21 +62,18 @@ def heals(site: Site, now: Timestamp) -> list[Launch]:
     return survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
 
 
-def run(site: Site, launch: Launch, now: Timestamp, *, publish: bool) -> None:
+def run(site: Site, launch: Launch, now: Timestamp) -> None:
     """What the ops of a launched run do."""
     dataset, workspace = site.dataset, site.workspace
-    plan = dataset.plan_partition(
-        workspace,
-        launch.label,
-        now=now,
-        publish=publish,
-        accept_missing=launch.accept_missing,
-        variables=launch.variables or None,
-        upstream=launch.arrivals.fingerprint,
-    )
+    plan = plan_partition(dataset, workspace, launch.request, now)
     context = dataset.context(workspace, now)
-    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
-    dataset.commit_partition(workspace, plan, outcomes, run_id=context.run_id, now=now)
+    outcomes = [process_group(dataset, context, plan, group) for group in plan.groups]
+    commit_partition(dataset, workspace, plan, outcomes, run_id=context.run_id, now=now)
+
+
+def giving_up(launch: Launch) -> Launch:
+    """What the sensor makes of a launch once it was tried often enough."""
+    return replace(launch, request=launch.request.model_copy(update={"accept_missing": True}))
 
 
 def test_nothing_is_launched_before_the_files_are_there(site: Site) -> None:
@@ -108,7 +109,7 @@ def test_after_an_outage_every_partition_follows_oldest_first(site: Site) -> Non
     done = []
     while found := launches(site, now):
         (launch,) = found
-        run(site, launch, now, publish=True)
+        run(site, launch, now)
         done.append(launch.label)
     assert done == [INIT, SECOND, THIRD]
     assert list(site.read().indexes["init_time"]) == done
@@ -120,15 +121,15 @@ def test_one_that_never_came_is_given_up_once_later_ones_are_there(site: Site) -
     assert launches(site, SECOND + Timedelta("3h")) == []
     now = INIT + Timedelta("10h")
     (launch,) = launches(site, now)
-    assert (launch.label, launch.accept_missing) == (INIT, True)
+    assert (launch.label, launch.request.accept_missing) == (INIT, True)
     assert "given up with 0 of 10 files" in launch.reason
-    run(site, launch, now, publish=True)
+    run(site, launch, now)
     entry = site.ledger(INIT)
     assert entry is not None
     assert entry.known_missing
     assert {coverage.succeeded for coverage in entry.variables.values()} == {0}
     (launch,) = launches(site, now)
-    run(site, launch, now, publish=True)
+    run(site, launch, now)
     ds = site.read()
     assert list(ds.indexes["init_time"]) == [INIT, SECOND]
     assert ds["temperature_2m"].sel(init_time=INIT).isnull().all()
@@ -149,11 +150,11 @@ def test_one_that_is_there_and_past_its_age_says_so_once_later_ones_are_there(si
     (launch,) = launches(site, now - Timedelta("1min"))
     assert (launch.label, launch.past_give_up) == (INIT, False)
     (launch,) = launches(site, now)
-    assert (launch.label, launch.past_give_up, launch.accept_missing) == (INIT, True, False)
+    assert (launch.label, launch.past_give_up, launch.request.accept_missing) == (INIT, True, False)
     assert launch.reason == "all files have arrived; it is past its give-up age, and later ones have arrived"
     with pytest.raises(NothingSucceeded, match="nothing was published"):
-        run(site, launch, now, publish=True)
-    run(site, replace(launch, accept_missing=True), now, publish=True)
+        run(site, launch, now)
+    run(site, giving_up(launch), now)
     entry = site.ledger()
     assert entry is not None
     assert entry.known_missing
@@ -169,13 +170,13 @@ def test_a_shard_whose_last_labels_never_came_does_not_hold_the_next_one_up(anal
         analysis.file(lead).unlink()
     now = SECOND + Timedelta("5h")
     (launch,) = launches(site, now)
-    run(site, launch, now, publish=True)
+    run(site, launch, now)
     assert len(site.read().indexes["time"]) == 4
     assert launches(site, now) == []
     later = INIT + Timedelta("16h")
     (launch,) = launches(site, later)
     assert (launch.label, launch.past_give_up) == (INIT, True)
-    run(site, replace(launch, accept_missing=True), later, publish=True)
+    run(site, giving_up(launch), later)
     assert len(site.read().indexes["time"]) == 6
     (launch,) = launches(site, later)
     assert launch.label == SECOND
@@ -183,17 +184,17 @@ def test_a_shard_whose_last_labels_never_came_does_not_hold_the_next_one_up(anal
 
 def test_without_acceptance_nothing_is_never_published(site: Site) -> None:
     site.arrive(SECOND)
-    plan = site.dataset.plan_partition(site.workspace, INIT, now=SECOND, publish=True)
-    outcome = site.dataset.process_group(site.dataset.context(site.workspace, SECOND, run_id="a"), plan, VARIABLES)
+    plan = plan_partition(site.dataset, site.workspace, PartitionRequest(label=INIT, publish=True), SECOND)
+    outcome = process_group(site.dataset, site.dataset.context(site.workspace, SECOND, run_id="a"), plan, VARIABLES)
     with pytest.raises(NothingSucceeded, match="nothing was published"):
-        site.dataset.commit_partition(site.workspace, plan, [outcome], run_id="a", now=SECOND)
+        commit_partition(site.dataset, site.workspace, plan, [outcome], run_id="a", now=SECOND)
 
 
 def test_a_late_file_fills_its_hole_after_the_cool_down(site: Site) -> None:
     site.arrive(INIT, leads=[lead for lead in LEADS if lead != 4])
     now = INIT + LATE
     (launch,) = launches(site, now)
-    run(site, launch, now, publish=True)
+    run(site, launch, now)
     later = now + site.dataset.heal_cool_down
     assert heals(site, later) == [], "nothing has changed upstream"
     site.arrive(INIT, leads=[4])
@@ -202,7 +203,7 @@ def test_a_late_file_fills_its_hole_after_the_cool_down(site: Site) -> None:
     assert heals(site, later - Timedelta("1min")) == [], "it cools down"
     (launch,) = heals(site, later)
     assert launch.reason == "1 files that were missing have arrived"
-    run(site, launch, later, publish=False)
+    run(site, launch, later)
     entry = site.ledger()
     assert entry is not None
     assert is_whole(site.dataset, entry)
@@ -222,9 +223,9 @@ def test_a_file_that_archives_refused_is_asked_for_again(site: Site, reason: str
     site.arrive(INIT, leads=[lead for lead in LEADS if lead != 4])
     now = INIT + LATE
     (launch,) = launches(site, now)
-    run(site, launch, now, publish=True)
+    run(site, launch, now)
     site.arrive(INIT, leads=[4])
-    entry, listed = site.ledger(), site.dataset.arrivals(site.workspace, INIT, now)
+    entry, listed = site.ledger(), find_arrivals(site.dataset, site.workspace, INIT, now)
     assert entry is not None
     told = {
         name: known.model_copy(
@@ -255,7 +256,7 @@ def test_a_file_that_cannot_be_used_is_not_tried_for_ever(site: Site) -> None:
     site.arrive(INIT)
     site.file(4).write_bytes(bytes(1000))
     now = INIT + LATE
-    run(site, launches(site, now)[0], now, publish=True)
+    run(site, launches(site, now)[0], now)
     entry = site.ledger()
     assert entry is not None
     assert not is_whole(site.dataset, entry)
@@ -271,8 +272,8 @@ def test_variables_that_nobody_wrote_are_healed_by_themselves(site: Site) -> Non
     assert (
         launch.reason == f"{len(others)} variables were never written, and {len(LEADS)} of {len(LEADS)} files are there"
     )
-    assert launch.variables == others
-    run(site, launch, now, publish=False)
+    assert launch.request.variables == others
+    run(site, launch, now)
     assert_forecast_true(site.read(), INIT)
     assert heals(site, now + site.dataset.heal_cool_down) == []
 
@@ -287,7 +288,7 @@ def test_a_variable_without_an_array_is_not_healed(site: Site) -> None:
 def test_past_its_age_a_hole_is_known_missing(site: Site) -> None:
     site.arrive(INIT, leads=range(6))
     now = INIT + LATE
-    run(site, launches(site, now)[0], now, publish=True)
+    run(site, launches(site, now)[0], now)
     old = INIT + site.dataset.give_up_age
     survey = survey_incomplete(site.dataset, site.workspace, old, Budget(20))
     assert (survey.launches, survey.given_up) == ([], [INIT])
@@ -300,7 +301,7 @@ def test_past_its_age_a_hole_is_known_missing(site: Site) -> None:
 def test_giving_up_leaves_an_entry_that_a_run_writes_meanwhile(site: Site) -> None:
     site.arrive(INIT, leads=range(6))
     now = INIT + LATE
-    run(site, launches(site, now)[0], now, publish=True)
+    run(site, launches(site, now)[0], now)
     site.arrive(INIT)
     old = INIT + site.dataset.give_up_age
 
@@ -352,7 +353,7 @@ def test_files_that_only_another_archive_has_are_launched_at_the_soft_deadline(s
     assert launch.reason == f"all files have arrived in {NOMADS!r}"
     assert launches(site, deadline + Timedelta("1min")) == [launch]
     assert survey_unpublished(site.dataset, site.workspace, deadline, Budget(0)).launches == []
-    run(site, launch, deadline, publish=True)
+    run(site, launch, deadline)
     assert list(site.read().indexes["init_time"]) == [INIT]
     later = deadline + Timedelta("1h")
     assert heals(site, later) == []
@@ -382,7 +383,7 @@ def test_archives_that_cannot_list_are_asked_while_the_one_that_can_is_out(site:
         assert "2026-07-29T18:00 could not be listed: files of" in survey.waiting[0]
         (launch,) = launches(remote, INIT + LATE)
         assert launch.reason == f"the soft deadline has passed with 3 of 3 files asked for in {NOMADS!r}"
-        run(remote, launch, INIT + LATE, publish=True)
+        run(remote, launch, INIT + LATE)
         entry = remote.ledger()
         assert entry is not None
         assert is_whole(remote.dataset, entry)
@@ -392,7 +393,7 @@ def test_later_ones_that_only_another_archive_has_are_later_ones(site: Site) -> 
     site = site.having(give_up_age=Timedelta("10h"), soft_deadline=Timedelta("3h"))
     site.arrive(SECOND, archive=NOMADS)
     (launch,) = launches(site, INIT + Timedelta("10h"))
-    assert (launch.label, launch.accept_missing) == (INIT, True)
+    assert (launch.label, launch.request.accept_missing) == (INIT, True)
     assert launch.reason == "given up with 0 of 10 files; later ones have arrived"
 
 
@@ -401,7 +402,7 @@ def test_a_shard_of_many_labels_is_looked_for_by_what_it_lacks(analysis: Site) -
     site = analysis.having(quiet=Timedelta("-3650D"), soft_deadline=Timedelta("1h"))
     now = INIT + Timedelta("2h")
     (launch,) = launches(site, now)
-    run(site, launch, now, publish=True)
+    run(site, launch, now)
     site.arrive(INIT, leads=range(7), archive=NOMADS)
     files = {
         path.relative_to(site.upstream).as_posix(): path.read_bytes()
@@ -414,7 +415,7 @@ def test_a_shard_of_many_labels_is_looked_for_by_what_it_lacks(analysis: Site) -
         later = INIT + Timedelta("5h")
         (launch,) = launches(remote, later)
         assert launch.reason == f"all files have arrived in {NOMADS!r}"
-        run(remote, launch, later, publish=True)
+        run(remote, launch, later)
         assert len(remote.read().indexes["time"]) == 6
         assert launches(remote, later) == []
 
@@ -424,18 +425,18 @@ def test_hours_that_a_heal_saw_and_could_not_publish_are_for_an_update(analysis:
     site = analysis.having(quiet=Timedelta("-3650D"), soft_deadline=Timedelta("1h"))
     site.remove(1)
     now = INIT + Timedelta("2h")
-    run(site, launches(site, now)[0], now, publish=True)
+    run(site, launches(site, now)[0], now)
     assert launches(site, now) == []
     published = len(site.read().indexes["time"])
     site.arrive(INIT, leads=[1])
     later = now + site.dataset.heal_cool_down + Timedelta("2h")
     (heal,) = heals(site, later)
     assert heal.reason == "1 files that were missing have arrived"
-    run(site, heal, later, publish=False)
+    run(site, heal, later)
     assert len(site.read().indexes["time"]) == published
     (launch,) = launches(site, later)
     assert launch.arrivals.fingerprint == heal.arrivals.fingerprint
-    run(site, launch, later, publish=True)
+    run(site, launch, later)
     assert len(site.read().indexes["time"]) > published
     survey = survey_unpublished(site.dataset, site.workspace, later, Budget(20))
     assert survey.launches == []
@@ -475,9 +476,9 @@ def test_a_week_of_late_disordered_and_missing_files_ends_in_the_truth(
             site.arrive(init, leads=[lead])
             there.add((init, lead))
         arrived = Counter(init for init, _ in there)
-        for publish, look in ((True, survey_unpublished), (False, survey_incomplete)):
+        for look in (survey_unpublished, survey_incomplete):
             for launch in look(site.dataset, site.workspace, now, Budget(60)).launches:
-                run(site, launch, now, publish=publish)
+                run(site, launch, now)
                 runs[launch.label] += 1
     published = list(published_labels(site.stores.primary, "init_time"))
     assert published == inits[: len(published)]

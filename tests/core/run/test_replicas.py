@@ -16,7 +16,10 @@ import xarray as xr
 
 from reformatters_dagster.core.ledger.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
 from reformatters_dagster.core.run.backfill import BackfillRequest, plan_backfill
-from reformatters_dagster.core.run.replicas import MENDING_SECONDS, check_replicas, degraded, mend_replicas
+from reformatters_dagster.core.run.comparison import check_replicas
+from reformatters_dagster.core.run.mending import MENDING_SECONDS, mend_replicas
+from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
+from reformatters_dagster.core.run.replicas import degraded
 from reformatters_dagster.core.run.status import status
 from reformatters_dagster.core.spec.errors import (
     CorruptRoot,
@@ -580,7 +583,9 @@ def test_a_primary_that_was_lost_is_not_made_anew_over_its_replica(replicated: S
     asked: list[Callable[[], object]] = [
         lambda: site.update(SECOND + SOON),
         lambda: site.backfill(SECOND + SOON),
-        lambda: site.dataset.plan_partition(site.workspace, INIT, now=SECOND + SOON, publish=False),
+        lambda: plan_partition(
+            site.dataset, site.workspace, PartitionRequest(label=INIT, publish=False), SECOND + SOON
+        ),
         lambda: site.dataset.initialise(site.workspace, None, SECOND + SOON),
     ]
     for ask in asked:

@@ -7,16 +7,12 @@ import pandas as pd
 import pytest
 
 from reformatters_dagster.core.spec.errors import (
-    Refused,
     Retraction,
-    StoreExists,
-    StoreMissing,
     TemplateDrift,
     VariableNotPublished,
 )
 from reformatters_dagster.core.spec.values import JSON
 from reformatters_dagster.core.store.guards import (
-    check_overwrite,
     refuse_other_labels,
     refuse_other_start,
     refuse_retraction,
@@ -145,44 +141,6 @@ def test_labels() -> None:
         refuse_other_labels("latitude", [1.0, 2.0], [1.0, 3.0])
     with pytest.raises(TemplateDrift, match="latitude has 1 labels in the template and 2 in the store: restore"):
         refuse_other_labels("latitude", [1.0], [1.0, 3.0])
-
-
-@pytest.mark.parametrize(
-    ("exists", "chunks", "metadata", "end", "filters"),
-    [
-        (False, False, False, True, True),
-        (True, True, False, True, True),
-        (True, False, True, False, False),
-        (True, True, True, True, True),
-    ],
-)
-def test_backfills_that_fit_the_store(exists: bool, chunks: bool, metadata: bool, end: bool, filters: bool) -> None:
-    check_overwrite(exists, chunks, metadata, end, filters)
-
-
-@pytest.mark.parametrize(
-    ("exists", "chunks", "metadata", "end", "filters", "error", "message"),
-    [
-        (False, True, False, False, False, StoreMissing, "to be overwritten; there is no store: leave out --overwrite"),
-        (False, False, True, False, False, StoreMissing, "to be overwritten; there is no store: leave out --overwrite"),
-        (True, False, False, False, False, StoreExists, "to be created; one stands already: add --overwrite-chunks"),
-        (
-            True,
-            False,
-            True,
-            True,
-            False,
-            Refused,
-            "an end or a choice of shards or variables was given: leave that out",
-        ),
-        (True, False, True, False, True, Refused, "--overwrite-metadata alone touches no data"),
-    ],
-)
-def test_backfills_that_do_not(
-    exists: bool, chunks: bool, metadata: bool, end: bool, filters: bool, error: type[Refused], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        check_overwrite(exists, chunks, metadata, end, filters)
 
 
 def test_variables_without_an_array_are_not_written() -> None:

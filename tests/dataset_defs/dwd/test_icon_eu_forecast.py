@@ -22,6 +22,7 @@ from reformatters_dagster.core.grib.grid_order import to_grid
 from reformatters_dagster.core.grib.header import read_header
 from reformatters_dagster.core.grib.identity import check_identity
 from reformatters_dagster.core.grib.messages import decode
+from reformatters_dagster.core.run.arrivals import find_arrivals
 from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
 from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.grids import LatLonGrid
@@ -106,10 +107,10 @@ def test_arrivals_are_counted_over_the_folders_of_all_variables(tmp_path: Path) 
     dataset = icon_eu(tmp_path, variables=[TEMPERATURE, RAIN], dims=HOURLY_TO_4)
     site = icon_eu_site(tmp_path, dataset)
     write_icon_eu_sample(site.upstream, [INIT], range(4), grid=GRID, variables=[TEMPERATURE, RAIN])
-    arrivals = dataset.arrivals(site.workspace, INIT, INIT + Timedelta("4h"), None)
+    arrivals = find_arrivals(dataset, site.workspace, INIT, INIT + Timedelta("4h"))
     assert (arrivals.present, arrivals.expected) == (8, 10)
     write_icon_eu_sample(site.upstream, [INIT], [4], grid=GRID, variables=[TEMPERATURE, RAIN])
-    assert dataset.arrivals(site.workspace, INIT, INIT + Timedelta("4h"), None).complete
+    assert find_arrivals(dataset, site.workspace, INIT, INIT + Timedelta("4h")).complete
 
 
 @pytest.mark.parametrize("lead", [0, 1, 81])

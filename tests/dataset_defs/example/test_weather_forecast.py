@@ -10,7 +10,7 @@ import xarray as xr
 
 from dataset_defs.example.weather.forecast import ARCHIVES, DATASET, FileCoord
 from reformatters_dagster.core.run.backfill import BackfillRequest, backfill
-from reformatters_dagster.core.run.plan import RunReport
+from reformatters_dagster.core.run.outcomes import RunReport
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.store.settings import Settings, Workspace
 from reformatters_dagster.sample_upstream import GFS_FIELDS, Encoder, gfs_message

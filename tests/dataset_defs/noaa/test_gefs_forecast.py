@@ -14,8 +14,12 @@ import xarray as xr
 
 from dataset_defs.noaa.gefs.forecast import DATASET, TEMPLATE
 from dataset_defs.noaa.gefs.variables import GEFS_FORECAST_DATA_VARS
+from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.launches import Budget, Launch, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.run.launches import Budget, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.run.plan import plan_partition
+from reformatters_dagster.core.run.process import process_group
+from reformatters_dagster.core.run.reasons import Launch
 from reformatters_dagster.core.spec.axes import AppendAxis, Dimension, ensemble_member
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.sample_upstream.gefs import GefsFile, Kind, current_file, write_gefs_files
@@ -177,14 +181,13 @@ def next_day(site: Site, two_days: Path) -> None:
     shutil.copytree(two_days / "next", site.upstream, dirs_exist_ok=True)
 
 
-def run(site: Site, launch: Launch, now: Timestamp, *, publish: bool) -> None:
+def run(site: Site, launch: Launch, now: Timestamp) -> None:
     """What the ops of a launched run do."""
     dataset, workspace = site.dataset, site.workspace
-    upstream = launch.arrivals.fingerprint
-    plan = dataset.plan_partition(workspace, launch.label, now=now, publish=publish, upstream=upstream)
+    plan = plan_partition(dataset, workspace, launch.request, now)
     context = dataset.context(workspace, now)
-    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
-    dataset.commit_partition(workspace, plan, outcomes, run_id=context.run_id, now=now)
+    outcomes = [process_group(dataset, context, plan, group) for group in plan.groups]
+    commit_partition(dataset, workspace, plan, outcomes, run_id=context.run_id, now=now)
 
 
 def launched(site: Site, now: Timestamp) -> Launch:
@@ -208,7 +211,7 @@ def test_the_first_day_is_published_without_waiting_for_the_next(site: Site) -> 
     launch = launched(site, now)
     assert launch.arrivals.complete
     assert launch.reason == "all files have arrived"
-    run(site, launch, now, publish=True)
+    run(site, launch, now)
     entry = site.ledger(INIT)
     assert entry is not None
     assert entry.is_complete, "what is not due is not missing"
@@ -219,13 +222,13 @@ def test_the_first_day_is_published_without_waiting_for_the_next(site: Site) -> 
 
 
 def test_the_next_day_is_ingested_once_it_is_due(site: Site, two_days: Path) -> None:
-    run(site, launched(site, INIT + 7 * HOUR), INIT + 7 * HOUR, publish=True)
+    run(site, launched(site, INIT + 7 * HOUR), INIT + 7 * HOUR)
     assert healed(site, INIT + 27 * HOUR) == []
     next_day(site, two_days)
     assert healed(site, INIT + 27 * HOUR) == [], "files are not looked for before they are due"
     (launch,) = healed(site, INIT + 28 * HOUR)
     assert launch.reason == f"{len(MEMBERS) * len(NEXT_DAY)} files that were not due at its last run have arrived"
-    run(site, launch, INIT + 28 * HOUR, publish=False)
+    run(site, launch, INIT + 28 * HOUR)
     assert lengths(site) == [840.0] * 2
     for lead in (384, 390, 840):
         source = Source("2026-07-29", lead, HALF, 1)
@@ -238,13 +241,13 @@ def test_a_file_that_is_late_on_the_first_day_heals_as_ever(site: Site) -> None:
     hidden = late.with_name("hidden")
     late.rename(hidden)
     now = INIT + 8 * HOUR
-    run(site, launched(site, now), now, publish=True)
+    run(site, launched(site, now), now)
     assert lengths(site) == [384.0, 3.0]
     assert healed(site, INIT + 12 * HOUR) == []
     hidden.rename(late)
     (launch,) = healed(site, INIT + 12 * HOUR)
     assert launch.reason == "1 files that were missing have arrived"
-    run(site, launch, INIT + 12 * HOUR, publish=False)
+    run(site, launch, INIT + 12 * HOUR)
     assert lengths(site) == [384.0] * 2
 
 

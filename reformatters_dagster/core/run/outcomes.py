@@ -1,0 +1,72 @@
+"""What became of a run: of one group of variables, of one partition, of all partitions.
+
+In: results of region jobs and the ledger entry of a commit. Out: values for the next step, and for whoever shows the run.
+"""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from reformatters_dagster.core.job.context import JobStats
+from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.run.plan import PartitionPlan
+from reformatters_dagster.core.source.files import Results, SourceFileCoord, dump_result, load_result
+from reformatters_dagster.core.spec.values import JSON, Timestamp
+
+
+@dataclass(frozen=True)
+class GroupOutcome:
+    """What became of one region job."""
+
+    results: Results
+    stats: JobStats
+    built_on: str | None = None
+    """The run whose entry stood in the ledger when this job began; empty for none, None where nobody looked."""
+
+    def to_json(self) -> JSON:
+        """Plain values, for the step that commits."""
+        files = {name: [dump_result(result) for result in found] for name, found in self.results.items()}
+        return {"results": files, "stats": self.stats.to_json(), "built_on": self.built_on}
+
+    @classmethod
+    def from_json(cls, dumped: JSON, coord: type[SourceFileCoord]) -> Self:
+        """The inverse of `to_json`, for files of the region job's class of coords."""
+        results: Results = {
+            name: [load_result(coord, result) for result in found] for name, found in dumped["results"].items()
+        }
+        return cls(results, JobStats.from_json(dumped["stats"]), dumped.get("built_on"))
+
+
+@dataclass(frozen=True)
+class CommitReport:
+    """What one partition's commit did."""
+
+    plan: PartitionPlan
+    results: Results
+    stats: JobStats
+    entry: LedgerEntry
+    labels: int
+    """Labels of the append dimension that readers see now."""
+
+    @property
+    def told(self) -> frozenset[str]:
+        """Variables whose shards the ledger accounts for: it says which files they are made from."""
+        return frozenset(
+            name
+            for name, files in self.results.items()
+            if name not in self.stats.kept and (not files or any(file.succeeded for file in files))
+        )
+
+
+@dataclass
+class RunReport:
+    """What a backfill or update did, partition by partition."""
+
+    partitions: list[Timestamp]
+    """All that the run was going to do."""
+    commits: list[CommitReport] = field(default_factory=list)
+    failures: dict[Timestamp, str] = field(default_factory=dict)
+    """Partitions without a single usable file, and why."""
+    unread: list[Timestamp] = field(default_factory=list)
+    """Those failures that are published: readers still see what they saw before."""
+    done_before: list[Timestamp] = field(default_factory=list)
+    """Partitions that an earlier attempt at this run has committed."""

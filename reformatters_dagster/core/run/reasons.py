@@ -1,0 +1,198 @@
+"""Why a partition gets a run now, or waits: two tables over what has arrived and what the ledger says.
+
+In: a dataset, the arrivals of one partition, its ledger entry, the time it is. Out: a `Launch`, or why there is none.
+Nothing is read or written here.
+"""
+
+from dataclasses import dataclass
+
+from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.run.arrivals import Arrivals
+from reformatters_dagster.core.run.declaration import Declaration
+from reformatters_dagster.core.run.plan import PartitionRequest
+from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster.core.spec.wording import spell_duration
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A partition worth a run now."""
+
+    request: PartitionRequest
+    arrivals: Arrivals
+    reason: str
+    past_give_up: bool = False
+    """Past the give-up age and a later one has begun to arrive, though files of this one are there: it is to be given up as
+    well, once it has been tried often enough with the same files."""
+
+    @property
+    def label(self) -> Timestamp:
+        return self.request.label
+
+
+def why_publish(
+    dataset: Declaration, arrivals: Arrivals, entry: LedgerEntry | None, now: Timestamp, *, late: bool
+) -> Launch | str:
+    """Whether the oldest unpublished partition is updated now. The first row that fits decides.
+
+    =====================================================================  =====================
+    the partition                                                          gets
+    =====================================================================  =====================
+    is not late, holds many labels, and `why_continue_later` has a reason  no run yet
+    has all its files                                                      a run
+    has some of its files, and the soft deadline has passed                a run
+    is late                                                                a run that gives it up
+    any other                                                              no run yet
+    =====================================================================  =====================
+
+    Parameters
+    ----------
+    entry : LedgerEntry, optional
+        What the ledger says of a shard of many labels.
+    late : bool
+        It is past the give-up age, and a later partition has begun to arrive.
+
+    Returns
+    -------
+    Launch or str
+        The run, or why there is none yet.
+    """
+    if not late and (wait := why_continue_later(dataset, arrivals, entry, now)) is not None:
+        return wait
+    also = "; it is past its give-up age, and later ones have arrived" if late else ""
+    request = PartitionRequest(label=arrivals.label, publish=True, upstream=arrivals.fingerprint)
+    if arrivals.complete:
+        return Launch(request, arrivals, f"all files have arrived{_where(arrivals)}{also}", past_give_up=late)
+    if _is_due(dataset, arrivals, now):
+        reason = f"the soft deadline has passed with {_count(arrivals)}{also}"
+        return Launch(request, arrivals, reason, past_give_up=late)
+    if late:
+        giving_up = request.model_copy(update={"accept_missing": True})
+        return Launch(giving_up, arrivals, f"given up with {_count(arrivals)}; later ones have arrived")
+    return f"has {_count(arrivals)}"
+
+
+def why_continue_later(
+    dataset: Declaration, arrivals: Arrivals, entry: LedgerEntry | None, now: Timestamp
+) -> str | None:
+    """Why a shard of many labels, some of them published, is not continued yet; None where it may be.
+
+    =============================================================================  =========
+    the shard                                                                      waits for
+    =============================================================================  =========
+    was updated with the files that are there, and no file can be asked for again  a file
+    was updated with the files that are there, within the heal cool-down           its end
+    got a file within the last `quiet`, and is not complete                        the bunch
+    =============================================================================  =========
+    """
+    if dataset.template_config.shard_length == 1:
+        return None
+    # A run that fills holes has seen the files of new labels, and left them to an update.
+    if entry is not None and entry.published and entry.upstream == arrivals.fingerprint:
+        if not entry.retry and not _asked_again(entry, arrivals):
+            return "has nothing new since its last run"
+        if (cooling := why_cool_down(dataset, entry, now)) is not None:
+            return cooling
+    if not arrivals.complete and arrivals.newest is not None and now - arrivals.newest < dataset.quiet:
+        return f"got its newest file at {arrivals.newest:%H:%M}; more of the bunch are waited for"
+    return None
+
+
+def why_cool_down(dataset: Declaration, entry: LedgerEntry, now: Timestamp) -> str | None:
+    """Why a partition is not run again yet: it ran a moment ago; None where it may be."""
+    since = now - entry.written_at
+    return f"ran {spell_duration(since)} ago and cools down" if since < dataset.heal_cool_down else None
+
+
+def why_heal(
+    dataset: Declaration,
+    arrivals: Arrivals,
+    entry: LedgerEntry | None,
+    now: Timestamp,
+    *,
+    stored: frozenset[str],
+) -> Launch | None:
+    """Whether a published partition is run again to fill its holes. The first row that fits decides.
+
+    =======================================================================  ===========================
+    the partition                                                            is run for
+    =======================================================================  ===========================
+    was never written, and is due                                            all variables
+    lacks files that archives refused, and they are listed                   all variables
+    has the same files as at its last run, and that one had what it wanted   the last row, if that fits
+    was made from files that were published again                            all variables
+    lacks files, and they have arrived                                       all variables
+    has files that were not due at its last run, and no more come            all variables
+    lacks variables that the store has, and is due                           those variables
+    =======================================================================  ===========================
+
+    Parameters
+    ----------
+    stored : names
+        Variables of the template that the store has arrays for.
+    """
+    request = PartitionRequest(label=arrivals.label, publish=False, keep_published=True, upstream=arrivals.fingerprint)
+    is_due = arrivals.complete or _is_due(dataset, arrivals, now)
+    if entry is None:
+        return Launch(request, arrivals, f"never written, and {_count(arrivals)} are there") if is_due else None
+    if (reason := _why_all_variables(dataset, arrivals, entry, now)) is not None:
+        return Launch(request, arrivals, reason)
+    if is_due and (unwritten := tuple(sorted(stored - entry.variables.keys()))):
+        reason = f"{len(unwritten)} variables were never written, and {_count(arrivals)} are there"
+        return Launch(request.model_copy(update={"variables": unwritten}), arrivals, reason)
+    return None
+
+
+def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEntry, now: Timestamp) -> str | None:
+    """The rows of `why_heal` that lie between the first and the last."""
+    if entry.upstream == arrivals.fingerprint:
+        if refused := len(_asked_again(entry, arrivals)):
+            return f"{refused} files that archives refused are asked for again"
+        if not entry.retry:
+            return None
+    if again := len(entry.published_again(arrivals.etags)):
+        return f"{again} files were published again"
+    if arrived := len(_lacking(entry) & arrivals.etags.keys()):
+        return f"{arrived} files that were missing have arrived"
+    settled = arrivals.complete or arrivals.newest is None or now - arrivals.newest >= dataset.quiet
+    if settled and (fallen_due := _due_since(dataset, entry, arrivals)):
+        return f"{fallen_due} files that were not due at its last run have arrived"
+    return None
+
+
+def _is_due(dataset: Declaration, arrivals: Arrivals, now: Timestamp) -> bool:
+    """Whether some files are there, and the soft deadline has passed."""
+    return bool(arrivals.present and now - arrivals.label >= dataset.soft_deadline)
+
+
+def _asked_again(entry: LedgerEntry, arrivals: Arrivals) -> set[str]:
+    """Files that are listed, and that no archive handed over at the last run."""
+    missing = (lost for coverage in entry.variables.values() for lost in coverage.missing)
+    return {lost.file for lost in missing if lost.was_refused} & arrivals.etags.keys()
+
+
+def _lacking(entry: LedgerEntry) -> set[str]:
+    """Files that a partition lacks of labels that readers see; the others are for an update."""
+    missing = (lost for coverage in entry.variables.values() for lost in coverage.missing)
+    return {lost.file for lost in missing if lost.label is None or lost.label <= entry.extent[1]}
+
+
+def _due_since(dataset: Declaration, entry: LedgerEntry, arrivals: Arrivals) -> int:
+    """How many files are there that the last run, of all variables, did not want: they were not due then.
+
+    In a shard of many labels such files belong to new labels, which an update publishes: they do not count.
+    """
+    template = dataset.template_config
+    if template.shard_length > 1 or not set(entry.variables) >= set(template.variables):
+        return 0
+    return len(arrivals.etags.keys() - entry.etags.keys())
+
+
+def _count(arrivals: Arrivals) -> str:
+    of = f"{arrivals.expected} files" if arrivals.asked is None else f"{arrivals.asked} files asked for"
+    return f"{arrivals.present} of {of}{_where(arrivals)}"
+
+
+def _where(arrivals: Arrivals) -> str:
+    """Empty for the archive that is listed as a rule."""
+    return f" in {arrivals.elsewhere!r}" if arrivals.elsewhere else ""
