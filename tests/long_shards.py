@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.plan import RunReport
+from reformatters_dagster.core.run.outcomes import RunReport
 from reformatters_dagster.core.spec.values import Timestamp
 from tests.datasets import EARLIER, INIT, SECOND, THIRD, VARIABLES, Sample, Site, gfs_analysis
 

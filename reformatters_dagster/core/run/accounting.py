@@ -1,6 +1,7 @@
-"""Results of region jobs to the ledger entry of their partition.
+"""Results of region jobs become the ledger entry of their partition.
 
-In: what became of every file. Out: coverage by variable, merged with what earlier runs of the partition left.
+In: what became of every file. Out: coverage by variable, merged with what earlier runs of the partition left; and from that,
+how much of each forecast is there.
 """
 
 import hashlib
@@ -37,16 +38,19 @@ def account_for(
 ) -> LedgerEntry:
     """The ledger entry of a partition after a run.
 
+    A variable that keeps its published shard keeps its earlier coverage too: no file of it succeeded, or the job left the
+    shard as it was.
+
     Parameters
     ----------
     job : RegionJob
-        Of the partition, over the template the run worked with.
+        The job of the partition, over the template the run worked with.
     results : Results
-        Of the variables that ran.
+        What became of every file, for the variables that ran.
     stats : JobStats
-        Of the run: what earlier runs said of variables whose published shard was kept stays true.
+        They name the variables whose published shard was kept.
     previous : LedgerEntry, optional
-        What the ledger knows of the partition.
+        The entry before the run.
     labels : int
         Labels of the append dimension that readers see after the commit.
     """
@@ -77,16 +81,45 @@ def account_for(
     return merge(previous, entry)
 
 
+def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Timestamp, Lengths]:
+    """Per init time of a partition, the lead time up to which every variable of the template is complete.
+
+    An array with one lead time for each member, where the template tells members apart; otherwise an array without
+    dimensions, with the lead time of the member that has least. NaT where some variable lacks its first file, or was never
+    written. A variable that wants no file does not count. Empty for datasets without lead times.
+    """
+    if not template.has_lead_time:
+        return {}
+    init_times = pd.date_range(entry.region[0], entry.region[1], freq=template.append_dim.frequency, unit="us")
+    members = next((tuple(dim.index()) for dim in template.dims if dim.name == "ensemble_member"), (None,))
+    throughs = [
+        {} if name not in entry.variables else entry.variables[name].complete_through
+        for name in template.variables
+        if name not in entry.variables or entry.variables[name].expected
+    ]
+    lengths = {}
+    for init in init_times:
+        runs = [_run(init, member) for member in members]
+        seconds = np.array([[through.get(run, np.nan) for run in runs] for through in throughs or [{}]]).min(axis=0)
+        lengths[init] = _durations(seconds if template.ingested_by_member else seconds.min())
+    return lengths
+
+
+def template_hash(template: TemplateConfig) -> str:
+    """Digest of the committed structure a partition was made with."""
+    return hashlib.sha256((template.path / ROOT_KEY).read_bytes()).hexdigest()[:16]
+
+
 def _doubt(files: Sequence[FileResult], known: VariableCoverage | None) -> str:
-    """Why rates of earlier runs cannot be right, where a shard was continued and so holds them still; empty elsewhere."""
+    """Why rates of earlier runs cannot be right, where a continued shard still holds them; empty elsewhere."""
     is_continued = any(file.succeeded and not file.was_read for file in files)
     return known.implausible if known is not None and is_continued else ""
 
 
 def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str]:
-    """ETags of the files that were used, as they will be compared with what is listed."""
+    """ETags of the files that were used, to be compared later with what is listed; empty where they cannot be."""
     listed = job.context.upstream.listed_for(job.label, job.context.now)
-    # A file that a published shard was already made from names no archive: what was known of it stays.
+    # Without an archive: the published shard was already made from the file, and its ETag is the one known from then.
     comparable = {None, listed.name if listed else None}
     return {
         file.coord.key(): file.etag if file.archive in comparable else ""
@@ -119,7 +152,7 @@ def _coverage(
 
 
 def _complete_through(files: Sequence[FileResult]) -> dict[str, float]:
-    """Per init time, and member where there are several, the lead time before the first one that lacks a file."""
+    """Per init time, and member where there are several, the last lead time, in seconds, before the first missing file."""
     complete: dict[str, float] = {}
     ended: set[str] = set()
     for file in sorted(files, key=lambda file: file.coord.out_loc().get("lead_time", pd.Timedelta(0))):
@@ -140,37 +173,8 @@ def _run(init_time: Label, member: Label | None) -> str:
     return str(init_time) if member is None else f"{init_time} {member}"
 
 
-def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Timestamp, Lengths]:
-    """Per init time of a partition, the lead time up to which every variable of the template is complete.
-
-    Of each member, in an array, where the template tells them apart; else of the one that is least far, as an array without
-    dimensions. NaT where some variable lacks its first file, or was never written; one of which no file is wanted does not
-    count. Empty for datasets without lead times.
-    """
-    if not template.has_lead_time:
-        return {}
-    init_times = pd.date_range(entry.region[0], entry.region[1], freq=template.append_dim.frequency, unit="us")
-    members = next((tuple(dim.index()) for dim in template.dims if dim.name == "ensemble_member"), (None,))
-    throughs = [
-        {} if name not in entry.variables else entry.variables[name].complete_through
-        for name in template.variables
-        if name not in entry.variables or entry.variables[name].expected
-    ]
-    lengths = {}
-    for init in init_times:
-        runs = [_run(init, member) for member in members]
-        seconds = np.array([[through.get(run, np.nan) for run in runs] for through in throughs or [{}]]).min(axis=0)
-        lengths[init] = _durations(seconds if template.ingested_by_member else seconds.min())
-    return lengths
-
-
 def _durations(seconds: npt.ArrayLike) -> Lengths:
-    """NaN becomes NaT."""
+    """Seconds as timedeltas; NaN becomes NaT."""
     found = np.asarray(seconds, np.float64)
     known = np.nan_to_num(found).round().astype("timedelta64[s]")
     return np.where(np.isnan(found), np.timedelta64("NaT", "s"), known)
-
-
-def template_hash(template: TemplateConfig) -> str:
-    """Digest of the committed structure a partition was made with."""
-    return hashlib.sha256((template.path / ROOT_KEY).read_bytes()).hexdigest()[:16]

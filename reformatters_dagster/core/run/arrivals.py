@@ -1,6 +1,6 @@
-"""What of an append label has arrived upstream, found out by listing, not by fetching.
+"""Which files of a partition have arrived upstream: it lists them, and fetches none.
 
-In: a dataset's region job and a label. Out: how many of the files it wants are there, and a fingerprint of them.
+In: a dataset and a label. Out: how many of the files that the partition wants are there, and a fingerprint of them.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ from reformatters_dagster.core.store.settings import Workspace
 log = logging.getLogger(__name__)
 
 LISTINGS_AT_ONCE = 8
-"""Of one archive, by one look."""
+"""Folders of one archive that one look lists side by side."""
 ASKED_FOR = 3
-"""Files that an archive which cannot list is asked for, by one look."""
+"""Files that one look asks for at an archive that cannot list."""
 OLDER_LOOKED_FOR = 24
-"""Files that are looked for, by one look, of those of a long shard that are no longer waited for and that nothing is known of:
-a folder for each init time, all of them would be a listing of minutes."""
+"""Files past the give-up age that one look looks for in a long shard that the ledger does not know. Each init time is a
+folder: to list them all would take minutes."""
 
 type Wanted = Mapping[str, Sequence[str]]
 """Files by key, each with the keys of the objects that it is made of."""
@@ -45,13 +45,13 @@ class Arrivals:
     newest: Timestamp | None
     """When the last of them was written; None while there is none."""
     fingerprint: str
-    """Changes when a file that was listed arrives, or is published again."""
+    """Changes when a file arrives or is published again."""
     etags: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Version of each file that is wholly there: its index too, where it has one."""
     elsewhere: str | None = None
-    """The archive that has them, where it is not the one that is listed as a rule."""
+    """The archive that has them, where it is not the usual one; None for the usual one."""
     asked: int | None = None
-    """Of how many files `present` counts those that are there, where not all were looked for."""
+    """How many files `present` counts among, where not all that are expected were looked for; None for all."""
 
     @property
     def complete(self) -> bool:
@@ -168,7 +168,7 @@ def _region_job(dataset: Declaration, workspace: Workspace, label: Timestamp, no
 
 
 def _look_in(archive: Archive, label: Timestamp, wanted: Wanted, is_late: Callable[[], bool]) -> Arrivals:
-    """What one archive has of the wanted files, or of a few of them, the same at every look."""
+    """Which of the wanted files one archive has; where it cannot list, which of a few of them, the same at every look."""
     if archive.can_list:
         _refuse_late(archive, is_late)
         found = _list_wanted(archive, wanted)
@@ -176,7 +176,7 @@ def _look_in(archive: Archive, label: Timestamp, wanted: Wanted, is_late: Callab
     else:
         asked = {key: wanted[key] for key in _spread(list(wanted), ASKED_FOR)}
         found = list(_ask_for(archive, asked, is_late))
-        # Servers behind one name tell different ETags and times of a file, and attempts are counted by its fingerprint.
+        # Servers behind one name give different ETags and times for a file, and attempts are counted by the fingerprint.
         marks = [(info.key, info.size, None) for info in found]
     whole = _whole(asked, found)
     return Arrivals(
@@ -192,7 +192,7 @@ def _look_in(archive: Archive, label: Timestamp, wanted: Wanted, is_late: Callab
 
 
 def _ask_for(archive: Archive, asked: Wanted, is_late: Callable[[], bool]) -> Iterator[FileInfo]:
-    """What the archive says of each file that is wholly there, object by object."""
+    """The objects of each file that is wholly there, asked for one by one."""
     for keys in asked.values():
         try:
             found = []
@@ -212,14 +212,14 @@ def _refuse_late(archive: Archive, is_late: Callable[[], bool]) -> None:
 
 
 def _spread(keys: Sequence[str], count: int) -> list[str]:
-    """So many of the keys, the first and the last among them, or all where there are fewer."""
+    """`count` of the keys, spread evenly, with the first and the last; all where there are fewer."""
     if len(keys) <= count:
         return list(keys)
     return [keys[round(i * (len(keys) - 1) / (count - 1))] for i in range(count)]
 
 
 def _whole(wanted: Wanted, found: Sequence[FileInfo]) -> dict[str, str]:
-    """Version of each file of which every object was found."""
+    """Version of each file all of whose objects were found."""
     versions = {info.key: info.etag or "" for info in found}
     return {key: versions[keys[0]] for key, keys in wanted.items() if all(one in versions for one in keys)}
 
@@ -233,7 +233,7 @@ def _digest(marks: Sequence[object]) -> str:
 
 
 def _list_wanted(archive: Archive, wanted: Wanted) -> list[FileInfo]:
-    """The wanted objects that an archive has, in key order within their folders."""
+    """The wanted objects that an archive has, in the order of keys within each folder."""
     folders: dict[str, list[str]] = {}
     for key in sorted({key for keys in wanted.values() for key in keys}):
         folders.setdefault(str(PurePosixPath(key).parent), []).append(key)
@@ -256,7 +256,7 @@ def _list_wanted(archive: Archive, wanted: Wanted) -> list[FileInfo]:
 
 
 def _list_folder(archive: Archive, folder: str, keys: list[str]) -> Iterator[FileInfo]:
-    """Files of one folder, starting at what the keys have in common: a folder holds ten times what is wanted of it."""
+    """Files of one folder, from where the wanted keys begin: a folder holds ten times what is wanted."""
     among = set(keys)
     for info in archive.list(folder, start_after=_before(keys)):
         if info.key in among:
@@ -266,5 +266,5 @@ def _list_folder(archive: Archive, folder: str, keys: list[str]) -> Iterator[Fil
 
 
 def _before(keys: list[str]) -> str | None:
-    """Most of what all keys begin with: it sorts before each of them, even one that another begins with."""
+    """The common beginning of all keys, less one character, so that it sorts before each of them."""
     return commonprefix(keys)[:-1] or None  # noqa: RUF071 characters are what is meant

@@ -1,6 +1,6 @@
-"""What must hold before a partition is planned, or its shards are written, each as a named refusal.
+"""What must be true before a partition is planned, or its shards are written, each as a named refusal.
 
-In: a template, a partition's first label, and what stands in the store. Out: nothing, or a `Refused`.
+In: a template, a partition's first label, and what the store or its ledger says. Out: nothing, or a `Refused`.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ READERS = 16
 
 
 def refuse_other_times(template: TemplateConfig, label: Timestamp, now: Timestamp) -> None:
-    """Raise `TimeNotOnGrid` unless a shard starts at a label, and has begun."""
+    """Refuse a label at which no shard starts, or whose shard has not begun; `TimeNotOnGrid`."""
     start, length = template.append_dim.start, template.shard_duration
     asked = f"partition {label:%Y-%m-%dT%H:%M} of {template.dataset_id} was asked for"
     if label < start:
@@ -46,7 +46,7 @@ def refuse_other_times(template: TemplateConfig, label: Timestamp, now: Timestam
 
 
 def refuse_part(template: TemplateConfig, label: Timestamp, selected: Sequence[DataVar]) -> None:
-    """Refuse an update of some variables that would publish labels of which the others were never written."""
+    """Refuse an update of some variables that would publish labels at which nobody has written the others."""
     if left := sorted(set(template.variables) - {data_var.name for data_var in selected}):
         raise Refused(
             f"update of {_subject(template, label)} was asked for without {', '.join(left)}; readers would see its labels, "
@@ -66,7 +66,7 @@ def refuse_gap(template: TemplateConfig, label: Timestamp, published_end: Timest
 def refuse_too_short(
     template: TemplateConfig, label: Timestamp, published_end: Timestamp, job_name: Callable[[str], str]
 ) -> None:
-    """Refuse a backfill that nobody could read, and name the jobs that extend the store."""
+    """Refuse a backfill past the store's end, where nobody could read it, and name the jobs that extend the store."""
     if label >= published_end:
         raise StoreTooShort(
             f"backfill of {_subject(template, label)} was asked for; the store's metadata ends before "
@@ -75,7 +75,7 @@ def refuse_too_short(
 
 
 def refuse_overwrite(template: TemplateConfig, label: Timestamp, internal: Store) -> None:
-    """Refuse to write a partition that was written before."""
+    """Refuse to write a partition that the ledger knows."""
     if previous_entry(internal, label) is not None:
         raise StoreExists(
             f"backfill of {_subject(template, label)} was asked for without overwrite_chunks; the ledger says it was written "
@@ -84,7 +84,7 @@ def refuse_overwrite(template: TemplateConfig, label: Timestamp, internal: Store
 
 
 def refuse_unknown_run(template: TemplateConfig, internal: Store, root_run: str) -> None:
-    """Refuse to go on with a run that has left neither an uploaded variable, nor a lease, nor a partition it committed."""
+    """Refuse to resume a run that left no trace: no uploaded variable, no lease, no partition that it committed."""
     unfinished = unfinished_runs(internal)
     if root_run in unfinished or root_run in lease_holders(internal) or _has_committed(internal, root_run):
         return
@@ -96,7 +96,7 @@ def refuse_unknown_run(template: TemplateConfig, internal: Store, root_run: str)
 
 
 def _has_committed(internal: Store, root_run: str) -> bool:
-    """Whether any partition is as a run, or a retry of it, has left it."""
+    """Whether the last commit of any partition was made by a run, or by a retry of it."""
     labels = [Timestamp(partition) for partition in reversed(ledger_partitions(internal))]
     with ThreadPoolExecutor(READERS, "ledger") as pool:
         entries = pool.map(partial(previous_entry, internal), labels)

@@ -1,4 +1,4 @@
-"""What is known of a store: how far it reaches, and from which files each partition of it was made.
+"""What is known about a store: how far it reaches, and from which files each of its partitions was made.
 
 In: a dataset and its stores. Out: frozen values, for people and programs to read. Nothing is written.
 """
@@ -32,13 +32,13 @@ class VariableStatus(Frozen):
     """One variable over the partitions looked at."""
 
     written: int
-    """Partitions of which a run has written it, in part at least."""
+    """Partitions in which a run has written at least a part of it."""
     complete: int
     """Partitions that have every file of it."""
 
 
 class StatusReport(Frozen):
-    """What a store publishes, and what of it is there."""
+    """What a store publishes, and how complete it is."""
 
     dataset_id: str
     store: str
@@ -46,9 +46,9 @@ class StatusReport(Frozen):
     extent: tuple[Time, Time]
     """First and last label that readers see."""
     variables: tuple[str, ...]
-    """Those of the template; a partition may lack some, and does where they were never written."""
+    """All variables of the template; a partition lacks those that no run has written."""
     partition_count: int
-    """Of the whole extent."""
+    """Partitions of the whole extent."""
     partitions: tuple[PartitionStatus, ...]
     """The newest of them, oldest first."""
     degraded: tuple[Degraded, ...] = ()
@@ -56,7 +56,7 @@ class StatusReport(Frozen):
 
     @property
     def coverage(self) -> dict[str, VariableStatus]:
-        """Each variable of the template over the partitions looked at; one that was added later lacks some until filled."""
+        """Each variable of the template over the partitions looked at; one that was added later lacks old ones until filled."""
         known = [partition.entry.variables for partition in self.partitions if partition.entry is not None]
         return {
             name: VariableStatus(
@@ -83,7 +83,7 @@ class Overview(Frozen):
     store: str
     report: StatusReport | None = None
     error: str | None = None
-    """Why the store could not be read; None also where no store stands."""
+    """Why the store could not be read; None too where there is no store."""
 
 
 def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEWEST) -> StatusReport:
@@ -97,7 +97,7 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
     Raises
     ------
     StoreMissing
-        When no store stands.
+        When there is no store.
     """
     template = dataset.template_config
     labels = published_labels(stores.primary, template.append_dim.name)
@@ -127,7 +127,7 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
 
 
 def overview(dataset: DynamicalDataset, stores: StoreSet) -> Overview:
-    """As `status`, for a list of datasets: whatever is wrong with one store is told, and hides no other."""
+    """As `status`, for a list of datasets: an error in one store is reported and hides no other store."""
     known = Overview(dataset_id=dataset.dataset_id, store=stores.primary.url)
     try:
         return known.model_copy(update={"report": status(dataset, stores)})

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reformatters_dagster.core.run.partition import run_partition
+from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
 from reformatters_dagster.core.spec.errors import CorruptShard, NothingSucceeded
 from reformatters_dagster.core.spec.variables import Deaccumulation
 from tests.datasets import INIT, RAIN, SECOND, SUN, TEMPERATURE, THIRD, VARIABLES, Sample, Site, assert_true, gfs_key
@@ -196,8 +198,9 @@ def test_an_update_does_not_try_for_ever_what_is_missing_and_a_backfill_does(sit
     (lost,) = report.commits[0].entry.variables[TEMPERATURE].missing
     assert (lost.file, lost.reason.partition(":")[0]) == (gfs_key(INIT, 4), "SourceFileMissing")
     dataset, workspace = site.dataset, site.workspace
-    plan = dataset.plan_partition(workspace, INIT, now=INIT + 11 * HOUR, publish=False, keep_published=True)
-    assert dataset.run_partition(workspace, plan, run_id="by hand").entry.is_complete
+    request = PartitionRequest(label=INIT, publish=False, keep_published=True)
+    plan = plan_partition(dataset, workspace, request, INIT + 11 * HOUR)
+    assert run_partition(dataset, workspace, plan, run_id="by hand").entry.is_complete
     assert_true(site.read()[TEMPERATURE].sel(time=INIT + 4 * HOUR), TEMPERATURE, INIT, 4)
 
 

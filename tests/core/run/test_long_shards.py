@@ -6,8 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reformatters_dagster.core.run.launches import Budget, Launch, Survey, survey_incomplete, survey_unpublished
-from reformatters_dagster.core.run.plan import RunReport
+from reformatters_dagster.core.run.arrivals import find_arrivals
+from reformatters_dagster.core.run.commit import commit_partition
+from reformatters_dagster.core.run.launches import Budget, Survey, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.run.outcomes import RunReport
+from reformatters_dagster.core.run.plan import plan_partition
+from reformatters_dagster.core.run.process import process_group
+from reformatters_dagster.core.run.reasons import Launch
 from reformatters_dagster.core.spec.values import Timestamp
 from tests.datasets import INIT, TEMPERATURE, Sample, Site
 from tests.long_shards import HOUR, LAST, chunks, make, read_labels
@@ -32,21 +37,14 @@ def aged(site: Site, time: Timestamp) -> None:
         os.utime(path, (time.timestamp(), time.timestamp()))
 
 
-def run(site: Site, launch: Launch, now: Timestamp, *, publish: bool) -> RunReport:
+def run(site: Site, launch: Launch, now: Timestamp) -> RunReport:
     """What the ops of a launched run do."""
     dataset, workspace = site.dataset, site.workspace
-    plan = dataset.plan_partition(
-        workspace,
-        launch.label,
-        now=now,
-        publish=publish,
-        keep_published=not publish,
-        upstream=launch.arrivals.fingerprint,
-    )
+    plan = plan_partition(dataset, workspace, launch.request, now)
     context = dataset.context(workspace, now)
-    outcomes = [dataset.process_group(context, plan, group) for group in plan.groups]
+    outcomes = [process_group(dataset, context, plan, group) for group in plan.groups]
     return RunReport(
-        [launch.label], [dataset.commit_partition(workspace, plan, outcomes, run_id=context.run_id, now=now)]
+        [launch.label], [commit_partition(dataset, workspace, plan, outcomes, run_id=context.run_id, now=now)]
     )
 
 
@@ -62,7 +60,7 @@ def test_a_bunch_of_files_is_one_launch(site: Site) -> None:
     assert survey.launches == []
     assert survey.waiting == ["2026-07-29T18:00 got its newest file at 15:55; more of the bunch are waited for"]
     (launch,) = unpublished(site, now + pd.Timedelta("5min")).launches
-    run(site, launch, now, publish=True)
+    run(site, launch, now)
     survey = unpublished(site, now + HOUR)
     assert survey.launches == []
     assert survey.waiting == ["2026-07-29T18:00 has nothing new since its last run"]
@@ -76,7 +74,7 @@ def test_a_hole_of_a_long_shard_is_healed_without_reading_it_all(site: Site, at_
     now = LAST + 2 * HOUR
     (launch,) = survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
     assert launch.reason == "1 files that were missing have arrived"
-    report = run(site, launch, now, publish=False)
+    report = run(site, launch, now)
     assert read_labels(report, TEMPERATURE) == [INIT + 4 * HOUR]
     at_once.update(LAST)
     assert chunks(site) == chunks(at_once)
@@ -87,12 +85,12 @@ def test_old_files_of_a_shard_are_not_listed_again(site: Site) -> None:
     site.update(INIT + 12 * HOUR)
     entry, soon, now = site.ledger(), INIT + pd.Timedelta("1D"), INIT + pd.Timedelta("6D")
     assert entry is not None
-    listed = site.dataset.arrivals(site.workspace, INIT, soon)
+    listed = find_arrivals(site.dataset, site.workspace, INIT, soon)
     site.file(3).unlink()
-    trusted = site.dataset.arrivals(site.workspace, INIT, now, entry)
+    trusted = find_arrivals(site.dataset, site.workspace, INIT, now, known=entry)
     assert (trusted.present, trusted.expected) == (listed.present, listed.expected)
     assert trusted.etags == listed.etags
-    assert site.dataset.arrivals(site.workspace, INIT, soon).present == listed.present - 1
+    assert find_arrivals(site.dataset, site.workspace, INIT, soon).present == listed.present - 1
 
 
 def test_a_shard_in_progress_is_not_given_up(site: Site) -> None:

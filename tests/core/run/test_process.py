@@ -29,7 +29,7 @@ from tests.datasets import (
 )
 from tests.stores import S3Bucket
 
-pytest_plugins = ["tests.datasets"]
+pytest_plugins = ["tests.datasets", "tests.stores"]
 
 HOUR = Timedelta("1h")
 
