@@ -90,7 +90,7 @@ def refuse_unknown_run(template: TemplateConfig, internal: Store, root_run: str)
         return
     others = f"; those there are: {', '.join(unfinished)}" if unfinished else ""
     raise UnknownRun(
-        f"run {root_run!r} of {template.dataset_id} was to be gone on with; there is no unfinished run {root_run!r}{others}: "
+        f"run {root_run!r} of {template.dataset_id} was to be resumed; there is no unfinished run {root_run!r}{others}: "
         "correct the name, or leave out --resume to begin anew, as for a run that ended before its first upload"
     )
 

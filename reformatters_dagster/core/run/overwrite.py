@@ -104,7 +104,7 @@ def case_of(
         raise StoreExists(
             "a store was to be created; one stands already: add --overwrite-chunks to fill or redo partitions of it, "
             "--overwrite-metadata to refresh attributes and coordinates and add arrays, or both with --end to extend it"
-            f"{f'; or {resume} to go on with a run that ended early' if resume else ''}"
+            f"{f'; or {resume} to resume a run that ended early' if resume else ''}"
         )
     assert isinstance(case, Case)
     if case is REFRESH and chooses:

@@ -1,4 +1,4 @@
-"""Which partitions a backfill means, which store it may fill, and which run it goes on with."""
+"""Which partitions a backfill means, which store it may fill, and which run it resumes."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def begin_upload(site: Site, root_run: str, variable: str) -> None:
 def test_a_standing_store_names_the_runs_that_can_be_gone_on_with(published: Site) -> None:
     for run in ("cli-one", "of-dagster"):
         begin_upload(published, run, RAIN if run == "cli-one" else TEMPERATURE)
-    with pytest.raises(StoreExists, match=r"extend it; or --resume cli-one to go on with a run that ended early$"):
+    with pytest.raises(StoreExists, match=r"extend it; or --resume cli-one to resume a run that ended early$"):
         published.backfill()
 
 
@@ -108,7 +108,7 @@ def test_a_plan_refuses_an_end_before_the_archive_as_the_backfill_does(site: Sit
 
 
 def resume(site: Site, run: str, **request: Any) -> list[Timestamp]:
-    """Partitions that a backfill would write which goes on with a run."""
+    """Partitions that a backfill would write which resumes a run."""
     return plan_backfill(
         site.dataset, site.workspace, BackfillRequest(**request), SECOND + SOON, resumes=run
     ).partitions
@@ -116,7 +116,7 @@ def resume(site: Site, run: str, **request: Any) -> list[Timestamp]:
 
 def test_a_run_that_left_nothing_is_not_gone_on_with(site: Site) -> None:
     unknown = (
-        "run 'foo' of test-gfs-forecast was to be gone on with; there is no unfinished run 'foo': correct the name, or "
+        "run 'foo' of test-gfs-forecast was to be resumed; there is no unfinished run 'foo': correct the name, or "
         "leave out --resume to begin anew"
     )
     with pytest.raises(UnknownRun, match=unknown):

@@ -79,6 +79,6 @@ def test_backfills_that_do_not(
 
 
 def test_a_store_that_stands_names_the_runs_to_resume() -> None:
-    told = "to extend it; or --resume cli-a or --resume cli-b to go on with a run that ended early$"
+    told = "to extend it; or --resume cli-a or --resume cli-b to resume a run that ended early$"
     with pytest.raises(StoreExists, match=told):
         case_of(COMMITTED, chunks=False, metadata=False, chooses=False, unfinished=lambda: ["cli-a", "cli-b"])
