@@ -21,7 +21,7 @@ from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.outcomes import CommitReport, GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionPlan
 from reformatters_dagster.core.run.process import region_job
-from reformatters_dagster.core.run.targets import for_partition
+from reformatters_dagster.core.run.targets import stores_for_partition
 from reformatters_dagster.core.run.verdict import Growth, Verdict, grow, judge, weigh
 from reformatters_dagster.core.source.files import Results
 from reformatters_dagster.core.spec.errors import NothingSucceeded, OutcomeMissing, OutcomeOvertaken, Retraction
@@ -64,7 +64,7 @@ def commit_partition(
     internal, partition = workspace.stores.internal, partition_key(plan.label)
     holder = plan.request.root_run or run_id
     with hold_lease(internal, partition, holder, attempt=run_id, terms=dataset.lease_terms) as check_lease:
-        workspace = replace(workspace, stores=for_partition(dataset, workspace.stores, plan.label))
+        workspace = replace(workspace, stores=stores_for_partition(dataset, workspace.stores, plan.label))
         try:
             report = _commit(dataset, workspace, plan, outcomes, run_id=run_id, now=now)
         except Retraction:

@@ -15,7 +15,7 @@ from reformatters_dagster.core.job.context import OnProgress, ignore_progress
 from reformatters_dagster.core.ledger.entries import LedgerView, previous_entry
 from reformatters_dagster.core.run.declaration import Declaration, Resources
 from reformatters_dagster.core.run.outcomes import RunReport
-from reformatters_dagster.core.run.targets import for_metadata
+from reformatters_dagster.core.run.targets import places_for_metadata
 from reformatters_dagster.core.run.update import update_store
 from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import MOMENT, Timestamp
@@ -40,7 +40,7 @@ class DynamicalDataset(Declaration):
 
     def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:
         """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers."""
-        return initialise_store(self.template_config, for_metadata(self, workspace), end or now + MOMENT, now)
+        return initialise_store(self.template_config, places_for_metadata(self, workspace), end or now + MOMENT, now)
 
     def reformat_operational_update(
         self,

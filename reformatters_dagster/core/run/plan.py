@@ -18,7 +18,7 @@ from reformatters_dagster.core.run.guards import (
     refuse_too_short,
 )
 from reformatters_dagster.core.run.mending import mend_replicas
-from reformatters_dagster.core.run.targets import check_stores, for_metadata
+from reformatters_dagster.core.run.targets import check_stores, places_for_metadata
 from reformatters_dagster.core.spec.errors import SourceFileUnavailable
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import MOMENT, Frozen, Time, Timestamp
@@ -96,11 +96,14 @@ def plan_partition(
     selected = template.select(request.variables or None)
     groups = dataset.region_job.source_groups(selected)
     if not request.publish and not is_published(stores.primary):
-        create_store(template, for_metadata(dataset, workspace), now + MOMENT)
+        create_store(template, places_for_metadata(dataset, workspace), now + MOMENT)
     check_stores(dataset, workspace)
-    if request.publish and dataset.replicas == "best_effort":
-        mend_replicas(stores, request.root_run or uuid4().hex, dataset.lease_terms)
-    end = _end_of_update(dataset, workspace, request, now) if request.publish else _end(dataset, workspace, request)
+    if request.publish:
+        if dataset.replicas == "best_effort":
+            mend_replicas(stores, request.root_run or uuid4().hex, dataset.lease_terms)
+        end = _end_of_update(dataset, workspace, request, now)
+    else:
+        end = _end_of_backfill(dataset, workspace, request)
     keeps = (request.publish or request.keep_published) and not request.force
     continues = keeps and template.shard_length > 1
     return PartitionPlan(
@@ -124,7 +127,7 @@ def _end_of_update(dataset: Declaration, workspace: Workspace, request: Partitio
     return end
 
 
-def _end(dataset: Declaration, workspace: Workspace, request: PartitionRequest) -> Timestamp:
+def _end_of_backfill(dataset: Declaration, workspace: Workspace, request: PartitionRequest) -> Timestamp:
     """Where the store that a backfill writes into ends: the backfill does not move it."""
     template, published_end = dataset.template_config, _published_end(dataset, workspace)
     refuse_unpublished(template, workspace, request.variables or None)
@@ -142,7 +145,7 @@ def _published_end(dataset: Declaration, workspace: Workspace) -> Timestamp:
 
 
 def _published_again(dataset: Declaration, workspace: Workspace, label: Timestamp, now: Timestamp) -> tuple[str, ...]:
-    """Keys of files of a partition that the upstream lists in another version than the ledger."""
+    """Keys of files of a partition that the upstream lists in another version than the one the ledger names."""
     entry = previous_entry(workspace.stores.internal, label)
     if entry is None:
         return ()

@@ -18,7 +18,7 @@ from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.guards import refuse_outdated
 from reformatters_dagster.core.run.outcomes import GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionPlan
-from reformatters_dagster.core.run.targets import for_partition
+from reformatters_dagster.core.run.targets import stores_for_partition
 from reformatters_dagster.core.spec.partition import partition_key
 
 
@@ -43,7 +43,7 @@ def process_group(
     with hold_lease(
         internal, partition, holder, attempt=context.run_id, keep=True, keep_on_error=beside, terms=dataset.lease_terms
     ) as check_lease:
-        stores = for_partition(dataset, context.stores, plan.label)
+        stores = stores_for_partition(dataset, context.stores, plan.label)
         refuse_outdated(dataset.template_config, plan.label, plan.end, stores.primary)
         # Under the lease no other run replaces the entry.
         entry = previous_entry(internal, plan.label)

@@ -36,7 +36,7 @@ def check_stores(dataset: Declaration, workspace: Workspace) -> None:
         refuse_lagging_replicas(dataset.template_config, workspace)
 
 
-def for_metadata(dataset: Declaration, workspace: Workspace) -> Workspace:
+def places_for_metadata(dataset: Declaration, workspace: Workspace) -> Workspace:
     """The places to write metadata to: each replica among them has what the primary has.
 
     Raises
@@ -50,7 +50,7 @@ def for_metadata(dataset: Declaration, workspace: Workspace) -> Workspace:
     return replace(workspace, stores=_without_lagging(workspace.stores, dataset.template_config))
 
 
-def for_partition(dataset: Declaration, stores: StoreSet, label: Timestamp) -> StoreSet:
+def stores_for_partition(dataset: Declaration, stores: StoreSet, label: Timestamp) -> StoreSet:
     """The stores to write the partition of a label to. A replica that is left out, or fails later, is marked."""
     if dataset.replicas == "required":
         return stores
