@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from reformatters_dagster.core.grib.header import read_header
-from reformatters_dagster.core.grib.identity import AnyWindow, check_identity
+from reformatters_dagster.core.grib.identity import ANY_WINDOW, AnyWindow, check_identity
 from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.source.archives import Archive
-from reformatters_dagster.core.source.files import Downloaded, SourceFileCoord
+from reformatters_dagster.core.source.files import Downloaded, ForecastFileCoord, SourceFileCoord
 from reformatters_dagster.core.spec.errors import (
     CorruptMessage,
     ReformatError,
@@ -24,9 +24,17 @@ from reformatters_dagster.core.spec.errors import (
 )
 from reformatters_dagster.core.spec.grids import Grid
 from reformatters_dagster.core.spec.values import Array2D, Timedelta, Timestamp
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster.core.spec.variables import DataVar, GribField, Statistic
 
 log = logging.getLogger(__name__)
+
+type MessageTimes = tuple[Timestamp, Timedelta, Timedelta | AnyWindow | None]
+"""Init time, lead time and length of the time window of a message; an instant has no window.
+
+>>> times: MessageTimes = (pd.Timestamp("2026-01-01T06"), pd.Timedelta("9h"), None)
+>>> times[0] + times[1]
+Timestamp('2026-01-01 15:00:00')
+"""
 
 
 class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
@@ -46,12 +54,21 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         """The good messages of a file that no archive has whole. Default: None."""
         return None
 
-    @abstractmethod
-    def times(self, coord: Coord, data_var: DataVar) -> tuple[Timestamp, Timedelta, Timedelta | AnyWindow | None]:
-        """Init time, lead time and window length the message must carry.
+    def times(self, coord: Coord, data_var: DataVar) -> MessageTimes:
+        """Init time, lead time and window length that the message must carry.
 
         The length is None for instantaneous fields, and `ANY_WINDOW` when the length of the source's windows is not known.
+        Default: those of a forecast whose means and totals reach back to its start. A coord of another kind needs its own.
         """
+        if not isinstance(coord, ForecastFileCoord):
+            raise NotImplementedError(
+                f"{type(self).__name__} does not say which times its messages carry: override times()"
+            )
+        return coord.init_time, coord.lead_time, window_since_start(data_var.field.statistic, coord.lead_time)
+
+    def field_at(self, coord: Coord, data_var: DataVar) -> GribField:  # noqa: ARG002 for those who override it
+        """The message of a variable in a file. Default: that of its row; a coord may say more, such as the level."""
+        return data_var.field
 
     def member(self, coord: Coord) -> int | tuple[int | None, ...] | None:  # noqa: ARG002 for those who override it
         """Perturbation number that the message must carry; a tuple when any of several will do. Default: None, no ensemble."""
@@ -110,7 +127,7 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         init_time, lead_time, window = self.times(coord, data_var)
         check_identity(
             read_header(message, where),
-            data_var.field,
+            self.field_at(coord, data_var),
             init_time=init_time,
             lead_time=lead_time,
             window=window,
@@ -137,10 +154,11 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         where = field_in(data_var, coord.get_url())
         grid = self.source_grid(coord)
         same = grid == self.context.template_config.grid
+        init_time, *_ = self.times(coord, data_var)
         values = decode(
             message,
             source_fill_value=data_var.source_fill_value,
-            scale_factor=data_var.scale_factor,
+            scale_factor=data_var.scale_factor_at(init_time),
             add_offset=data_var.add_offset,
             grid=grid,
             where=where,
@@ -148,6 +166,16 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
         )
         if not same:
             out[...] = self.regrid(values, where)
+
+
+def window_since_start(statistic: Statistic, lead_time: Timedelta) -> Timedelta | AnyWindow | None:
+    """Length of the window that ends at a lead time, where means and totals reach back to the start of the forecast.
+
+    Sources do not say over which window an extreme is taken.
+    """
+    if statistic == "instant":
+        return None
+    return lead_time if statistic in ("avg", "acc") else ANY_WINDOW
 
 
 def field_in(data_var: DataVar, url: str) -> str:

@@ -59,7 +59,23 @@ class IndexCache:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
-    """Implements `fetch`; a provider says how to parse its index, and which entry holds a variable."""
+    """A region job over a source with an index beside each file; a provider parses it, and finds a variable's entry.
+
+    >>> class OneLineJob(IndexedGribRegionJob[ForecastFileCoord]):
+    ...     def index_key(self, coord):
+    ...         return f"{coord.key()}.index"
+    ...
+    ...     def parse_index(self, text, size, where):
+    ...         message, start, stamp, element, level, window = text.split(":")
+    ...         time = pd.to_datetime(stamp, format="%Y%m%d%H")
+    ...         return [IndexEntry(message, int(start), size, time, element, level, window)]
+    ...
+    ...     def find_message(self, entries, coord, data_var):
+    ...         found = [entry for entry in entries if entry.element == data_var.field.element]
+    ...         if len(found) != 1:
+    ...             raise IndexMismatch(f"{self.index_key(coord)} has {data_var.field.element} {len(found)} times")
+    ...         return found[0]
+    """
 
     shares_indexes: ClassVar[bool] = False
     """Whether several coords share one file, and so its index."""

@@ -21,7 +21,11 @@ BESIDE_THE_POINTS = 64 * 1024
 
 
 class WholeFileGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
-    """Implements `fetch` for files of one message; a coord's key names the variable too."""
+    """A region job over a source with a file for each field, perhaps compressed; a coord's key names the variable too.
+
+    >>> class CompressedJob(WholeFileGribRegionJob[ForecastFileCoord]):
+    ...     compression = "bz2"
+    """
 
     compression: ClassVar[Compression | None] = None
     """How the source's files are compressed."""

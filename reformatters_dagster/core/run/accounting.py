@@ -155,7 +155,7 @@ def _complete_through(files: Sequence[FileResult]) -> dict[str, float]:
     """Per init time, and member where there are several, the last lead time, in seconds, before the first missing file."""
     complete: dict[str, float] = {}
     ended: set[str] = set()
-    for file in sorted(files, key=lambda file: file.coord.out_loc().get("lead_time", pd.Timedelta(0))):
+    for file in sorted(files, key=_lead_time_and_success):
         place = file.coord.out_loc()
         if "lead_time" not in place:
             return {}
@@ -166,6 +166,11 @@ def _complete_through(files: Sequence[FileResult]) -> dict[str, float]:
         elif run not in ended:
             complete[run] = lead / pd.Timedelta("1s")
     return complete
+
+
+def _lead_time_and_success(file: FileResult) -> tuple[Label, bool]:
+    """Order by lead time; a failed file comes before the others of its lead time, such as those of other levels."""
+    return file.coord.out_loc().get("lead_time", pd.Timedelta(0)), file.succeeded
 
 
 def _run(init_time: Label, member: Label | None) -> str:

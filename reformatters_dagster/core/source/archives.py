@@ -79,6 +79,12 @@ class Archive:
     obstore always follows redirects. A host that redirects instead of answering shows in what comes back: a whole body for
     a range, or a page of HTML. That counts as status 302. A redirect to a page that answers with an error counts as that
     error.
+
+    Examples
+    --------
+    >>> class TwoLayoutsJob(WholeFileGribRegionJob[ForecastFileCoord]):
+    ...     def key_in(self, archive: Archive, coord: ForecastFileCoord) -> str:
+    ...         return f"latest/{coord.key()}" if archive.name == "example.org/weather" else coord.key()
     """
 
     def __init__(

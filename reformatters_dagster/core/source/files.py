@@ -15,7 +15,11 @@ from reformatters_dagster.core.spec.values import JSON, Duration, Frozen, OutLoc
 
 
 def whole_hours(lead_time: Timedelta) -> int:
-    """Lead time in hours; raises when it is not whole."""
+    """Lead time in hours; raises when it is not whole.
+
+    >>> whole_hours(pd.Timedelta("1D 6h"))
+    30
+    """
     hours, rest = divmod(lead_time, Timedelta(hours=1))
     if rest:
         raise ValueError(f"lead time {lead_time} is not a whole number of hours")
@@ -23,7 +27,22 @@ def whole_hours(lead_time: Timedelta) -> int:
 
 
 class SourceFileCoord(Frozen):
-    """Identity of one source file. It never changes: `FileResult` tells the progress."""
+    """Identity of one source file. It never changes: `FileResult` tells the progress.
+
+    >>> class HourCoord(SourceFileCoord):
+    ...     time: Time
+    ...
+    ...     def key(self) -> str:
+    ...         return f"{self.time:%Y%m%d%H}.grib2"
+    ...
+    ...     def get_url(self) -> str:
+    ...         return f"https://example.org/{self.key()}"
+    ...
+    ...     def out_loc(self) -> OutLoc:
+    ...         return {"time": self.time}
+    >>> HourCoord(time="2026-01-01T06").get_url()
+    'https://example.org/2026010106.grib2'
+    """
 
     @abstractmethod
     def key(self) -> str:
@@ -39,13 +58,44 @@ class SourceFileCoord(Frozen):
 
 
 class ForecastFileCoord(SourceFileCoord):
-    """A file that holds one lead time of one forecast."""
+    """A file that holds one lead time of one forecast.
+
+    >>> class FileCoord(ForecastFileCoord):
+    ...     def key(self) -> str:
+    ...         return f"{self.init_time:%Y%m%d%H}/f{whole_hours(self.lead_time):03d}.grib2"
+    ...
+    ...     def get_url(self) -> str:
+    ...         return f"https://example.org/{self.key()}"
+    >>> FileCoord(init_time="2026-01-01T06", lead_time="9h").key()
+    '2026010106/f009.grib2'
+    """
 
     init_time: Time
     lead_time: Duration
 
     def out_loc(self) -> OutLoc:
         return {"init_time": self.init_time, "lead_time": self.lead_time}
+
+
+class EnsembleFileCoord(ForecastFileCoord):
+    """A file, or the part of one, that holds one lead time of one member of a forecast.
+
+    >>> class MemberCoord(EnsembleFileCoord):
+    ...     def key(self) -> str:
+    ...         return f"{self.init_time:%Y%m%d%H}/m{self.ensemble_member:02d}_f{whole_hours(self.lead_time):03d}.grib2"
+    ...
+    ...     def get_url(self) -> str:
+    ...         return f"https://example.org/{self.key()}"
+    >>> coord = MemberCoord(init_time="2026-01-01T06", lead_time="9h", ensemble_member=3)
+    >>> list(coord.out_loc())
+    ['init_time', 'lead_time', 'ensemble_member']
+    """
+
+    ensemble_member: int
+    """0 is the control."""
+
+    def out_loc(self) -> OutLoc:
+        return {**super().out_loc(), "ensemble_member": self.ensemble_member}
 
 
 class SourceFileStatus(StrEnum):
@@ -58,7 +108,12 @@ class SourceFileStatus(StrEnum):
 
 
 class Downloaded(Frozen):
-    """The verified part of one source file for a group of variables, on local disk."""
+    """The verified part of one source file for a group of variables, on local disk.
+
+    >>> from pathlib import Path
+    >>> Downloaded(path=Path("f006-1a2b"), archive="example.org", etag=None, spans={"temperature_2m": (0, 1024)}).spans
+    {'temperature_2m': (0, 1024)}
+    """
 
     path: Path
     archive: str
@@ -130,7 +185,13 @@ def load_result(coord: type[SourceFileCoord], dumped: JSON) -> FileResult:
 
 
 type Results = dict[str, Sequence[FileResult]]
-"""Per variable, one result for each file that its region wants."""
+"""Per variable, one result for each file that its region wants.
+
+>>> def succeeded(results: Results) -> int:
+...     return sum(result.succeeded for files in results.values() for result in files)
+>>> succeeded({"temperature_2m": []})
+0
+"""
 
 
 def local_name(coord: SourceFileCoord, ranges: Sequence[tuple[int, int | None]]) -> str:

@@ -39,7 +39,7 @@ def coordinate_encoding(coord: xr.DataArray, append_dim: AppendAxis) -> Encoding
 
     chunk: dict[str, int] = {append_dim.name: append_dim.coordinate_chunk}
     kinds: dict[str, Encoding] = {**_COORDINATES, "f": {"dtype": str(coord.dtype), "fill_value": np.nan}}
-    if coord.name == "ensemble_member":
+    if coord.dtype == np.int16:
         kinds["i"] = {"dtype": "int16", "fill_value": -1}
     kind = kinds.get(coord.dtype.kind, {"dtype": "int64", "fill_value": 0})
     chunks = tuple(chunk.get(str(dim), coord.sizes[dim]) for dim in coord.dims)

@@ -110,7 +110,12 @@ class CorruptMessage(ReformatError, ValueError):
 
 
 class IndexMismatch(CorruptMessage):
-    """An index that does not describe the file beside it, or lacks a wanted message."""
+    """An index that does not describe the file beside it, or lacks a wanted message.
+
+    >>> raise IndexMismatch("f006.idx does not have TMP:2 m above ground; has the source renamed it?")
+    Traceback (most recent call last):
+    reformatters_dagster.core.spec.errors.IndexMismatch: f006.idx does not have TMP:2 m above ground; has the source renamed it?
+    """
 
 
 class LedgerUnreadable(ReformatError, ValueError):

@@ -28,6 +28,11 @@ PROJ_WORDS = EarthWords(
     prime_meridian='PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]]',
     axes='AXIS["Longitude",EAST],AXIS["Latitude",NORTH]',
 )
+"""As PROJ names a sphere; what a grid says unless told otherwise.
+
+>>> PROJ_WORDS.model_copy(update={"ellipsoid": "IAU 1965"}).ellipsoid
+'IAU 1965'
+"""
 
 GDAL_GRIB_WORDS = EarthWords(
     geographic="Coordinate System imported from GRIB file",
@@ -36,10 +41,22 @@ GDAL_GRIB_WORDS = EarthWords(
     prime_meridian='PRIMEM["Greenwich",0]',
     axes='AXIS["Latitude",NORTH],AXIS["Longitude",EAST]',
 )
+"""As GDAL names the sphere of a GRIB file.
+
+>>> GDAL_GRIB_WORDS.ellipsoid
+'Sphere'
+"""
 
 
 class LatLonGrid(Frozen):
-    """A regular latitude/longitude grid as the store holds it, and as the source may run over it."""
+    """A regular latitude/longitude grid as the store holds it, and as the source may run over it.
+
+    >>> grid = LatLonGrid(
+    ...     latitude=RegularAxis(first=90.0, step=-1.0, size=181), longitude=RegularAxis(first=-180.0, step=1.0, size=360)
+    ... )
+    >>> grid.shape
+    (181, 360)
+    """
 
     latitude: RegularAxis
     longitude: RegularAxis
@@ -104,7 +121,18 @@ class LatLonGrid(Frozen):
 
 
 class LambertGrid(Frozen):
-    """A grid that is regular on a Lambert conformal conic projection of the sphere, in metres."""
+    """A grid that is regular on a Lambert conformal conic projection of the sphere, in metres.
+
+    >>> grid = LambertGrid(
+    ...     y=RegularAxis(first=1_586_693.8, step=-3000.0, size=1059),
+    ...     x=RegularAxis(first=-2_697_520.1, step=3000.0, size=1799),
+    ...     latitude_of_origin=38.5,
+    ...     central_meridian=-97.5,
+    ...     standard_parallels=(38.5, 38.5),
+    ... )
+    >>> [dim.name for dim in grid.dims]
+    ['y', 'x']
+    """
 
     y: RegularAxis
     x: RegularAxis
@@ -176,3 +204,8 @@ type Grid = LatLonGrid | LambertGrid
 GLOBAL_0P25 = LatLonGrid(
     latitude=RegularAxis(first=90.0, step=-0.25, size=721), longitude=RegularAxis(first=-180.0, step=0.25, size=1440)
 )
+"""The whole globe by a quarter of a degree, from 90 N and 180 W on.
+
+>>> GLOBAL_0P25.shape
+(721, 1440)
+"""

@@ -20,11 +20,21 @@ STATUS_ANSWERS: Mapping[int, Answer] = {
     503: "throttled",
     504: "retry",
 }
-"""What an HTTP status means at a host that keeps to the standard. `failures` says what all others mean."""
+"""What an HTTP status means at a host that keeps to the standard. `failures` says what all others mean.
+
+>>> redirecting = {**STATUS_ANSWERS, 302: "throttled"}
+>>> redirecting[404]
+'missing'
+"""
 
 
 class SourceArchive(Frozen):
-    """One place that source files are read from."""
+    """One place that source files are read from.
+
+    >>> archive = SourceArchive(url="s3://noaa-gfs-bdp-pds", folder="noaa-gfs-bdp-pds", region="us-east-1")
+    >>> archive.newest is None
+    True
+    """
 
     url: str
     """Where the archive's keys start: `s3://bucket`, `gs://bucket`, `https://host/path`."""

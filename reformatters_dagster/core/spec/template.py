@@ -31,7 +31,20 @@ TEMPLATES = Path(__file__).parents[3] / "templates"
 
 
 class DatasetAttributes(Frozen):
-    """Global attributes that do not follow from the structure."""
+    """Global attributes that do not follow from the structure.
+
+    >>> attributes = DatasetAttributes(
+    ...     name="Example forecast",
+    ...     description="What the dataset is.",
+    ...     attribution="Who made the data, and where it was taken from.",
+    ...     license="CC BY 4.0",
+    ...     spatial_domain="Global",
+    ...     spatial_resolution="1 degree (~100km)",
+    ...     time_resolution="Forecasts initialized every 6 hours",
+    ... )
+    >>> attributes.name
+    'Example forecast'
+    """
 
     name: str
     description: str
@@ -45,7 +58,23 @@ class DatasetAttributes(Frozen):
 
 
 class TemplateConfig(Frozen):
-    """Dimensions, coordinates, variables and encodings of one dataset. No I/O but `write_template` and `get_template`."""
+    """Dimensions, coordinates, variables and encodings of one dataset. No I/O but `write_template` and `get_template`.
+
+    >>> from dataset_defs.example.weather.forecast import DATA_VARS, TEMPLATE
+    >>> template = TemplateConfig(
+    ...     dataset_id="example-other-forecast",
+    ...     dataset_version="0.1.0",
+    ...     attributes=TEMPLATE.attributes,
+    ...     append_dim=AppendAxis(name="init_time", start="2026-01-01T00", frequency="12h"),
+    ...     dims=(lead_time(hourly_to="6h"),),
+    ...     grid=GLOBAL_0P25,
+    ...     chunks={"init_time": 1, "lead_time": 7, "latitude": 121, "longitude": 120},
+    ...     shards={"init_time": 1, "lead_time": 7, "latitude": 726, "longitude": 720},
+    ...     data_vars=DATA_VARS,
+    ... )
+    >>> template.shard_duration
+    Timedelta('0 days 12:00:00')
+    """
 
     dataset_id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)+$")
     dataset_version: str = Field(pattern=r"^\d+\.\d+\.\d+$")

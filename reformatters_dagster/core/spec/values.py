@@ -8,7 +8,9 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 type AppendDim = Literal["init_time", "time"]
-type Dim = Literal["init_time", "time", "lead_time", "ensemble_member", "latitude", "longitude", "y", "x"]
+"""Forecasts grow along `init_time`, everything else along `time`."""
+type Dim = str
+"""Any name. `lead_time`, `ensemble_member` and those of grids mean what they say everywhere."""
 
 # Naive UTC, always: a zone is taken off where text enters the program, never later.
 Timestamp = pd.Timestamp
@@ -19,6 +21,14 @@ MOMENT = Timedelta("1us")
 
 type Float32Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 type Array2D = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+"""One field: rows and columns of the grid.
+
+>>> import numpy as np
+>>> def without_negatives(field: Array2D) -> Array2D:
+...     return np.maximum(field, 0)
+>>> without_negatives(np.full((1, 2), -1, np.float32)).tolist()
+[[0.0, 0.0]]
+"""
 
 type Window = tuple[slice, slice]
 """Part of a grid: slices of its two dimensions."""
@@ -39,6 +49,12 @@ type Lengths = np.ndarray[tuple[int, ...], np.dtype[np.timedelta64]]
 
 type Label = Timestamp | Timedelta | int | float
 type OutLoc = dict[Dim, Label]
+"""Where a field lands: one label for each dimension before the grid.
+
+>>> place: OutLoc = {"init_time": pd.Timestamp("2026-01-01T06"), "lead_time": pd.Timedelta("9h")}
+>>> list(place)
+['init_time', 'lead_time']
+"""
 JSON = dict[str, Any]
 type Names = Sequence[str]
 
@@ -50,7 +66,24 @@ def _naive(time: pd.Timestamp) -> pd.Timestamp:
 
 
 Time = Annotated[Timestamp, BeforeValidator(pd.Timestamp), AfterValidator(_naive)]
+"""A time as the field of a value, UTC without a zone; text will do.
+
+>>> class DatedVar(DataVar):
+...     changed: Time
+>>> field = GribField(element="TMP", level="2 m above ground", parameter=(0, 0, 0), surface=(103, 2.0))
+>>> DatedVar.standard("temperature_2m", field, changed="2026-01-01T06").changed
+Timestamp('2026-01-01 06:00:00')
+"""
+
 Duration = Annotated[Timedelta, BeforeValidator(pd.Timedelta)]
+"""A duration as the field of a value; text will do.
+
+>>> class LaggedVar(DataVar):
+...     lag: Duration
+>>> field = GribField(element="TMP", level="2 m above ground", parameter=(0, 0, 0), surface=(103, 2.0))
+>>> LaggedVar.standard("temperature_2m", field, lag="6h").lag
+Timedelta('0 days 06:00:00')
+"""
 
 
 class Frozen(BaseModel):

@@ -3,20 +3,47 @@
 In: rows of a table in `dataset_defs`. Out: frozen values.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from reformatters_dagster.core.spec.values import Duration, Frozen, Time, Timedelta
+from reformatters_dagster.core.spec.standard_variables import standard_variable
+from reformatters_dagster.core.spec.values import Duration, Frozen, Time, Timedelta, Timestamp
 
 type Statistic = Literal["instant", "avg", "acc", "max", "min"]
+"""What a source's field says of its time window: nothing, a mean, a total, an extreme.
+
+>>> highest: Statistic = "max"
+>>> GribField(element="TMAX", level="surface", parameter=(0, 0, 4), surface=(1, None), statistic=highest).statistic
+'max'
+"""
 
 type StepType = Literal["instant", "avg", "accum", "max", "min"]
+"""What a reader is told of a variable's time window.
+
+>>> words: dict[StepType, str] = {"avg": "Mean over", "max": "Highest value in"}
+>>> words["avg"]
+'Mean over'
+"""
+
+
+_STEP_TYPES: Mapping[Statistic, StepType] = {
+    "instant": "instant",
+    "avg": "avg",
+    "acc": "accum",
+    "max": "max",
+    "min": "min",
+}
 
 
 class GribField(Frozen):
-    """Which message of a source file holds a variable, by the words of its index and by the numbers inside it."""
+    """Which message of a source file holds a variable, by the words of its index and by the numbers inside it.
+
+    >>> rain = GribField(element="APCP", level="surface", parameter=(0, 1, 8), surface=(1, None), statistic="acc")
+    >>> rain.statistic
+    'acc'
+    """
 
     element: str
     """Parameter abbreviation of the index, such as TMP."""
@@ -39,7 +66,11 @@ class GribField(Frozen):
 
 
 class Deaccumulation(Frozen):
-    """How running totals, or running means, become mean rates (see `transforms.deaccumulate_in_place`)."""
+    """How running totals, or running means, become mean rates (see `transforms.deaccumulate_in_place`).
+
+    >>> Deaccumulation(reset="6h").reset
+    Timedelta('0 days 06:00:00')
+    """
 
     kind: Literal["accumulation", "average"] = "accumulation"
     reset: Annotated[Duration, Field(gt=Timedelta(0))] | None = None
@@ -51,7 +82,13 @@ class Deaccumulation(Frozen):
 
 
 class DataVar(Frozen):
-    """One data variable: what readers see of it, and how it is made from its message."""
+    """One data variable: what readers see of it, and how it is made from its message.
+
+    >>> field = GribField(element="TMP", level="2 m above ground", parameter=(0, 0, 0), surface=(103, 2.0))
+    >>> temperature = DataVar.standard("temperature_2m", field, comment="In the shade.")
+    >>> temperature.long_name, temperature.units, temperature.step_type
+    ('2 metre temperature', 'degree_Celsius', 'instant')
+    """
 
     name: str
     long_name: str
@@ -69,6 +106,9 @@ class DataVar(Frozen):
     source_fill_value: float | None = None
     """A value the source writes for "nothing here"; becomes NaN."""
     scale_factor: float = 1.0
+    earlier_scale_factors: tuple[tuple[Time, float], ...] = ()
+    """Factors of earlier files, where the source has changed its units: the init time at which one ended, and the factor;
+    the earliest first."""
     add_offset: float = 0.0
     """Stored value = source value * scale_factor + add_offset (K to degree_Celsius: -273.15)."""
     deaccumulation: Deaccumulation | None = None
@@ -83,6 +123,31 @@ class DataVar(Frozen):
     """First label of the append dimension at which the source has this variable; None for all of them."""
     hour_0: bool | None = None
     """Whether the analysis step holds this variable, where that does not follow from its statistic."""
+
+    @classmethod
+    def standard(cls, name: str, field: GribField, **own: Any) -> Self:
+        """A row for a variable of `standard_variables`: where the source keeps it, and what differs.
+
+        Parameters
+        ----------
+        name : str
+            As the table has it.
+        field : GribField
+        **own
+            Fields of this class. They win over the table; say in a comment why one differs. `step_type` follows from the
+            field's statistic: a total that becomes a rate is a mean.
+
+        Raises
+        ------
+        UnknownVariable
+            When the table has no such name.
+        """
+        step_type = "avg" if own.get("deaccumulation") is not None else _STEP_TYPES[field.statistic]
+        return cls(**dict(standard_variable(name)) | {"field": field, "step_type": step_type} | own)
+
+    def scale_factor_at(self, init_time: Timestamp) -> float:
+        """The factor for files of an init time."""
+        return next((factor for end, factor in self.earlier_scale_factors if init_time < end), self.scale_factor)
 
     @property
     def has_hour_0(self) -> bool:

@@ -22,7 +22,7 @@ from reformatters_dagster.core.grib.identity import check_identity
 from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.source.files import SourceFileStatus
-from reformatters_dagster.core.spec.axes import AppendAxis, Dimension, ensemble_member
+from reformatters_dagster.core.spec.axes import AppendAxis, ensemble_member
 from reformatters_dagster.core.spec.errors import CorruptMessage, IndexMismatch
 from reformatters_dagster.core.spec.values import Timedelta
 from reformatters_dagster.sample_upstream.ecmwf import IFS_FIELDS, ifs_values, write_ifs_sample
@@ -54,7 +54,7 @@ def forecast(folder: Path, start: str, variables: Sequence[str], leads: Sequence
     changes: dict[str, Any] = {
         "append_dim": AppendAxis(name="init_time", start=start, frequency="24h"),
         "dims": (
-            Dimension(name="lead_time", labels=tuple(lead * 3600.0 for lead in leads), attrs=lead_time.attrs),
+            lead_time.model_copy(update={"labels": tuple(lead * 3600.0 for lead in leads)}),
             ensemble_member(len(MEMBERS)),
         ),
         "grid": GRID,

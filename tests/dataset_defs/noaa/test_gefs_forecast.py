@@ -16,11 +16,11 @@ from dataset_defs.noaa.gefs.forecast import DATASET, TEMPLATE
 from dataset_defs.noaa.gefs.variables import GEFS_FORECAST_DATA_VARS
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.launches import Budget, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.run.launches import Budget, Launch, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.run.plan import plan_partition
 from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.run.reasons import Launch
-from reformatters_dagster.core.spec.axes import AppendAxis, Dimension, ensemble_member
+from reformatters_dagster.core.spec.axes import AppendAxis, ensemble_member
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.sample_upstream.gefs import GefsFile, Kind, current_file, write_gefs_files
 from tests.datasets import Site
@@ -60,7 +60,7 @@ def forecast(folder: Path, start: str, variables: Sequence[str] = VARIABLES) -> 
         "append_dim": AppendAxis(name="init_time", start=start, frequency="24h", years=10),
         "dims": (
             ensemble_member(len(MEMBERS)),
-            Dimension(name="lead_time", labels=tuple(lead * 3600.0 for lead in LEADS), attrs=lead_time.attrs),
+            lead_time.model_copy(update={"labels": tuple(lead * 3600.0 for lead in LEADS)}),
         ),
         "grid": GRID,
         "chunks": shard,
