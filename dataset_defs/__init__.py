@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reformatters_dagster.core.run.dataset import DynamicalDataset
+    from reformatters_dagster import DynamicalDataset
 
     DATASETS: tuple[DynamicalDataset, ...]
 

@@ -81,6 +81,8 @@ def sealed(module: str, target: str) -> str | None:
         return "only the child processes that encode hold ecCodes, which crashes beside pygrib"
     if (datasets or module.startswith(CORE)) and top.split("_")[0] in {"dagster", "kubernetes"}:
         return "orchestration is the only code that knows Dagster"
+    if datasets and f"{target}.".startswith(f"{CORE}."):
+        return f"a dataset takes what it needs from {PACKAGE} itself"
     if module.startswith(ORCHESTRATION) and top == "dataset_defs":
         return "only a provider's definitions join its datasets and Dagster"
     if module.startswith(ORCHESTRATION) and target == "__future__.annotations":
@@ -165,6 +167,8 @@ def test_every_room_of_the_table_is_built() -> None:
         (f"{PACKAGE}/orchestration/assets.py", "from __future__ import annotations", "annotations as values"),
         ("dataset_defs/ecmwf/ifs/forecast.py", "from dataset_defs.noaa.gfs import forecast", "forecast (floor 7)"),
         ("dataset_defs/ecmwf/ifs/forecast.py", "import dagster as dg", "the only code that knows Dagster"),
+        ("dataset_defs/ecmwf/ifs/forecast.py", f"from {CORE}.spec.axes import lead_time", f"from {PACKAGE} itself"),
+        ("dataset_defs/ecmwf/ifs/forecast.py", f"def f():\n    from {PACKAGE} import core", f"from {PACKAGE} itself"),
     ],
 )
 def test_a_forbidden_import_is_found(tmp_path: Path, path: str, source: str, found: str) -> None:

@@ -204,8 +204,9 @@ def test_what_is_made_passes_the_checks_of_a_push(tmp_path: Path) -> None:
         "dataset_defs/noaa/test_no_such_forecast_21_hour.py",
         "dataset_defs/nobody/test_no_such_regional_forecast.py",
     )
-    shared = ("dataset_defs/test_every_dataset.py", "test_floors.py", "orchestration/test_build.py")
-    chosen = ("no-such", "no_such", "imports_point", "code_location", "same_everywhere", "ids_are_unique")
+    contract = ("dataset_defs/test_every_dataset.py", "dataset_defs/test_catalogue.py")
+    shared = (*contract, "test_floors.py", "orchestration/test_build.py")
+    chosen = ("no-such", "no_such", "imports_point", "code_location", "several_datasets", "ids_are_unique")
     tests = [f"tests/{path}" for path in (*own, *shared)]
     told = run("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, "-k", " or ".join(chosen))
     assert int(told.rpartition(" passed")[0].split()[-1]) > 40

@@ -3,19 +3,30 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.check.current_data import CheckCurrentData
-from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
-from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.source.files import Downloaded, SourceFileCoord
-from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis
-from reformatters_dagster.core.spec.grids import PROJ_WORDS, LatLonGrid
-from reformatters_dagster.core.spec.sources import SourceArchive
-from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.spec.values import Array2D, OutLoc, Time, Timedelta, Timestamp
-from reformatters_dagster.core.spec.variables import DataVar, GribField
+from reformatters_dagster import (
+    PROJ_WORDS,
+    STANDARD_CHECKS,
+    AppendAxis,
+    Array2D,
+    CheckCurrentData,
+    DatasetAttributes,
+    DataVar,
+    Downloaded,
+    DynamicalDataset,
+    GribField,
+    LatLonGrid,
+    MessageTimes,
+    OutLoc,
+    RegularAxis,
+    SourceArchive,
+    SourceFileCoord,
+    TemplateConfig,
+    Time,
+    WholeFileGribRegionJob,
+)
 
 ARCHIVES = (SourceArchive(url="s3://noaa-mrms-pds", folder="noaa-mrms-pds", region="us-east-1"),)
 PRODUCT = "MultiSensor_QPE_01H_Pass1_00.00"
@@ -43,17 +54,12 @@ TEMPLATE = TemplateConfig(
     chunks={"time": 24, "latitude": 225, "longitude": 200},
     shards={"time": 24, "latitude": 1800, "longitude": 2000},
     data_vars=(
-        DataVar(
-            name="precipitation_surface",
-            long_name="Precipitation rate",
-            short_name="prate",
-            standard_name="precipitation_flux",
-            units="kg m-2 s-1",
-            step_type="avg",
+        DataVar.standard(
+            "precipitation_surface",
+            GribField(element="MultiSensor_QPE_01H_Pass1", level="", parameter=(209, 6, 30), surface=(102, 0.0)),
+            step_type="avg",  # the messages call the hour's total an instant
             comment="Mean over the hour that ends at the time. NaN where no radar sees, or the source has no value.",
-            field=GribField(element="MultiSensor_QPE_01H_Pass1", level="", parameter=(209, 6, 30), surface=(102, 0.0)),
             scale_factor=1 / 3600,
-            valid_range=(0.0, 0.1),
         ),
     ),
 )
@@ -87,9 +93,9 @@ class MrmsGuamRegionJob(WholeFileGribRegionJob[MrmsGuamFileCoord]):
     ) -> list[MrmsGuamFileCoord]:
         return [MrmsGuamFileCoord(time=time) for time in region_ds.indexes["time"]]
 
-    def times(self, coord: MrmsGuamFileCoord, data_var: DataVar) -> tuple[Timestamp, Timedelta, None]:  # noqa: ARG002
+    def times(self, coord: MrmsGuamFileCoord, data_var: DataVar) -> MessageTimes:  # noqa: ARG002
         # The messages call themselves instants of the end of their hour.
-        return coord.time, Timedelta(0), None
+        return coord.time, pd.Timedelta(0), None
 
     def read_data(self, coord: MrmsGuamFileCoord, data_var: DataVar, downloaded: Downloaded) -> Array2D:
         values = super().read_data(coord, data_var, downloaded)
@@ -103,7 +109,7 @@ DATASET = DynamicalDataset(
     region_job=MrmsGuamRegionJob,
     archives=ARCHIVES,
     validators=(CheckCurrentData(max_delay="4h"), *STANDARD_CHECKS),
-    soft_deadline=Timedelta("2h"),
-    give_up_age=Timedelta("1D"),
+    soft_deadline=pd.Timedelta("2h"),
+    give_up_age=pd.Timedelta("1D"),
     validate_cron="45 * * * *",
 )

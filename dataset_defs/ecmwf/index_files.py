@@ -7,9 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reformatters_dagster.core.grib.index import IndexEntry
-from reformatters_dagster.core.spec.errors import IndexMismatch
-from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster import IndexEntry, IndexMismatch
 
 CONTROL = 0
 _MEMBERS = {"cf": CONTROL, "fc": CONTROL}
@@ -82,7 +80,7 @@ def _entry(number: int, line: dict[str, Any], params: Collection[str] | None) ->
 
 
 @lru_cache(maxsize=64)
-def _time(stamp: str) -> Timestamp:
+def _time(stamp: str) -> pd.Timestamp:
     return pd.to_datetime(stamp, format="%Y%m%d%H%M").as_unit("us")
 
 
@@ -91,7 +89,7 @@ def find_message(
     param: str,
     level: str,
     *,
-    init_time: Timestamp,
+    init_time: pd.Timestamp,
     step: str,
     member: int,
     where: str,

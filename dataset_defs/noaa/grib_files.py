@@ -6,10 +6,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from reformatters_dagster.core.grib.index import IndexEntry
-from reformatters_dagster.core.spec.errors import IndexMismatch
-from reformatters_dagster.core.spec.values import Timedelta, Timestamp
-from reformatters_dagster.core.spec.variables import GribField, Statistic
+from reformatters_dagster import GribField, IndexEntry, IndexMismatch, Statistic
 
 type Parameter = tuple[int, int, int]
 
@@ -175,12 +172,12 @@ def _entry(line: re.Match[str], stop: int | None) -> IndexEntry:
 
 
 @lru_cache(maxsize=64)
-def _time(stamp: str) -> Timestamp:
+def _time(stamp: str) -> pd.Timestamp:
     return pd.to_datetime(stamp, format="%Y%m%d%H").as_unit("us")
 
 
 @lru_cache(maxsize=4096)
-def window_length(statistic: Statistic, lead_time: Timedelta, reset: Timedelta | None) -> Timedelta | None:
+def window_length(statistic: Statistic, lead_time: pd.Timedelta, reset: pd.Timedelta | None) -> pd.Timedelta | None:
     """Length of the time window that ends at a lead time; None for an instant.
 
     Parameters
@@ -199,7 +196,7 @@ def window_length(statistic: Statistic, lead_time: Timedelta, reset: Timedelta |
 
 
 @lru_cache(maxsize=4096)
-def window_label(statistic: Statistic, lead_time: Timedelta, reset: Timedelta | None) -> str:
+def window_label(statistic: Statistic, lead_time: pd.Timedelta, reset: pd.Timedelta | None) -> str:
     """The time window in the words of an `.idx`: `anl`, `6 hour fcst`, `6-7 hour ave fcst`, `0-1 day acc fcst`.
 
     Parameters
@@ -230,9 +227,9 @@ def find_message(
     entries: Sequence[IndexEntry],
     field: GribField,
     *,
-    init_time: Timestamp,
-    lead_time: Timedelta,
-    reset: Timedelta | None,
+    init_time: pd.Timestamp,
+    lead_time: pd.Timedelta,
+    reset: pd.Timedelta | None,
     where: str,
 ) -> IndexEntry:
     """The one entry of an index that is a field at a lead time.

@@ -3,11 +3,7 @@
 from collections.abc import Sequence
 
 from dataset_defs.noaa.grib_files import find_message, parse_idx, window_length
-from reformatters_dagster.core.grib.index import IndexEntry
-from reformatters_dagster.core.job.indexed_grib_job import IndexedGribRegionJob
-from reformatters_dagster.core.source.files import ForecastFileCoord
-from reformatters_dagster.core.spec.values import Timedelta, Timestamp
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster import DataVar, ForecastFileCoord, IndexedGribRegionJob, IndexEntry, MessageTimes
 
 
 class NoaaGribRegionJob[Coord: ForecastFileCoord](IndexedGribRegionJob[Coord]):
@@ -22,13 +18,13 @@ class NoaaGribRegionJob[Coord: ForecastFileCoord](IndexedGribRegionJob[Coord]):
     def find_message(self, entries: Sequence[IndexEntry], coord: Coord, data_var: DataVar) -> IndexEntry:
         return find_message(
             entries,
-            data_var.field,
+            self.field_at(coord, data_var),
             init_time=coord.init_time,
             lead_time=coord.lead_time,
             reset=data_var.window_reset,
             where=f"{coord.get_url()}.idx",
         )
 
-    def times(self, coord: Coord, data_var: DataVar) -> tuple[Timestamp, Timedelta, Timedelta | None]:
+    def times(self, coord: Coord, data_var: DataVar) -> MessageTimes:
         window = window_length(data_var.field.statistic, coord.lead_time, data_var.window_reset)
         return coord.init_time, coord.lead_time, window

@@ -1,6 +1,6 @@
 """NOMADS: NCEP's own server, which has a file first and keeps it for days."""
 
-from reformatters_dagster.core.spec.sources import STATUS_ANSWERS, SourceArchive
+from reformatters_dagster import STATUS_ANSWERS, SourceArchive
 
 
 def nomads(product: str, newest: str) -> SourceArchive:

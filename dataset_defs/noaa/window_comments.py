@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from reformatters_dagster.core.spec.variables import DataVar, StepType
+from reformatters_dagster import DataVar, StepType
 
 _WORD: Mapping[StepType, str] = {"avg": "Mean over", "max": "Highest value in", "min": "Lowest value in"}
 

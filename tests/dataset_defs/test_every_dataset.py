@@ -1,10 +1,9 @@
 """One contract, every dataset: its template, names and units, source files, partitions, budgets."""
 
-import json
 import re
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from importlib.resources import files
 from itertools import product
 from math import ceil, prod
@@ -17,7 +16,7 @@ from cf_units import Unit
 from compliance_checker.cf.util import StandardNameTable
 
 from dataset_defs import DATASETS
-from dataset_defs.example.weather.forecast import DATASET as EXAMPLE
+from reformatters_dagster.core.grib.index import IndexEntry
 from reformatters_dagster.core.job.context import JobContext
 from reformatters_dagster.core.job.indexed_grib_job import IndexedGribRegionJob
 from reformatters_dagster.core.job.region_job import RegionJob
@@ -26,70 +25,24 @@ from reformatters_dagster.core.source.files import ForecastFileCoord, SourceFile
 from reformatters_dagster.core.spec.errors import IndexMismatch
 from reformatters_dagster.core.spec.grids import LambertGrid
 from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.standard_variables import STANDARD_VARIABLES
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.template_files import differing_files, write_metadata
 from reformatters_dagster.core.spec.values import MOMENT
-from reformatters_dagster.core.spec.variables import DataVar, Deaccumulation
+from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.spec.zarr_documents import shard_keys
 from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
+from tests.dataset_defs.contract import CONTRACTED, OWN_ATTRIBUTES, arrays_of, described, every_dataset, root_of
 from tests.dataset_defs.facts import facts_of
 
 NOW = pd.Timestamp("2026-08-02T09:30")
-
-OWN_ATTRIBUTES = {"dataset_version", "description", "attribution", "license", "coordinates"}
-SAME_NAME_OTHER_ATTRIBUTES: Mapping[tuple[str, str], str] = {}
-"""Dataset and variable whose attributes are not those of the other datasets' variables of that name, and why."""
-DESCRIPTION = re.compile(r'(?P<value>\d+)\[(?:m|Pa|-)\] \w+="(?P<surface>[^"]+)"')
-SURFACES = {
-    "Ground or water surface": 1,
-    "Entire Atmosphere": 10,
-    "Isobaric surface": 100,
-    "Mean sea level": 101,
-    "Specified height level above ground": 103,
-    "Entire atmosphere (considered as a single layer)": 200,
-    "Cloud ceiling": 215,
-}
-
-CONTRACTED = (*DATASETS, EXAMPLE)
-every_dataset = pytest.mark.parametrize("dataset", CONTRACTED, ids=[dataset.dataset_id for dataset in CONTRACTED])
-
-
-@pytest.fixture(scope="module")
-def catalogue(shared_data: Path) -> dict[str, Any]:
-    """The structure of the public datasets of the same names."""
-    found: dict[str, Any] = json.loads((shared_data / "../reference/datasets.json").read_text())
-    return {dataset_id: dataset for dataset_id, dataset in found.items() if not dataset_id.startswith("_")}
 
 
 @pytest.fixture(scope="module")
 def standard_names() -> Any:
     table = files("compliance_checker") / "data/cf-standard-name-table.xml"
     return StandardNameTable(cached_location=str(table))
-
-
-def root_of(template: TemplateConfig) -> dict[str, Any]:
-    root: dict[str, Any] = json.loads((template.path / "zarr.json").read_text())
-    return root
-
-
-def arrays_of(template: TemplateConfig) -> dict[str, dict[str, Any]]:
-    arrays: dict[str, dict[str, Any]] = root_of(template)["consolidated_metadata"]["metadata"]
-    return arrays
-
-
-def described(array: dict[str, Any]) -> dict[str, Any]:
-    """An array's document in the words of the catalogue."""
-    stored = array["chunk_grid"]["configuration"]["chunk_shape"]
-    inner = [codec["configuration"]["chunk_shape"] for codec in array["codecs"] if codec["name"] == "sharding_indexed"]
-    return {
-        "dims": array.get("dimension_names") or None,
-        "template_shape": array["shape"],
-        "dtype": array["data_type"],
-        "fill_value": array["fill_value"],
-        "chunks": inner[0] if inner else stored,
-        **({"shards": stored} if inner else {}),
-    }
 
 
 def job_at(dataset: DynamicalDataset, label: pd.Timestamp, folder: Path) -> RegionJob[Any]:
@@ -116,7 +69,8 @@ def test_ids_are_unique() -> None:
 @every_dataset
 def test_the_committed_template_is_what_the_code_writes(dataset: DynamicalDataset, tmp_path: Path) -> None:
     dataset.template_config.write_template(tmp_path / "latest.zarr")
-    assert differing_files(dataset.template_config.path, tmp_path / "latest.zarr") == []
+    stale = differing_files(dataset.template_config.path, tmp_path / "latest.zarr")
+    assert stale == [], f"run: uv run reformat update-template {dataset.dataset_id}, and review the diff"
 
 
 @every_dataset
@@ -125,23 +79,6 @@ def test_a_store_of_one_label_has_the_committed_metadata(dataset: DynamicalDatas
     write_metadata(template.get_template(template.append_dim.start + MOMENT), tmp_path / "a-tmp.zarr")
     follow_from_the_grid = ["latitude/c/0/0", "longitude/c/0/0"] if isinstance(template.grid, LambertGrid) else []
     assert differing_files(template.path, tmp_path / "a-tmp.zarr") == follow_from_the_grid
-
-
-@every_dataset
-def test_the_structure_is_that_of_the_catalogue(dataset: DynamicalDataset, catalogue: dict[str, Any]) -> None:
-    if (public := catalogue.get(dataset.dataset_id)) is None:
-        pytest.skip(f"{dataset.dataset_id} is not in ../shared/reference/datasets.json")
-    arrays = arrays_of(dataset.template_config)
-    expected = public["coords"] | public["data_vars"]
-    assert arrays.keys() == expected.keys()
-    structure = {"dims", "template_shape", "dtype", "fill_value", "chunks", "shards"}
-    for name, array in arrays.items():
-        assert described(array) == {k: v for k, v in expected[name].items() if k in structure}, name
-        attrs = array["attributes"]
-        assert {k: v for k, v in attrs.items() if k != "comment"} == expected[name]["attrs"], name
-        assert attrs.get("comment", "").strip() or not expected[name].get("needs_comment"), f"{name} needs a comment"
-    attributes = root_of(dataset.template_config)["attributes"]
-    assert {k: v for k, v in attributes.items() if k not in OWN_ATTRIBUTES} == public["attributes"]
 
 
 @every_dataset
@@ -198,89 +135,19 @@ def test_flags_are_explained(dataset: DynamicalDataset) -> None:
         assert len((data_var.flag_meanings or "").split()) == len(data_var.flag_values), data_var.name
 
 
-def test_a_variable_of_one_name_is_the_same_everywhere(catalogue: dict[str, Any]) -> None:
-    ours = {
-        dataset.dataset_id: {data_var.name: data_var.attrs for data_var in dataset.template_config.data_vars}
-        for dataset in CONTRACTED
-    }
-    public = {
-        dataset_id: {name: data_var["attrs"] for name, data_var in dataset["data_vars"].items()}
-        for dataset_id, dataset in catalogue.items()
-    }
-    meanings: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for dataset_id, data_vars in (*public.items(), *ours.items()):
-        for name, attrs in data_vars.items():
-            # Models differ in whether a field is a mean or an instant, and that is what the comment is about.
-            common = {k: v for k, v in attrs.items() if k not in {"step_type", "comment"}}
-            meanings[name][json.dumps(common, sort_keys=True)].add(dataset_id)
-    excepted = {
-        name: {one for one, variable in SAME_NAME_OTHER_ATTRIBUTES if variable == name}
-        for _, name in SAME_NAME_OTHER_ATTRIBUTES
-    }
-    ordinary = {
-        name: [found for found in kinds.values() if not found <= excepted.get(name, set())]
-        for name, kinds in meanings.items()
-    }
-    assert {name: kinds for name, kinds in ordinary.items() if len(kinds) > 1} == {}
-    unneeded = [name for name in excepted if len(meanings[name]) < 2]
-    assert unneeded == [], "these are the same everywhere; take them out of the exceptions"
-
-
-SPECIAL = {None: None, "run total": None, "no-rounding": None}
-STATED: Mapping[str, Callable[[DataVar], object]] = {
-    "grib_element": lambda data_var: data_var.field.element,
-    "grib_index_level": lambda data_var: data_var.field.level,
-    "grib_element_alternatives": lambda data_var: list(data_var.field.alternatives),
-    "window_reset_frequency": lambda data_var: data_var.window_reset,
-    "keep_mantissa_bits": lambda data_var: data_var.keep_mantissa_bits,
-    "source_fill_value": lambda data_var: data_var.source_fill_value,
-    "hour_0_values_override": lambda data_var: data_var.hour_0,
-    "scale_factor": lambda data_var: data_var.scale_factor,
-    "deaccumulate_to_rate": lambda data_var: data_var.deaccumulation is not None,
-    "deaccumulation_type": lambda data_var: rule_of(data_var).kind.replace("average", "running_mean"),
-    "deaccumulation_invalid_below_threshold_rate": lambda data_var: rule_of(data_var).invalid_below,
-    "deaccumulation_expected_clamp_fraction": lambda data_var: rule_of(data_var).expected_clamp_fraction,
-}
-"""What the catalogue says of a source, and where a variable's row says it."""
-UNSTATED: Mapping[str, object] = {
-    "grib_element_alternatives": [],
-    "window_reset_frequency": None,
-    "source_fill_value": None,
-    "hour_0_values_override": None,
-    "scale_factor": 1.0,
-    "deaccumulate_to_rate": False,
-}
-"""What the catalogue means where it says nothing."""
-
-
-def rule_of(data_var: DataVar) -> Deaccumulation:
-    assert data_var.deaccumulation is not None, data_var.name
-    return data_var.deaccumulation
-
-
 @every_dataset
-def test_variables_are_made_from_the_messages_of_the_catalogue(
-    dataset: DynamicalDataset, catalogue: dict[str, Any]
-) -> None:
-    if (public := catalogue.get(dataset.dataset_id)) is None:
-        pytest.skip(f"{dataset.dataset_id} is not in ../shared/reference/datasets.json")
-    elsewhere = facts_of(dataset).stated_elsewhere
-    for name, data_var in dataset.template_config.variables.items():
-        source = UNSTATED | public["data_vars"][name]["source"]
-        unknown = source.keys() - STATED.keys() - {"grib_description"} - elsewhere
-        assert not unknown, f"{name}: say here, or in another test, what {unknown} are to equal"
-        if "grib_description" in source:
-            match = DESCRIPTION.fullmatch(source["grib_description"])
-            assert match is not None
-            assert data_var.field.surface == (SURFACES[match["surface"]], float(match["value"]) or None), name
-        for key in source.keys() & STATED.keys() - elsewhere:
-            wanted = source[key]
-            if isinstance(wanted, str | None) and wanted in SPECIAL:
-                wanted = SPECIAL[wanted]
-            elif key == "window_reset_frequency":
-                wanted = pd.Timedelta(wanted)
-            assert STATED[key](data_var) == wanted, f"{name}: {key}"
-        assert data_var.deaccumulation is None or data_var.deaccumulation.reset == data_var.window_reset, name
+def test_variables_are_as_the_table_of_standard_variables_has_them(dataset: DynamicalDataset) -> None:
+    for data_var in dataset.template_config.data_vars:
+        if data_var.name not in STANDARD_VARIABLES:
+            continue
+        wanted = DataVar.standard(data_var.name, data_var.field, step_type=data_var.step_type, comment=data_var.comment)
+        assert data_var.attrs == wanted.attrs, f"write {data_var.name} with DataVar.standard"
+
+
+def test_a_name_that_several_datasets_have_is_standard() -> None:
+    names = Counter(name for dataset in CONTRACTED for name in dataset.template_config.variables)
+    lacking = [name for name, count in names.items() if count > 1 and name not in STANDARD_VARIABLES]
+    assert lacking == [], "add them to reformatters_dagster/core/spec/standard_variables.py, so that they mean the same"
 
 
 # Source files
@@ -356,14 +223,22 @@ def test_every_variable_is_found_in_every_index(dataset: DynamicalDataset, share
     for name, text in facts.indexes(shared_data).items():
         entries = job.parse_index(text, 1 << 40, name)
         match = re.fullmatch(facts.index_name, name)
-        assert match is not None, name
+        assert match is not None, f"the facts' index_name {facts.index_name!r} does not match the index {name!r}"
         coord = job.source_file_coord.model_validate(facts.coord_of(entries[0].reference_time, match))
-        assert job.index_key(coord).endswith(name.rpartition("--")[2])
+        key, file_name = job.index_key(coord), name.rpartition("--")[2]
+        assert key.endswith(file_name), (
+            f"the index {name!r} is that of {coord!r}, whose index is {key!r}: call the file as the archive does, with any "
+            "words and '--' before it"
+        )
         found = {}
         for data_var in job.data_vars:
             if facts.not_in(coord, data_var):
-                with pytest.raises(IndexMismatch, match=f"does not have .*{data_var.field.element}"):
-                    job.find_message(entries, coord, data_var)
+                refusal = found_or_refused(job, entries, coord, data_var)
+                assert isinstance(refusal, str), (
+                    f"the facts say that the file beside {name!r} lacks {data_var.name}, and it has {refusal}: give the row "
+                    "hour_0=True if that is lead time 0 and the field is to be used, or the facts another not_in"
+                )
+                assert re.search(f"does not have .*{data_var.field.element}", refusal), refusal
                 continue
             found[data_var.name] = entry = job.find_message(entries, coord, data_var)
             words = (entry.element, entry.level, entry.window, entry.member)
@@ -373,6 +248,16 @@ def test_every_variable_is_found_in_every_index(dataset: DynamicalDataset, share
         everywhere |= found.keys()
     lacking = dataset.template_config.variables.keys() - everywhere
     assert not lacking, "no index of the facts has these; real_indexes says where to put more"
+
+
+def found_or_refused(
+    job: IndexedGribRegionJob[Any], entries: list[IndexEntry], coord: SourceFileCoord, data_var: DataVar
+) -> IndexEntry | str:
+    """What an index has of a variable, or in which words it is said not to have it."""
+    try:
+        return job.find_message(entries, coord, data_var)
+    except IndexMismatch as error:
+        return str(error)
 
 
 # Partitions
@@ -441,6 +326,10 @@ def quantity(text: str) -> float:
     return float(text[:-2]) * {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}[text[-2:]]
 
 
+def too_small(name: str, stated: str, needed: float) -> str:
+    return f"a pod has {name} {stated}, a region job needs {needed / 1024**3:.2f}Gi: give Resources more, or make shards smaller"
+
+
 @every_dataset
 def test_size_and_objects_of_one_variable_of_one_shard(dataset: DynamicalDataset) -> None:
     template = dataset.template_config
@@ -457,7 +346,8 @@ def test_a_pod_holds_what_a_region_job_holds(dataset: DynamicalDataset) -> None:
     in_one_shard = 4 * region_values(template) // points * prod(list(template.shards.values())[-2:])
     values = min(4 * region_values(template), max(JobContext.buffer_bytes, in_one_shard))
     encoding = cpus * 4 * prod(template.shards.values()) * 2
-    assert quantity(dataset.resources.memory) > values + cpus * 4 * points * 3 + encoding
+    needed = values + cpus * 4 * points * 3 + encoding
+    assert quantity(dataset.resources.memory) > needed, too_small("memory", dataset.resources.memory, needed)
 
 
 @every_dataset
@@ -468,4 +358,6 @@ def test_a_pod_stores_what_a_region_job_stores(dataset: DynamicalDataset) -> Non
     downloads = 2 * region_values(template) * sum(sorted(map(len, groups))[-2:])
     uncompressed = 4 * region_values(template)
     spooled = uncompressed if uncompressed > JobContext.buffer_bytes else 0
-    assert quantity(dataset.resources.ephemeral_storage) > downloads + 2 * uncompressed + spooled
+    needed = downloads + 2 * uncompressed + spooled
+    stated = dataset.resources.ephemeral_storage
+    assert quantity(stated) > needed, too_small("ephemeral_storage", stated, needed)

@@ -1,6 +1,6 @@
 """Where ICON-EU files can be had, in the order they are asked for; the two lay them out differently."""
 
-from reformatters_dagster.core.spec.sources import SourceArchive
+from reformatters_dagster import SourceArchive
 
 _IN_BUCKET = "us-west-2.opendata.source.coop/dynamical/dwd-icon-grib/icon-eu/regular-lat-lon"
 _ON_SERVER = "opendata.dwd.de/weather/nwp/icon-eu/grib"

@@ -1,26 +1,30 @@
 """DWD ICON-EU forecast: Europe at 0.0625 degree, every 6 h, lead times 0-120 h, one file per variable and step."""
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Mapping, Sequence
 
-import xarray as xr
+import pandas as pd
 
-from dataset_defs.dwd.grib_files import file_name, window_length
+from dataset_defs.dwd.grib_files import file_name
 from dataset_defs.dwd.icon_eu.archives import DWD_SERVER, ICON_EU_ARCHIVES, ICON_EU_COPY
 from dataset_defs.dwd.icon_eu.variables import ICON_EU_DATA_VARS
-from reformatters_dagster.core.check.current_data import CheckCurrentData
-from reformatters_dagster.core.check.nans import CheckRecentNans
-from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.grib.identity import AnyWindow
-from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
-from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.source.archives import Archive
-from reformatters_dagster.core.source.files import ForecastFileCoord
-from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
-from reformatters_dagster.core.spec.grids import GDAL_GRIB_WORDS, LatLonGrid
-from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.spec.values import Timedelta, Timestamp
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster import (
+    GDAL_GRIB_WORDS,
+    STANDARD_CHECKS,
+    AppendAxis,
+    Archive,
+    CheckCurrentData,
+    CheckRecentNans,
+    DatasetAttributes,
+    DataVar,
+    DynamicalDataset,
+    ForecastFileCoord,
+    ForecastRegionJob,
+    LatLonGrid,
+    RegularAxis,
+    TemplateConfig,
+    WholeFileGribRegionJob,
+    lead_time,
+)
 
 TEMPLATE = TemplateConfig(
     dataset_id="dwd-icon-eu-forecast-5-day",
@@ -66,28 +70,19 @@ class IconEuSourceFileCoord(ForecastFileCoord):
         return f"{ICON_EU_COPY.url}/{self.key()}"
 
 
-class IconEuForecastRegionJob(WholeFileGribRegionJob[IconEuSourceFileCoord]):
+class IconEuForecastRegionJob(ForecastRegionJob[IconEuSourceFileCoord], WholeFileGribRegionJob[IconEuSourceFileCoord]):
     """One init time. Every variable has a file at every lead time, 0 included."""
 
     source_file_coord = IconEuSourceFileCoord
     compression = "bz2"
+    every_variable_has_hour_0 = True
 
-    def generate_source_file_coords(
-        self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]
-    ) -> list[IconEuSourceFileCoord]:
-        places = product(data_vars, region_ds.indexes["init_time"], region_ds.indexes["lead_time"])
-        return [
-            IconEuSourceFileCoord(init_time=init, lead_time=lead, element=data_var.field.element.lower())
-            for data_var, init, lead in places
-        ]
+    def coord_fields(self, data_vars: Sequence[DataVar]) -> Mapping[str, object]:
+        (data_var,) = data_vars
+        return {"element": data_var.field.element.lower()}
 
     def key_in(self, archive: Archive, coord: IconEuSourceFileCoord) -> str:
         return coord.key_on_server() if archive.name == DWD_SERVER.folder else coord.key()
-
-    def times(
-        self, coord: IconEuSourceFileCoord, data_var: DataVar
-    ) -> tuple[Timestamp, Timedelta, Timedelta | AnyWindow | None]:
-        return coord.init_time, coord.lead_time, window_length(data_var.field.statistic, coord.lead_time)
 
 
 DATASET = DynamicalDataset(
@@ -95,5 +90,5 @@ DATASET = DynamicalDataset(
     region_job=IconEuForecastRegionJob,
     archives=ICON_EU_ARCHIVES,
     validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
-    soft_deadline=Timedelta("5h"),
+    soft_deadline=pd.Timedelta("5h"),
 )

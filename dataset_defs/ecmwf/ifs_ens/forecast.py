@@ -1,31 +1,36 @@
 """ECMWF IFS ensemble forecast: 51 members, global 0.25 degree, every day at 00 UTC, lead times 0-360 h."""
 
 from collections.abc import Sequence
-from itertools import product
 
 import pandas as pd
-import xarray as xr
 
-from dataset_defs.ecmwf.ifs_ens.archives import ECMWF_ARCHIVES
-from dataset_defs.ecmwf.ifs_ens.files import IfsEnsFileCoord, IfsEnsRegionJob
+from dataset_defs.ecmwf.archives import ECMWF_ARCHIVES
+from dataset_defs.ecmwf.attributes import ecmwf_attributes
+from dataset_defs.ecmwf.grib_job import EcmwfGribRegionJob
+from dataset_defs.ecmwf.ifs_ens.files import IfsEnsFileCoord
 from dataset_defs.ecmwf.ifs_ens.variables import IFS_ENS_DATA_VARS
-from reformatters_dagster.core.check.current_data import CheckCurrentData
-from reformatters_dagster.core.check.nans import CheckRecentNans
-from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.spec.axes import AppendAxis, ensemble_member, lead_time
-from reformatters_dagster.core.spec.grids import GLOBAL_0P25
-from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.spec.variables import DataVar
+from dataset_defs.ecmwf.index_files import CONTROL
+from reformatters_dagster import (
+    GLOBAL_0P25,
+    STANDARD_CHECKS,
+    AppendAxis,
+    CheckCurrentData,
+    CheckRecentNans,
+    DataVar,
+    DynamicalDataset,
+    ForecastRegionJob,
+    Resources,
+    TemplateConfig,
+    ensemble_member,
+    lead_time,
+)
 
 TEMPLATE = TemplateConfig(
     dataset_id="ecmwf-ifs-ens-forecast-15-day-0-25-degree",
     dataset_version="0.1.0",
-    attributes=DatasetAttributes(
+    attributes=ecmwf_attributes(
         name="ECMWF IFS ENS forecast, 15 day, 0.25 degree",
         description="Ensemble weather forecasts of the Integrated Forecasting System (IFS) of ECMWF.",
-        attribution="ECMWF open data, www.ecmwf.int, reformatted; ECMWF accepts no liability for errors or omissions in it.",
-        license="CC BY 4.0 (ECMWF open data)",
         spatial_domain="Global",
         spatial_resolution="0.25 degrees (~20km)",
         time_resolution="Forecasts initialized every 24 hours",
@@ -41,24 +46,21 @@ TEMPLATE = TemplateConfig(
 )
 
 
-class IfsEnsForecastRegionJob(IfsEnsRegionJob):
+class IfsEnsForecastRegionJob(ForecastRegionJob[IfsEnsFileCoord], EcmwfGribRegionJob[IfsEnsFileCoord]):
     """One init time, one variable at a time."""
 
     source_file_coord = IfsEnsFileCoord
+    shares_indexes = True
 
     @classmethod
     def source_groups(cls, data_vars: Sequence[DataVar]) -> list[tuple[DataVar, ...]]:
         return [(data_var,) for data_var in data_vars]
 
-    def generate_source_file_coords(self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]) -> list[IfsEnsFileCoord]:
-        (data_var,) = data_vars
-        init_times, lead_times = region_ds.indexes["init_time"], region_ds.indexes["lead_time"]
-        if not data_var.has_hour_0:
-            lead_times = lead_times[lead_times > pd.Timedelta(0)]
-        return [
-            IfsEnsFileCoord(init_time=init, lead_time=lead, ensemble_member=member)
-            for init, lead, member in product(init_times, lead_times, region_ds.indexes["ensemble_member"])
-        ]
+    def index_member(self, coord: IfsEnsFileCoord) -> int:
+        return coord.ensemble_member
+
+    def member(self, coord: IfsEnsFileCoord) -> int | tuple[int | None, ...] | None:
+        return (None, CONTROL) if coord.is_single else coord.ensemble_member
 
 
 DATASET = DynamicalDataset(

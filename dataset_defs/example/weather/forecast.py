@@ -3,54 +3,47 @@
 A GRIB2 file holds one variable at one lead time.
 """
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Mapping, Sequence
 
-import xarray as xr
-
-from reformatters_dagster.core.check.current_data import CheckCurrentData
-from reformatters_dagster.core.check.nans import CheckRecentNans
-from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
-from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours
-from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
-from reformatters_dagster.core.spec.grids import LatLonGrid
-from reformatters_dagster.core.spec.sources import SourceArchive
-from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.spec.values import Timedelta, Timestamp
-from reformatters_dagster.core.spec.variables import DataVar, Deaccumulation, GribField
+from reformatters_dagster import (
+    STANDARD_CHECKS,
+    AppendAxis,
+    CheckCurrentData,
+    CheckRecentNans,
+    DatasetAttributes,
+    DataVar,
+    Deaccumulation,
+    DynamicalDataset,
+    ForecastFileCoord,
+    ForecastRegionJob,
+    GribField,
+    LatLonGrid,
+    RegularAxis,
+    Resources,
+    SourceArchive,
+    TemplateConfig,
+    WholeFileGribRegionJob,
+    lead_time,
+    whole_hours,
+)
 
 # Asked in this order. A mirror (REFORMATTERS_UPSTREAM) holds each archive in its `folder`. Buckets (s3://, gs://) can be listed,
 # which is how the sensor sees what has arrived.
 ARCHIVES = (SourceArchive(url="https://example.org/weather", folder="example.org/weather"),)
 
-# One row per variable: what readers see, then the message it is made of. A name that another dataset has means the same
-# there: copy its long_name, short_name, standard_name and units. Stored value = source value * scale_factor + add_offset.
+# One row per variable: its standard name, the message it is made of, and what differs. What readers see follows from the
+# table in core/spec/standard_variables.py. A variable that it lacks is stated in full: DataVar(name=…, long_name=…, …).
 DATA_VARS = (
-    DataVar(
-        name="temperature_2m",
-        long_name="2 metre temperature",
-        short_name="2t",
-        standard_name="air_temperature",
-        units="degree_Celsius",
-        step_type="instant",
-        field=GribField(element="TMP", level="2 m above ground", parameter=(0, 0, 0), surface=(103, 2.0)),
-        add_offset=-273.15,
-        valid_range=(-110.0, 75.0),
+    DataVar.standard(
+        "temperature_2m",
+        GribField(element="TMP", level="2 m above ground", parameter=(0, 0, 0), surface=(103, 2.0)),
     ),
     # The source publishes totals since the start of the run; readers want rates.
-    DataVar(
-        name="precipitation_surface",
-        long_name="Precipitation rate",
-        short_name="prate",
-        standard_name="precipitation_flux",
-        units="kg m-2 s-1",
-        step_type="avg",
+    DataVar.standard(
+        "precipitation_surface",
+        GribField(element="APCP", level="surface", parameter=(0, 1, 8), surface=(1, None), statistic="acc"),
         comment="Mean over the time since the previous lead time. NaN at lead time 0, where nothing has fallen yet.",
-        field=GribField(element="APCP", level="surface", parameter=(0, 1, 8), surface=(1, None), statistic="acc"),
-        deaccumulation=Deaccumulation(reset=None),
-        valid_range=(0.0, 0.1),
+        deaccumulation=Deaccumulation(),
     ),
 )
 
@@ -95,26 +88,18 @@ class FileCoord(ForecastFileCoord):
 
 
 # A source with an index beside its files takes IndexedGribRegionJob: see dataset_defs/noaa/grib_job.py.
-class WeatherForecastRegionJob(WholeFileGribRegionJob[FileCoord]):
+class WeatherForecastRegionJob(
+    ForecastRegionJob[FileCoord],
+    WholeFileGribRegionJob[FileCoord],
+):
     """One init time."""
 
     source_file_coord = FileCoord
 
-    def generate_source_file_coords(self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]) -> list[FileCoord]:
-        """Every file that is to be there; what is known not to exist is left out, or it would count as missing."""
+    def coord_fields(self, data_vars: Sequence[DataVar]) -> Mapping[str, object]:
+        """What a file's name says beside init time and lead time."""
         (data_var,) = data_vars
-        init_times, lead_times = region_ds.indexes["init_time"], region_ds.indexes["lead_time"]
-        if not data_var.has_hour_0:
-            lead_times = lead_times[lead_times > Timedelta(0)]
-        return [
-            FileCoord(init_time=init, lead_time=lead, variable=data_var.name)
-            for init, lead in product(init_times, lead_times)
-        ]
-
-    def times(self, coord: FileCoord, data_var: DataVar) -> tuple[Timestamp, Timedelta, Timedelta | None]:
-        """What the message must say of itself, so that another one is never taken for it."""
-        window = None if data_var.field.statistic == "instant" else coord.lead_time
-        return coord.init_time, coord.lead_time, window
+        return {"variable": data_var.name}
 
 
 # A pod's resources cover a region: the contract computes from the template whether they do.

@@ -7,33 +7,38 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.gefs.archives import GEFS_ANALYSIS_ARCHIVES
 from dataset_defs.noaa.gefs.files import REFORECAST_END, V12_START, GefsFileCoord, product_of
 from dataset_defs.noaa.gefs.jobs import GefsRegionJob
 from dataset_defs.noaa.gefs.variables import GEFS_ANALYSIS_DATA_VARS, GefsDataVar
-from reformatters_dagster.core.check.current_data import CheckCurrentData
-from reformatters_dagster.core.check.nans import CheckRecentNans
-from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.source.files import Results
-from reformatters_dagster.core.spec.axes import AppendAxis
-from reformatters_dagster.core.spec.grids import GLOBAL_0P25
-from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.spec.values import MOMENT, OutLoc
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster import (
+    GLOBAL_0P25,
+    STANDARD_CHECKS,
+    AppendAxis,
+    CheckCurrentData,
+    CheckRecentNans,
+    DataVar,
+    DynamicalDataset,
+    OutLoc,
+    Resources,
+    Results,
+    TemplateConfig,
+)
+
+MOMENT = pd.Timedelta("1us")
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-gefs-analysis",
     dataset_version="0.1.0",
-    attributes=DatasetAttributes(
+    attributes=ncep_attributes(
+        "GEFS",
         name="NOAA GEFS analysis",
         description=(
             "Weather analysis made of the shortest lead times of the control member of the Global Ensemble Forecast System "
             "(GEFS) of NOAA's National Weather Service. Until 2019 it is the GEFS version 12 reforecast. From 2020-01-01 "
             "to 2020-09-23 it is the earlier version, 1 degree and every 6 hours; the 3 hourly steps between are interpolated."
         ),
-        attribution="NOAA NWS NCEP GEFS data, taken from NOAA Open Data Dissemination archives and reformatted.",
-        license="Public domain in the United States (NOAA data)",
         spatial_domain="Global",
         spatial_resolution="0.25 degrees (~20km)",
         time_resolution="3.0 hours",

@@ -1,7 +1,7 @@
 """Where GEFS files can be had, in the order they are asked for."""
 
 from dataset_defs.noaa.nomads import nomads
-from reformatters_dagster.core.spec.sources import SourceArchive
+from reformatters_dagster import SourceArchive
 
 FORECASTS = SourceArchive(url="s3://noaa-gefs-pds", folder="noaa-gefs-pds", region="us-east-1")
 REFORECASTS = SourceArchive(

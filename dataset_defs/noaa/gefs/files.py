@@ -8,9 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from dataset_defs.noaa.gefs.archives import FORECASTS, REFORECASTS
-from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours
-from reformatters_dagster.core.spec.values import OutLoc, Timedelta, Timestamp
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster import DataVar, EnsembleFileCoord, OutLoc, whole_hours
 
 type GefsFileType = Literal["a", "b", "s+a", "s+b", "s+b-b22"]
 """Files that hold a variable: `s` of 0.25 degree as far as they go, else `a` or `b`.
@@ -42,7 +40,7 @@ REFORECAST_LEVELS = {
 REFORECAST_ELEMENTS = {"PRMSL": "pres"}
 
 
-def product_of(data_var: DataVar, file_type: GefsFileType, init_time: Timestamp, lead_time: Timedelta) -> str:
+def product_of(data_var: DataVar, file_type: GefsFileType, init_time: pd.Timestamp, lead_time: pd.Timedelta) -> str:
     """The files that hold a variable at a lead time: `s`, `a` or `b`; of the reforecast what its file's name begins with."""
     if init_time < REFORECAST_END:
         element, level = data_var.field.element, data_var.field.level
@@ -52,11 +50,9 @@ def product_of(data_var: DataVar, file_type: GefsFileType, init_time: Timestamp,
     return fine if fine and in_fine and lead_time <= S_FILES_TO else coarse
 
 
-class GefsFileCoord(ForecastFileCoord):
+class GefsFileCoord(EnsembleFileCoord):
     """One lead time of one member, in the files of one kind."""
 
-    ensemble_member: int
-    """0 is the control."""
     product: str
     """As `product_of` gives it."""
 

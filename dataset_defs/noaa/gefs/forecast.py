@@ -6,27 +6,32 @@ from itertools import batched, product
 import pandas as pd
 import xarray as xr
 
+from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.gefs.archives import GEFS_FORECAST_ARCHIVES
 from dataset_defs.noaa.gefs.files import GefsFileCoord, product_of
 from dataset_defs.noaa.gefs.jobs import GefsRegionJob, file_type_of
 from dataset_defs.noaa.gefs.variables import GEFS_FORECAST_DATA_VARS, GefsDataVar
-from reformatters_dagster.core.check.current_data import CheckCurrentData
-from reformatters_dagster.core.check.nans import CheckRecentNans
-from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.spec.axes import AppendAxis, ensemble_member, lead_time
-from reformatters_dagster.core.spec.grids import GLOBAL_0P25
-from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster import (
+    GLOBAL_0P25,
+    STANDARD_CHECKS,
+    AppendAxis,
+    CheckCurrentData,
+    CheckRecentNans,
+    DataVar,
+    DynamicalDataset,
+    Resources,
+    TemplateConfig,
+    ensemble_member,
+    lead_time,
+)
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-gefs-forecast-35-day",
     dataset_version="0.1.0",
-    attributes=DatasetAttributes(
+    attributes=ncep_attributes(
+        "GEFS",
         name="NOAA GEFS forecast, 35 day",
         description="Weather forecasts of the Global Ensemble Forecast System (GEFS) of NOAA's National Weather Service.",
-        attribution="NOAA NWS NCEP GEFS data, taken from NOAA Open Data Dissemination archives and reformatted.",
-        license="Public domain in the United States (NOAA data)",
         spatial_domain="Global",
         spatial_resolution="0-240 hours: 0.25 degrees (~20km), 246-840 hours: 0.5 degrees (~40km)",
         time_resolution="Forecasts initialized every 24 hours",

@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from dataset_defs.noaa.gefs.files import KNOWN_MISSING_FILES, GefsFileCoord, GefsFileType
 from dataset_defs.noaa.gefs.variables import GefsDataVar
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
-from reformatters_dagster.core.grib.regrid import coarsened, refine
-from reformatters_dagster.core.spec.grids import LatLonGrid
-from reformatters_dagster.core.spec.values import Array2D
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster import Array2D, DataVar, LatLonGrid, coarsened, refine
 
 
 class GefsRegionJob[Coord: GefsFileCoord](NoaaGribRegionJob[Coord]):

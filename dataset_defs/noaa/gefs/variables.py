@@ -3,10 +3,10 @@
 from typing import Any
 
 from dataset_defs.noaa.gefs.files import GefsFileType
-from dataset_defs.noaa.gfs.variables import GFS_ROWS, gfs_var
+from dataset_defs.noaa.gfs.variables import GFS_ROWS
 from dataset_defs.noaa.grib_files import noaa_field
 from dataset_defs.noaa.window_comments import of_analysis, of_forecast
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster import DataVar
 
 
 class GefsDataVar(DataVar):
@@ -43,40 +43,10 @@ def _of_gfs(row: DataVar) -> GefsDataVar:
     return GefsDataVar(**(dict(row) | own))
 
 
-_ROWS: tuple[GefsDataVar, ...] = (
+_ROWS = (
     *map(_of_gfs, GFS_ROWS),
-    GefsDataVar(
-        **dict(
-            gfs_var(
-                "geopotential_height_500hpa",
-                "HGT",
-                "500 mb",
-                long_name="Geopotential height",
-                short_name="gh",
-                standard_name="geopotential_height",
-                units="m",
-                keep_mantissa_bits=11,
-                valid_range=(4000.0, 6500.0),
-            )
-        ),
-        gefs_file_type="a",
-    ),
-    GefsDataVar(
-        **dict(
-            gfs_var(
-                "wind_gust_surface",
-                "GUST",
-                "surface",
-                long_name="Wind speed (gust)",
-                short_name="gust",
-                standard_name="wind_speed_of_gust",
-                units="m s-1",
-                keep_mantissa_bits=6,
-                valid_range=(0.0, 150.0),
-            )
-        ),
-        gefs_file_type="s+b",
-    ),
+    GefsDataVar.standard("geopotential_height_500hpa", noaa_field("HGT", "500 mb"), gefs_file_type="a"),
+    GefsDataVar.standard("wind_gust_surface", noaa_field("GUST", "surface"), gefs_file_type="s+b"),
 )
 
 

@@ -5,29 +5,32 @@ from collections.abc import Sequence
 import pandas as pd
 import xarray as xr
 
+from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from dataset_defs.noaa.gfs.variables import GFS_ANALYSIS_DATA_VARS, WINDOW
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
-from reformatters_dagster.core.check.current_data import CheckCurrentData
-from reformatters_dagster.core.check.nans import CheckRecentNans
-from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.spec.axes import AppendAxis
-from reformatters_dagster.core.spec.grids import GLOBAL_0P25
-from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.spec.values import OutLoc
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster import (
+    GLOBAL_0P25,
+    STANDARD_CHECKS,
+    AppendAxis,
+    CheckCurrentData,
+    CheckRecentNans,
+    DataVar,
+    DynamicalDataset,
+    OutLoc,
+    Resources,
+    TemplateConfig,
+)
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-gfs-analysis",
     dataset_version="0.1.0",
-    attributes=DatasetAttributes(
+    attributes=ncep_attributes(
+        "GFS",
         name="NOAA GFS analysis",
         description="Past weather by the Global Forecast System (GFS) of NOAA's National Weather Service: the first hours of "
         "each forecast, one after the other.",
-        attribution="NOAA NWS NCEP GFS data, taken from NOAA Open Data Dissemination archives and reformatted.",
-        license="Public domain in the United States (NOAA data)",
         spatial_domain="Global",
         spatial_resolution="0.25 degrees (~20km)",
         time_resolution="1 hour",

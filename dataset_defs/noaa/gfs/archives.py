@@ -1,7 +1,7 @@
 """Where GFS files can be had, in the order they are asked for."""
 
 from dataset_defs.noaa.nomads import nomads
-from reformatters_dagster.core.spec.sources import SourceArchive
+from reformatters_dagster import SourceArchive
 
 GFS_ARCHIVES = (
     SourceArchive(url="s3://noaa-gfs-bdp-pds", folder="noaa-gfs-bdp-pds", region="us-east-1"),

@@ -5,28 +5,31 @@ from collections.abc import Sequence
 import pandas as pd
 import xarray as xr
 
+from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES
 from dataset_defs.noaa.hrrr.forecast import HrrrSourceFileCoord
 from dataset_defs.noaa.hrrr.variables import HOUR, HRRR_ANALYSIS_DATA_VARS
-from reformatters_dagster.core.check.current_data import CheckCurrentData
-from reformatters_dagster.core.check.nans import CheckRecentNans
-from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
-from reformatters_dagster.core.spec.axes import AppendAxis
-from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.spec.values import OutLoc, Timedelta
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster import (
+    STANDARD_CHECKS,
+    AppendAxis,
+    CheckCurrentData,
+    CheckRecentNans,
+    DataVar,
+    DynamicalDataset,
+    OutLoc,
+    Resources,
+    TemplateConfig,
+)
 
 TEMPLATE = TemplateConfig(
     dataset_id="noaa-hrrr-analysis",
     dataset_version="0.1.0",
-    attributes=DatasetAttributes(
+    attributes=ncep_attributes(
+        "HRRR",
         name="NOAA HRRR analysis",
         description="Past weather by the High-Resolution Rapid Refresh (HRRR) of NOAA's National Weather Service: the first "
         "hours of each forecast, one after the other.",
-        attribution="NOAA NWS NCEP HRRR data, taken from NOAA Open Data Dissemination archives and reformatted.",
-        license="Public domain in the United States (NOAA data)",
         spatial_domain="Continental United States",
         spatial_resolution="3 km",
         time_resolution="1 hour",
@@ -57,7 +60,7 @@ class HrrrAnalysisRegionJob(NoaaGribRegionJob[HrrrAnalysisFileCoord]):
     def generate_source_file_coords(
         self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]
     ) -> list[HrrrAnalysisFileCoord]:
-        lead = Timedelta(0) if all(data_var.has_hour_0 for data_var in data_vars) else HOUR
+        lead = pd.Timedelta(0) if all(data_var.has_hour_0 for data_var in data_vars) else HOUR
         times = pd.DatetimeIndex(region_ds.indexes["time"])
         return [HrrrAnalysisFileCoord(init_time=time - lead, lead_time=lead) for time in times]
 

@@ -5,10 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dataset_defs.noaa.nomads import nomads
-from reformatters_dagster.core.spec.axes import RegularAxis
-from reformatters_dagster.core.spec.grids import LambertGrid
-from reformatters_dagster.core.spec.sources import SourceArchive
-from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster import LambertGrid, RegularAxis, SourceArchive
 
 HRRR_ARCHIVES = (
     SourceArchive(url="s3://noaa-hrrr-bdp-pds", folder="noaa-hrrr-bdp-pds", region="us-east-1"),
@@ -23,7 +20,7 @@ CONUS_3KM = LambertGrid(
     standard_parallels=(38.5, 38.5),
 )
 
-LONG_FORECASTS: Mapping[Timestamp, Timedelta] = {
+LONG_FORECASTS: Mapping[pd.Timestamp, pd.Timedelta] = {
     pd.Timestamp("2020-12-02T12"): pd.Timedelta("48h"),
     pd.Timestamp("2018-07-12T12"): pd.Timedelta("36h"),
 }
@@ -31,13 +28,13 @@ LONG_FORECASTS: Mapping[Timestamp, Timedelta] = {
 SHORT_FORECAST = pd.Timedelta("18h")
 
 
-def forecast_length(init_time: Timestamp) -> Timedelta:
+def forecast_length(init_time: pd.Timestamp) -> pd.Timedelta:
     """The longest lead time of a forecast."""
     if init_time.hour % 6:
         return SHORT_FORECAST
     return next((length for since, length in LONG_FORECASTS.items() if init_time >= since), SHORT_FORECAST)
 
 
-def hrrr_key(init_time: Timestamp, hours: int) -> str:
+def hrrr_key(init_time: pd.Timestamp, hours: int) -> str:
     """Key of one lead time's surface fields over CONUS."""
     return f"hrrr.{init_time:%Y%m%d}/conus/hrrr.t{init_time:%H}z.wrfsfcf{hours:02d}.grib2"

@@ -1,23 +1,23 @@
 """NOAA HRRR forecast: 3 km over the continental United States, every 6 h, lead times 0-48 h."""
 
-from collections.abc import Sequence
-from itertools import product
-
 import pandas as pd
-import xarray as xr
 
+from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES, forecast_length, hrrr_key
 from dataset_defs.noaa.hrrr.variables import HRRR_DATA_VARS
-from reformatters_dagster.core.check.current_data import CheckCurrentData
-from reformatters_dagster.core.check.nans import CheckRecentNans
-from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.source.files import ForecastFileCoord, whole_hours
-from reformatters_dagster.core.spec.axes import AppendAxis, lead_time
-from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
-from reformatters_dagster.core.spec.values import Timedelta
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster import (
+    STANDARD_CHECKS,
+    AppendAxis,
+    CheckCurrentData,
+    CheckRecentNans,
+    DynamicalDataset,
+    ForecastFileCoord,
+    ForecastRegionJob,
+    TemplateConfig,
+    lead_time,
+    whole_hours,
+)
 
 
 class HrrrForecastTemplate(TemplateConfig):
@@ -30,11 +30,10 @@ class HrrrForecastTemplate(TemplateConfig):
 TEMPLATE = HrrrForecastTemplate(
     dataset_id="noaa-hrrr-forecast-48-hour",
     dataset_version="0.1.0",
-    attributes=DatasetAttributes(
+    attributes=ncep_attributes(
+        "HRRR",
         name="NOAA HRRR forecast, 48 hour",
         description="Weather forecasts of the High-Resolution Rapid Refresh (HRRR) of NOAA's National Weather Service.",
-        attribution="NOAA NWS NCEP HRRR data, taken from NOAA Open Data Dissemination archives and reformatted.",
-        license="Public domain in the United States (NOAA data)",
         spatial_domain="Continental United States",
         spatial_resolution="3 km",
         time_resolution="Forecasts initialized every 6 hours",
@@ -60,21 +59,10 @@ class HrrrSourceFileCoord(ForecastFileCoord):
         return f"{HRRR_ARCHIVES[0].url}/{self.key()}"
 
 
-class HrrrForecastRegionJob(NoaaGribRegionJob[HrrrSourceFileCoord]):
+class HrrrForecastRegionJob(ForecastRegionJob[HrrrSourceFileCoord], NoaaGribRegionJob[HrrrSourceFileCoord]):
     """One init time, as far as its forecast reaches."""
 
     source_file_coord = HrrrSourceFileCoord
-
-    def generate_source_file_coords(
-        self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]
-    ) -> list[HrrrSourceFileCoord]:
-        has_hour_0 = all(data_var.has_hour_0 for data_var in data_vars)
-        pairs = product(region_ds.indexes["init_time"], region_ds.indexes["lead_time"])
-        return [
-            HrrrSourceFileCoord(init_time=init, lead_time=lead)
-            for init, lead in pairs
-            if lead <= forecast_length(init) and (has_hour_0 or lead > Timedelta(0))
-        ]
 
 
 DATASET = DynamicalDataset(

@@ -15,13 +15,13 @@ import pygrib
 import pytest
 import xarray as xr
 
-from dataset_defs.dwd.grib_files import window_length
 from dataset_defs.dwd.icon_eu.forecast import TEMPLATE
 from dataset_defs.dwd.icon_eu.variables import ICON_EU_DATA_VARS
 from reformatters_dagster.core.grib.grid_order import to_grid
 from reformatters_dagster.core.grib.header import read_header
 from reformatters_dagster.core.grib.identity import check_identity
 from reformatters_dagster.core.grib.messages import decode
+from reformatters_dagster.core.job.grib_job import window_since_start
 from reformatters_dagster.core.run.arrivals import find_arrivals
 from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
 from reformatters_dagster.core.spec.errors import CorruptMessage
@@ -204,7 +204,7 @@ def test_a_real_run_total_is_what_the_row_of_precipitation_asks_for(shared_data:
         field,
         init_time=Timestamp("2020-10-31T12"),
         lead_time=lead,
-        window=window_length(field.statistic, lead),
+        window=window_since_start(field.statistic, lead),
         where="x",
     )
     values, expected = decode(message), expected_of(shared_data, REAL_RAIN)

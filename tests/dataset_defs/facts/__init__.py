@@ -72,6 +72,8 @@ class Facts:
     """Fields of the coord of the file beside an index, from the time in the index and the match of its name."""
     not_in: Callable[[SourceFileCoord, DataVar], bool] = has_no_window_yet
     """Whether the file of a coord is known to lack a variable."""
+    made_up: bool = False
+    """Whether the dataset is still what it was copied from: the catalogue of public datasets does not hold for it yet."""
     stated_elsewhere: frozenset[str] = field(default_factory=frozenset)
     """What the catalogue says of a variable's source that other tests of the dataset hold it to."""
 

@@ -1,7 +1,7 @@
 from re import Match
 from typing import Any
 
-from dataset_defs.ecmwf.ifs_ens.variables import IfsVar
+from dataset_defs.ecmwf.grib_job import EcmwfVar
 from reformatters_dagster.core.source.files import ForecastFileCoord, SourceFileCoord
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
@@ -20,7 +20,7 @@ def ifs_coord(init_time: Timestamp, name: Match[str]) -> dict[str, Any]:
 def is_not_there(coord: SourceFileCoord, data_var: DataVar) -> bool:
     """Windows at lead time 0, and what came later."""
     assert isinstance(coord, ForecastFileCoord)
-    assert isinstance(data_var, IfsVar)
+    assert isinstance(data_var, EcmwfVar)
     came = {"total_cloud_cover_atmosphere": "2025-11-21"} | dict.fromkeys(
         ("categorical_precipitation_type_surface", "wind_gust_10m"), "2024-11-13"
     )
@@ -48,11 +48,7 @@ FACTS = Facts(
     # tests/dataset_defs/ecmwf/test_ifs_ens_forecast.py
     stated_elsewhere=frozenset(
         {
-            "date_available",
             "grib_element",
-            "grib_index_level_type",
-            "grib_index_level_value",
-            "grib_index_param",
             "grib_index_param_lead_time_overrides",
             "mars",
         }

@@ -15,4 +15,5 @@ FACTS = Facts(
         for name, lead in VARIABLES.items()
     ),
     region=(0.0000192, 1),
+    made_up=True,
 )

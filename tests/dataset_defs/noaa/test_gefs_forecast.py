@@ -16,7 +16,7 @@ from dataset_defs.noaa.gefs.forecast import DATASET, TEMPLATE
 from dataset_defs.noaa.gefs.variables import GEFS_FORECAST_DATA_VARS
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.launches import Budget, Launch, survey_incomplete, survey_unpublished
+from reformatters_dagster.core.run.launches import Budget, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.run.plan import plan_partition
 from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.run.reasons import Launch
