@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from reformatters_dagster.core.job.grib_job import MessageTimes
     from reformatters_dagster.core.job.indexed_grib_job import IndexedGribRegionJob
     from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
-    from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
+    from reformatters_dagster.core.run.dataset import DynamicalDataset
+    from reformatters_dagster.core.run.declaration import Resources
     from reformatters_dagster.core.source.archives import Archive
     from reformatters_dagster.core.source.files import (
         Downloaded,
@@ -102,7 +103,8 @@ _NAMES_IN = {
     "core.job.grib_job": ("MessageTimes",),
     "core.job.indexed_grib_job": ("IndexedGribRegionJob",),
     "core.job.whole_file_grib_job": ("WholeFileGribRegionJob",),
-    "core.run.dataset": ("DynamicalDataset", "Resources"),
+    "core.run.dataset": ("DynamicalDataset",),
+    "core.run.declaration": ("Resources",),
     "core.source.archives": ("Archive",),
     "core.source.files": (
         "Downloaded",

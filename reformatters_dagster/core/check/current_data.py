@@ -16,6 +16,9 @@ class CheckCurrentData(Validator):
 
     A label is due `max_delay` after the time it names. Only labels of the grid can be due. So the answer changes when the
     next label falls due, and does not depend on the minute at which the check runs.
+
+    >>> CheckCurrentData(max_delay="8h").max_delay
+    Timedelta('0 days 08:00:00')
     """
 
     name: str = "current_data"

@@ -26,6 +26,9 @@ class CheckRecentNans(Validator):
 
     A failure is an ERROR where a label before the newest has too much NaN, or a variable has no value at all. It is a WARN where
     only the newest label has too much NaN, since late files may still fill it.
+
+    >>> CheckRecentNans(max_nan_fraction=(0.4, 0.0), exclude=("composite_reflectivity",)).window
+    2
     """
 
     name: str = "recent_nans"

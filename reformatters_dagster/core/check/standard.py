@@ -20,3 +20,8 @@ STANDARD_CHECKS: tuple[Validator, ...] = (
     CheckCompleteness(),
     CheckPlausibleRates(),
 )
+"""What every dataset is held to, beside how late it may be and how much NaN it may hold.
+
+>>> [check.name for check in STANDARD_CHECKS][:2]
+['append_coordinate', 'coordinates']
+"""

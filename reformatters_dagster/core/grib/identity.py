@@ -13,7 +13,12 @@ from reformatters_dagster.core.spec.variables import GribField
 
 type AnyWindow = Literal["any"]
 ANY_WINDOW: AnyWindow = "any"
-"""A time window of any length. It must still end at the lead time."""
+"""A time window of any length. It must still end at the lead time.
+
+>>> times: MessageTimes = (pd.Timestamp("2026-01-01T06"), pd.Timedelta("9h"), ANY_WINDOW)
+>>> times[2]
+'any'
+"""
 
 
 def check_identity(
@@ -48,22 +53,32 @@ def check_identity(
     """
     start = header.start if window == ANY_WINDOW else lead_time if window is None else lead_time - window
     parameter = (header.discipline, header.category, header.number)
-    known_parameters = (field.parameter, *field.alternative_parameters)
-    on_surface = any(_same_surface(one, header.surface) for one in (field.surface, *field.alternative_surfaces))
-    items: tuple[tuple[str, object, object, bool], ...] = (
-        ("parameter", field.parameter, parameter, parameter in known_parameters),
-        ("surface", field.surface, header.surface, on_surface),
-        ("reference time", init_time, header.reference_time, init_time == header.reference_time),
-        ("statistic", field.statistic, header.statistic, field.statistic == header.statistic),
-        ("start", start, header.start, start == header.start),
-        ("stop", lead_time, header.stop, lead_time == header.stop),
-        ("member", member, header.member, header.member in (member if isinstance(member, tuple) else (member,))),
+    parameters, surfaces = (
+        (field.parameter, *field.alternative_parameters),
+        (field.surface, *field.alternative_surfaces),
     )
-    if differences := [f"{item} asked {asked!r}, found {found!r}" for item, asked, found, same in items if not same]:
-        raise CorruptMessage(
-            f"{where} is another message: {'; '.join(differences)}; "
-            "the index does not fit the file, or the file not its name; fetch it again"
-        )
+    on_surface = any(_same_surface(one, header.surface) for one in surfaces)
+    members = member if isinstance(member, tuple) else (member,)
+    items: tuple[tuple[str, tuple[object, ...], object, bool], ...] = (
+        ("parameter", parameters, parameter, parameter in parameters),
+        ("surface", surfaces, header.surface, on_surface),
+        ("reference time", (init_time,), header.reference_time, init_time == header.reference_time),
+        ("statistic", (field.statistic,), header.statistic, field.statistic == header.statistic),
+        ("start", (start,), header.start, start == header.start),
+        ("stop", (lead_time,), header.stop, lead_time == header.stop),
+        ("member", members, header.member, header.member in members),
+    )
+    if all(same for *_, same in items):
+        return
+    differences = "; ".join(
+        f"{item} asked {' or '.join(map(repr, asked))}, found {found!r}"
+        for item, asked, found, same in items
+        if not same
+    )
+    raise CorruptMessage(
+        f"{where} is another message: {differences}; the index does not fit the file, or the file not its name: fetch it again; "
+        "where every file differs so, correct the variable's row"
+    )
 
 
 def _same_surface(asked: tuple[int, float | None], found: tuple[int, float | None]) -> bool:

@@ -11,7 +11,20 @@ from reformatters_dagster.core.spec.values import Timestamp
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One line of an index: where a message lies in its file, and what the index says it is."""
+    """One line of an index: where a message lies in its file, and what the index says it is.
+
+    >>> entry = IndexEntry(
+    ...     number=1,
+    ...     start=0,
+    ...     stop=1024,
+    ...     reference_time=pd.Timestamp("2026-01-01T00"),
+    ...     element="TMP",
+    ...     level="2 m above ground",
+    ...     window="6 hour fcst",
+    ... )
+    >>> entry.stop - entry.start
+    1024
+    """
 
     number: str | int
     start: int

@@ -24,6 +24,11 @@ def coarsened(grid: LatLonGrid, factor: int) -> LatLonGrid:
     ------
     ValueError
         The coarse grid would not end at the last latitude, or would not go once around.
+
+    Examples
+    --------
+    >>> coarsened(GLOBAL_0P25, 2).shape
+    (361, 720)
     """
     latitude, longitude = grid.latitude, grid.longitude
     around = abs(longitude.step * longitude.size - 360) < abs(longitude.step) / 2
@@ -60,6 +65,12 @@ def refine(values: Array2D, grid: LatLonGrid, where: str) -> Array2D:
     ------
     CorruptMessage
         The shape of the field is not that of a grid which `grid` refines.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> refine(np.zeros((361, 720), np.float32), GLOBAL_0P25, "a field of zeros").shape
+    (721, 1440)
     """
     rows, columns = values.shape
     factor = grid.longitude.size // columns

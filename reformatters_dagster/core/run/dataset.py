@@ -13,7 +13,7 @@ from reformatters_dagster.core.check.opened import OpenedStore
 from reformatters_dagster.core.check.validators import CheckResult, Validator, run_validators
 from reformatters_dagster.core.job.context import OnProgress, ignore_progress
 from reformatters_dagster.core.ledger.entries import LedgerView, previous_entry
-from reformatters_dagster.core.run.declaration import Declaration, Resources
+from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.outcomes import RunReport
 from reformatters_dagster.core.run.targets import places_for_metadata
 from reformatters_dagster.core.run.update import update_store
@@ -23,12 +23,21 @@ from reformatters_dagster.core.store.initialise import initialise_store
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.settings import Settings, Workspace
 
-__all__ = ["DynamicalDataset", "Resources"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicalDataset(Declaration):
-    """One dataset: what it declares, and what can be done with it."""
+    """One dataset: what it declares, and what can be done with it.
+
+    >>> from dataset_defs.example.weather.forecast import ARCHIVES, TEMPLATE, WeatherForecastRegionJob
+    >>> dataset = DynamicalDataset(
+    ...     template_config=TEMPLATE,
+    ...     region_job=WeatherForecastRegionJob,
+    ...     archives=ARCHIVES,
+    ...     validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
+    ... )
+    >>> dataset.dataset_id
+    'example-weather-forecast'
+    """
 
     def started_by(self, settings: Settings) -> Self:
         """The dataset with its archive starting where a deployment wants it to."""

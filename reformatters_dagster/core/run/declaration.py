@@ -23,7 +23,11 @@ SIX_HOURS, TEN_MINUTES, THIRTY_MINUTES = Timedelta("6h"), Timedelta("10min"), Ti
 
 
 class Resources(Frozen):
-    """What one run needs on Kubernetes."""
+    """What one run needs on Kubernetes.
+
+    >>> Resources(memory="8Gi").cpu
+    '2'
+    """
 
     cpu: str = "2"
     memory: str = "4Gi"

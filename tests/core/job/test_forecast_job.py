@@ -16,7 +16,7 @@ from reformatters_dagster.core.source.files import EnsembleFileCoord, SourceFile
 from reformatters_dagster.core.spec.axes import ensemble_member, lead_time
 from reformatters_dagster.core.spec.values import OutLoc, Time
 from reformatters_dagster.core.spec.variables import DataVar
-from reformatters_dagster.sample_upstream import expected_values
+from reformatters_dagster.sample_upstream.gfs import expected_values
 from tests.datasets import INIT, SECOND, TEMPERATURE, Site
 from tests.tiny import TinyTemplate, tiny_template, tiny_var
 

@@ -27,7 +27,8 @@ from reformatters_dagster import (
 from reformatters_dagster.core.run.backfill import BackfillRequest, backfill
 from reformatters_dagster.core.spec.template_files import differing_files
 from reformatters_dagster.core.store.settings import Settings
-from reformatters_dagster.sample_upstream import GFS_FIELDS, Encoder, gfs_message
+from reformatters_dagster.sample_upstream.encoder import Encoder
+from reformatters_dagster.sample_upstream.gfs import GFS_FIELDS, gfs_message
 from reformatters_dagster.sample_upstream.weather import Field
 from tests.tiny import TinyTemplate, tiny_template
 
