@@ -11,7 +11,7 @@ import dagster as dg
 from dagster_k8s import k8s_job_executor
 
 from reformatters_dagster.core.check.shards import CheckExpectedShards
-from reformatters_dagster.core.run.dataset import Resources
+from reformatters_dagster.core.run.declaration import Resources
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import asset_key
 from tests.datasets import gfs_analysis, gfs_forecast

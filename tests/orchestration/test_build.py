@@ -16,7 +16,8 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dataset_defs import DATASETS, PROVIDERS, of_provider
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
 from reformatters_dagster.core.check.standard import STANDARD_CHECKS
-from reformatters_dagster.core.run.dataset import DynamicalDataset, Resources
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.declaration import Resources
 from reformatters_dagster.core.spec.errors import Refused
 from reformatters_dagster.core.store.reading import published_labels
 from reformatters_dagster.core.store.settings import Settings
