@@ -1,1 +1,8 @@
-"""Arrays of one variable: transforms, their kernels, the buffer they lie in."""
+"""Arrays of one variable between decoding and writing.
+
+| module | what lies in it |
+|---|---|
+| `buffer` | the values of one variable, in memory or on the tmp disk |
+| `transforms` | deaccumulate, interpolate, round, in place |
+| `kernels` | the compiled loops of `transforms` |
+"""

@@ -267,7 +267,7 @@ class TemplateConfig(Frozen):
             When the committed template is missing, belongs to another dataset or version, or has other arrays, labels,
             chunks or shards than the code.
         """
-        committed = self._open_committed()
+        committed = _open_committed(self)
         ds = self.coordinates(end).assign_attrs(
             committed.attrs | {"time_domain": self.dataset_attributes()["time_domain"]}
         )
@@ -279,37 +279,40 @@ class TemplateConfig(Frozen):
             {name: xr.Variable(one.dims, nan, one.attrs, one.encoding) for name, one in committed.data_vars.items()}
         )
 
-    def _open_committed(self) -> xr.Dataset:
-        advice = f"run 'reformat update-template {self.dataset_id}' and review the diff"
-        if not (self.path / ROOT_KEY).exists():
-            raise TemplateDrift(
-                f"template of {self.dataset_id!r} was asked for; there is none at {self.path}: {advice}"
-            )
-        committed = read_template(self.path)
-        found = committed.attrs.get("dataset_id"), committed.attrs.get("dataset_version")
-        if found != (self.dataset_id, self.dataset_version):
-            raise TemplateDrift(
-                f"template of {self.dataset_id!r} version {self.dataset_version!r} was asked for; {self.path} describes "
-                f"{found[0]!r} version {found[1]!r}: {advice}"
-            )
-        if differing := self._differing_arrays(committed):
-            raise TemplateDrift(f"code and committed template of {self.dataset_id!r} differ in {differing}: {advice}")
-        return committed
 
-    def _differing_arrays(self, committed: xr.Dataset) -> list[str]:
-        """Arrays that only the code or only the committed template has, and arrays whose labels or layout differ."""
-        ds = self.coordinates(self.append_dim.start)
-        differing = {*ds.variables, *self.variables} ^ {*committed.variables}
-        differing |= {
-            dim.name for dim in self.all_dims if not dim.index().equals(committed.indexes.get(dim.name, pd.Index([])))
-        }
-        layout = self.dim_names, tuple(self.chunks.values()), tuple(self.shards.values())
-        differing |= {
-            name
-            for name, data_var in committed.data_vars.items()
-            if (data_var.dims, data_var.encoding["chunks"], data_var.encoding["shards"]) != layout
-        }
-        return sorted(map(str, differing))
+def _open_committed(template: TemplateConfig) -> xr.Dataset:
+    """The committed template, which must describe what the code does."""
+    advice = f"run 'reformat update-template {template.dataset_id}' and review the diff"
+    if not (template.path / ROOT_KEY).exists():
+        raise TemplateDrift(
+            f"template of {template.dataset_id!r} was asked for; there is none at {template.path}: {advice}"
+        )
+    committed = read_template(template.path)
+    found = committed.attrs.get("dataset_id"), committed.attrs.get("dataset_version")
+    if found != (template.dataset_id, template.dataset_version):
+        raise TemplateDrift(
+            f"template of {template.dataset_id!r} version {template.dataset_version!r} was asked for; {template.path} describes "
+            f"{found[0]!r} version {found[1]!r}: {advice}"
+        )
+    if differing := _differing_arrays(template, committed):
+        raise TemplateDrift(f"code and committed template of {template.dataset_id!r} differ in {differing}: {advice}")
+    return committed
+
+
+def _differing_arrays(template: TemplateConfig, committed: xr.Dataset) -> list[str]:
+    """Arrays that only the code or only the committed template has, and arrays whose labels or layout differ."""
+    ds = template.coordinates(template.append_dim.start)
+    differing = {*ds.variables, *template.variables} ^ {*committed.variables}
+    differing |= {
+        dim.name for dim in template.all_dims if not dim.index().equals(committed.indexes.get(dim.name, pd.Index([])))
+    }
+    layout = template.dim_names, tuple(template.chunks.values()), tuple(template.shards.values())
+    differing |= {
+        name
+        for name, data_var in committed.data_vars.items()
+        if (data_var.dims, data_var.encoding["chunks"], data_var.encoding["shards"]) != layout
+    }
+    return sorted(map(str, differing))
 
 
 def all_nan(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
