@@ -6,7 +6,7 @@
 | `standard` | `STANDARD_CHECKS`, which every dataset runs |
 | `current_data` | is the newest label that is due published? |
 | `nans` | do the newest labels hold too much NaN? |
-| `value_range` | are values physically possible? |
+| `value_range` | are values within the `valid_range` of `spec.standard_variables`? |
 | `drift` | are the newest fields like the fields before? |
 | `shards` | is every shard stored? |
 | `structure` | are labels, coordinates and metadata those of the template? |

@@ -3,9 +3,6 @@
 In: a published store, its ledger, and the time. Out: a CheckResult. It lists keys and reads no chunk.
 """
 
-import math
-from itertools import product
-
 import xarray as xr
 
 from reformatters_dagster.core.check.opened import OpenedStore, shard_shape
@@ -15,6 +12,7 @@ from reformatters_dagster.core.ledger.entries import LedgerEntry
 from reformatters_dagster.core.spec.errors import SourceFileMissing
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster.core.spec.zarr_documents import shard_keys
 
 MOST_HOLES = 100
 """How many partitions with missing shards are looked up in the ledger, one request each. Where there are more, none is."""
@@ -104,8 +102,7 @@ def _place_of(key: str) -> int:
 
 
 def _expected_shards(array: xr.DataArray) -> set[str]:
-    counts = [math.ceil(size / shard) for size, shard in zip(array.shape, shard_shape(array), strict=True)]
-    return {"/".join(map(str, ("c", *place))) for place in product(*map(range, counts))}
+    return shard_keys(array.shape, shard_shape(array))
 
 
 def _explain_missing(opened: OpenedStore, absent: list[str], missing: dict[frozenset[str], list[str]]) -> str:

@@ -7,7 +7,7 @@
 | `header` | sections | identity, packing and grid |
 | `identity` | a header | an error, where it is another message |
 | `messages` | the bytes of a message | a field |
-| `packing`, `kernels` | packed numbers | float32 values |
+| `packing`, `kernels` | packed numbers | float32 values (`_UNPACKERS` lists the packings; others go to ecCodes) |
 | `grid_order` | a message's order of points | the template's |
 | `regrid` | a coarse global field | a finer one |
 """

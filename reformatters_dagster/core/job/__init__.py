@@ -1,7 +1,8 @@
 """A region job: what dataset authors override, and the stages that carry it out.
 
 `region_job` is where to begin: `RegionJob.process` calls the stages in the order of the data's way,
-`group_plan` > `download` > `parts` > `read` > `kept` > `write` > `upload`. `hooks` is the page for authors of datasets;
+`group_plan` > `download` > `parts` > `read` > `kept` > `write` > `upload`. `publishable` says how far results let labels be
+published. `hooks` is the page for authors of datasets;
 `indexed_grib_job` and `whole_file_grib_job` implement most of it for GRIB files. `cutting` makes jobs of a dataset, `files`
 lists what a job wants upstream.
 """

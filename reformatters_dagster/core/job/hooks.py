@@ -17,7 +17,7 @@ import xarray as xr
 
 from reformatters_dagster.core.job import cutting
 from reformatters_dagster.core.job.context import JobContext, JobStats
-from reformatters_dagster.core.job.results import cut_to_results
+from reformatters_dagster.core.job.publishable import cut_to_results
 from reformatters_dagster.core.job.transformations import transform_in_place
 from reformatters_dagster.core.source.archives import Archive
 from reformatters_dagster.core.source.files import Downloaded, Results, SourceFileCoord

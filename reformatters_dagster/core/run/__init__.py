@@ -5,11 +5,14 @@
 | `dataset`, `declaration` | `DynamicalDataset`: what a dataset declares, and where its runs begin |
 | `plan` > `process` > `commit` | the three steps of every run; `partition` does them one after the other |
 | `guards`, `targets` | what is refused before a plan; which stores a run writes to |
-| `verdict`, `accounting` | whether a run is committed, how far readers see; the ledger entry it becomes |
+| `verdict` | whether a run is committed, and how far readers see then (with `publish_policy` and `job.publishable`) |
+| `accounting` | the ledger entry that a run becomes |
 | `outcomes` | what became of a run |
 | `update` | one operational update |
 | `backfill`, `overwrite` | a backfill without Dagster; what it does with the store it finds |
-| `launches`, `reasons`, `arrivals` | which partitions sensors launch; why, or why not yet; what has arrived upstream |
+| `reasons` | the rules: why a partition is published, continued or healed now, or waits |
+| `launches` | which partitions a sensor looks at, and gives up |
+| `arrivals` | which files of a partition have arrived upstream |
 | `replicas`, `mending`, `comparison`, `layout` | replicas that lag: marked, mended, compared |
 | `status` | what is known about a store, for people |
 """

@@ -103,6 +103,7 @@ class Growth(Enum):
     STAYS = "as far as before: no metadata is put"
     TO_PLAN = "up to the end of the plan"
     TO_RESULTS = "up to the newest result; `Retraction` where that is less than before"
+    """See `job.publishable` for the newest result."""
     TO_RESULTS_OR_BEFORE = "up to the newest result, or as far as before"
 
 

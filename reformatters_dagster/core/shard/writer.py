@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from reformatters_dagster.core.shard.patch import ShardLayout, patch_shard
 from reformatters_dagster.core.spec.errors import TmpDiskFull, UnalignedRegion
 from reformatters_dagster.core.spec.values import Float32Array, Window
+from reformatters_dagster.core.spec.zarr_documents import object_key
 
 if TYPE_CHECKING:
     from zarr import Array
@@ -127,7 +128,7 @@ def continue_shards(
 
     def continue_tile(tile: Tile) -> None:
         index = (region.start // shards[0], *(at.start // length for at, length in zip(tile, shards[1:], strict=True)))
-        key = "/".join((variable, "c", *map(str, index)))
+        key = object_key(variable, index)
         path = tmp_store / key
         path.parent.mkdir(parents=True, exist_ok=True)
         parts = [(first, values[(slice(None), *_within(tile, extent))]) for first, values in patches]

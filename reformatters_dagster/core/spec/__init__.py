@@ -8,7 +8,7 @@
 | `sources` | `SourceArchive`, and what an HTTP status means at its host |
 | `region`, `partition` | whole shards along the append dimension, and the keys of partitions |
 | `template_files`, `encodings` | the committed template on disk, and how arrays are stored |
-| `zarr_documents` | Zarr documents and keys; another store format begins here |
+| `zarr_documents` | Zarr documents and keys; another layout of a store begins here |
 | `retries`, `failures` | how often a host is asked again, and what a failed request means, for archives and stores |
 | `projection` | where the points of a projected grid lie |
 | `values`, `errors`, `wording` | times, arrays and frozen models; every error; parts of messages |

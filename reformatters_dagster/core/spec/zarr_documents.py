@@ -1,13 +1,14 @@
 """Zarr v3 as stores hold it: what documents say, under which keys objects lie, what one chunk holds.
 
-In: documents as `json.loads` gives them, shapes, the bytes of a chunk. Out: names, keys, lengths, values. No other module
-knows these layouts: another store format starts here.
+In: documents as `json.loads` gives them, shapes, the bytes of a chunk. Out: names, keys, lengths, values. Other modules know
+these layouts by its functions alone: another layout of documents or keys begins here. Another way to commit, as Icechunk has
+one, begins in `store.metadata`, which puts the root last, and `store.location`, which puts objects.
 """
 
 import itertools
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +55,21 @@ def first_axis_key(name: str, chunk: int, dims: int) -> str:
     return shard_prefix(name, chunk) + "/0" * (dims - 1)
 
 
+def object_key(name: str, place: Sequence[int]) -> str:
+    """Key of the object of an array at a place: its number along each dimension."""
+    return "/".join((chunks_prefix(name), *map(str, place)))
+
+
 def shard_keys(shape: tuple[int, ...], shard: tuple[int, ...]) -> set[str]:
     """Keys, relative to the array, of every object that an array of `shape` is stored in: Zarr v3 default chunk keys."""
     counts = [range(-(-size // length)) for size, length in zip(shape, shard, strict=True)]
     return {"/".join(("c", *map(str, index))) for index in itertools.product(*counts)}
+
+
+def keys_of_shard(name: str, shard: int, shape: Sequence[int], objects: Sequence[int]) -> set[str]:
+    """Keys of every object of one shard along the first dimension, of an array of `shape` in objects of the shape `objects`."""
+    others = shard_keys(tuple(shape[1:]), tuple(objects[1:]))
+    return {f"{shard_prefix(name, shard)}{key.removeprefix('c')}" for key in others}
 
 
 def read_root_at(path: Path) -> JSON:

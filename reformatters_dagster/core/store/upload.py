@@ -15,10 +15,10 @@ from threading import Event
 from reformatters_dagster.core.spec.errors import RunStopped, ShardIncomplete
 from reformatters_dagster.core.spec.values import Frozen
 from reformatters_dagster.core.spec.zarr_documents import (
+    keys_of_shard,
     keys_on_disk,
     object_shape,
     read_document,
-    shard_keys,
     shard_prefix,
 )
 from reformatters_dagster.core.store.location import Store
@@ -76,9 +76,8 @@ def _shard_objects(tmp_store: Path, variable: str, shard_index: int) -> list[str
     """Keys of every object of a shard; `ShardIncomplete` unless exactly these are there."""
     array = read_document(tmp_store, variable)
     shape, shard = array["shape"], list(object_shape(array))
-    stem = shard_prefix(variable, shard_index)
-    expected = {f"{stem}{key.removeprefix('c')}" for key in shard_keys(tuple(shape[1:]), tuple(shard[1:]))}
-    found = set(keys_on_disk(tmp_store, stem))
+    expected = keys_of_shard(variable, shard_index, shape, shard)
+    found = set(keys_on_disk(tmp_store, shard_prefix(variable, shard_index)))
     if found != expected or not 0 <= shard_index < -(-shape[0] // shard[0]):
         raise ShardIncomplete(
             f"shard {shard_index} of {variable!r}, shape {shape} in shards of {shard}, was to be uploaded as "
