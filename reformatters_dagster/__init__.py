@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from reformatters_dagster.core.grib.regrid import coarsened, refine
     from reformatters_dagster.core.job.forecast_job import ForecastRegionJob
     from reformatters_dagster.core.job.grib_job import MessageTimes
+    from reformatters_dagster.core.job.idx_grib_job import IdxGribRegionJob
     from reformatters_dagster.core.job.indexed_grib_job import IndexedGribRegionJob
+    from reformatters_dagster.core.job.mars_index_grib_job import MarsIndexGribRegionJob
     from reformatters_dagster.core.job.whole_file_grib_job import WholeFileGribRegionJob
     from reformatters_dagster.core.run.dataset import DynamicalDataset
     from reformatters_dagster.core.run.declaration import Resources
@@ -68,11 +70,13 @@ __all__ = [
     "ForecastFileCoord",
     "ForecastRegionJob",
     "GribField",
+    "IdxGribRegionJob",
     "IndexEntry",
     "IndexMismatch",
     "IndexedGribRegionJob",
     "LambertGrid",
     "LatLonGrid",
+    "MarsIndexGribRegionJob",
     "MessageTimes",
     "OutLoc",
     "RegularAxis",
@@ -101,7 +105,9 @@ _NAMES_IN = {
     "core.grib.regrid": ("coarsened", "refine"),
     "core.job.forecast_job": ("ForecastRegionJob",),
     "core.job.grib_job": ("MessageTimes",),
+    "core.job.idx_grib_job": ("IdxGribRegionJob",),
     "core.job.indexed_grib_job": ("IndexedGribRegionJob",),
+    "core.job.mars_index_grib_job": ("MarsIndexGribRegionJob",),
     "core.job.whole_file_grib_job": ("WholeFileGribRegionJob",),
     "core.run.dataset": ("DynamicalDataset",),
     "core.run.declaration": ("Resources",),

@@ -29,7 +29,8 @@ GROUPS = {
         "whole_hours",
     ),
     "Its region job": (
-        *("ForecastRegionJob", "WholeFileGribRegionJob", "IndexedGribRegionJob", "IndexEntry", "IndexMismatch"),
+        *("ForecastRegionJob", "IdxGribRegionJob", "MarsIndexGribRegionJob", "WholeFileGribRegionJob"),
+        *("IndexedGribRegionJob", "IndexEntry", "IndexMismatch"),
         *("MessageTimes", "ANY_WINDOW", "Archive", "Downloaded", "Results", "coarsened", "refine"),
     ),
     "Kinds of value": ("Time", "Duration", "OutLoc", "Array2D"),

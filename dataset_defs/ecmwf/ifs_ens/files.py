@@ -3,9 +3,9 @@
 import pandas as pd
 
 from dataset_defs.ecmwf.archives import GOOGLE, open_data_key
-from dataset_defs.ecmwf.index_files import CONTROL
 from reformatters_dagster import EnsembleFileCoord
 
+CONTROL = 0
 CONTROL_APART = pd.Timestamp("2026-05-12T06").as_unit("us")
 """From this init time on (cycle 50r1) the control run is the single forecast, in files of its own."""
 

@@ -7,9 +7,8 @@ import pandas as pd
 from dataset_defs.ecmwf.archives import ECMWF_ARCHIVES
 from dataset_defs.ecmwf.attributes import ecmwf_attributes
 from dataset_defs.ecmwf.grib_job import EcmwfGribRegionJob
-from dataset_defs.ecmwf.ifs_ens.files import IfsEnsFileCoord
+from dataset_defs.ecmwf.ifs_ens.files import CONTROL, IfsEnsFileCoord
 from dataset_defs.ecmwf.ifs_ens.variables import IFS_ENS_DATA_VARS
-from dataset_defs.ecmwf.index_files import CONTROL
 from reformatters_dagster import (
     GLOBAL_0P25,
     STANDARD_CHECKS,

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from dataset_defs.noaa.gefs.files import KNOWN_MISSING_FILES, GefsFileCoord, GefsFileType
 from dataset_defs.noaa.gefs.variables import GefsDataVar
-from dataset_defs.noaa.grib_job import NoaaGribRegionJob
-from reformatters_dagster import Array2D, DataVar, LatLonGrid, coarsened, refine
+from reformatters_dagster import Array2D, DataVar, IdxGribRegionJob, LatLonGrid, coarsened, refine
 
 
-class GefsRegionJob[Coord: GefsFileCoord](NoaaGribRegionJob[Coord]):
+class GefsRegionJob[Coord: GefsFileCoord](IdxGribRegionJob[Coord]):
     """Messages carry a member; fields of 0.5 and 1 degree are interpolated."""
 
     known_missing_files = KNOWN_MISSING_FILES

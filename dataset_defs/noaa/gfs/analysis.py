@@ -9,7 +9,6 @@ from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from dataset_defs.noaa.gfs.variables import GFS_ANALYSIS_DATA_VARS, WINDOW
-from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from reformatters_dagster import (
     GLOBAL_0P25,
     STANDARD_CHECKS,
@@ -18,6 +17,7 @@ from reformatters_dagster import (
     CheckRecentNans,
     DataVar,
     DynamicalDataset,
+    IdxGribRegionJob,
     OutLoc,
     Resources,
     TemplateConfig,
@@ -50,7 +50,7 @@ class GfsAnalysisFileCoord(GfsSourceFileCoord):
         return {"time": self.init_time + self.lead_time}
 
 
-class GfsAnalysisRegionJob(NoaaGribRegionJob[GfsAnalysisFileCoord]):
+class GfsAnalysisRegionJob(IdxGribRegionJob[GfsAnalysisFileCoord]):
     """60 days, and the hour before them: an hourly rate is the difference of two totals."""
 
     source_file_coord = GfsAnalysisFileCoord

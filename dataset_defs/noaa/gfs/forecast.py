@@ -7,7 +7,6 @@ import pandas as pd
 from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
-from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from reformatters_dagster import (
     GLOBAL_0P25,
     STANDARD_CHECKS,
@@ -17,6 +16,7 @@ from reformatters_dagster import (
     DynamicalDataset,
     ForecastFileCoord,
     ForecastRegionJob,
+    IdxGribRegionJob,
     TemplateConfig,
     lead_time,
     whole_hours,
@@ -60,7 +60,7 @@ class GfsSourceFileCoord(ForecastFileCoord):
         return f"{GFS_ARCHIVES[0].url}/{self.key()}"
 
 
-class GfsForecastRegionJob(ForecastRegionJob[GfsSourceFileCoord], NoaaGribRegionJob[GfsSourceFileCoord]):
+class GfsForecastRegionJob(ForecastRegionJob[GfsSourceFileCoord], IdxGribRegionJob[GfsSourceFileCoord]):
     """One init time."""
 
     source_file_coord = GfsSourceFileCoord

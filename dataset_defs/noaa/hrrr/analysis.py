@@ -6,7 +6,6 @@ import pandas as pd
 import xarray as xr
 
 from dataset_defs.noaa.attributes import ncep_attributes
-from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES
 from dataset_defs.noaa.hrrr.forecast import HrrrSourceFileCoord
 from dataset_defs.noaa.hrrr.variables import HOUR, HRRR_ANALYSIS_DATA_VARS
@@ -17,6 +16,7 @@ from reformatters_dagster import (
     CheckRecentNans,
     DataVar,
     DynamicalDataset,
+    IdxGribRegionJob,
     OutLoc,
     Resources,
     TemplateConfig,
@@ -49,7 +49,7 @@ class HrrrAnalysisFileCoord(HrrrSourceFileCoord):
         return {"time": self.init_time + self.lead_time}
 
 
-class HrrrAnalysisRegionJob(NoaaGribRegionJob[HrrrAnalysisFileCoord]):
+class HrrrAnalysisRegionJob(IdxGribRegionJob[HrrrAnalysisFileCoord]):
     """90 days, and the hour before them: the first of a row of rates is left out."""
 
     source_file_coord = HrrrAnalysisFileCoord

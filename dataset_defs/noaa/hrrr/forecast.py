@@ -3,7 +3,6 @@
 import pandas as pd
 
 from dataset_defs.noaa.attributes import ncep_attributes
-from dataset_defs.noaa.grib_job import NoaaGribRegionJob
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES, forecast_length, hrrr_key
 from dataset_defs.noaa.hrrr.variables import HRRR_DATA_VARS
 from reformatters_dagster import (
@@ -14,6 +13,7 @@ from reformatters_dagster import (
     DynamicalDataset,
     ForecastFileCoord,
     ForecastRegionJob,
+    IdxGribRegionJob,
     TemplateConfig,
     lead_time,
     whole_hours,
@@ -59,7 +59,7 @@ class HrrrSourceFileCoord(ForecastFileCoord):
         return f"{HRRR_ARCHIVES[0].url}/{self.key()}"
 
 
-class HrrrForecastRegionJob(ForecastRegionJob[HrrrSourceFileCoord], NoaaGribRegionJob[HrrrSourceFileCoord]):
+class HrrrForecastRegionJob(ForecastRegionJob[HrrrSourceFileCoord], IdxGribRegionJob[HrrrSourceFileCoord]):
     """One init time, as far as its forecast reaches."""
 
     source_file_coord = HrrrSourceFileCoord

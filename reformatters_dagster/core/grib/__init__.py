@@ -2,6 +2,7 @@
 
 | module | from | to |
 |---|---|---|
+| `idx`, `mars_index` | the text of an `.idx`, an `.index` | entries, and the one that is meant |
 | `index` | entries of an index file | byte ranges |
 | `sections` | the bytes of a message | sections |
 | `header` | sections | identity, packing and grid |

@@ -16,14 +16,13 @@ import xarray as xr
 
 from dataset_defs.ecmwf.ifs_ens.forecast import DATASET, TEMPLATE
 from dataset_defs.ecmwf.ifs_ens.variables import IFS_ENS_DATA_VARS
-from dataset_defs.ecmwf.index_files import find_message, parse_index
 from reformatters_dagster.core.grib.header import read_header
 from reformatters_dagster.core.grib.identity import check_identity
 from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.source.files import SourceFileStatus
 from reformatters_dagster.core.spec.axes import AppendAxis, ensemble_member
-from reformatters_dagster.core.spec.errors import CorruptMessage, IndexMismatch
+from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.values import Timedelta
 from reformatters_dagster.sample_upstream.ecmwf import IFS_FIELDS, ifs_values, write_ifs_sample
 from tests.datasets import Site
@@ -238,54 +237,3 @@ def test_real_messages_are_what_the_rows_say_and_decode_to_known_values(name: st
         for point in one["points"]:
             assert values.reshape(-1)[point["flat_index"]] == pytest.approx(point["value"] * row.scale_factor, rel=1e-6)
         assert values.max() == pytest.approx(one["max"] * row.scale_factor, rel=1e-6)
-
-
-@pytest.mark.parametrize("step", ["0", "6"])
-def test_real_indexes_are_read(step: str, shared_data: Path) -> None:
-    text = (
-        shared_data / "idx_only" / f"dynamical-org__reformatters--aifs_single_20250301_00z_{step}h.index"
-    ).read_text()
-    entries = parse_index(text)
-    assert len(entries) == len(text.splitlines())
-    assert [entry.start for entry in entries[1:]] == [entry.stop for entry in entries[:-1]], "it leaves no gaps"
-    asked: dict[str, Any] = {"init_time": pd.Timestamp("2025-03-01"), "step": step, "member": 0, "where": "it"}
-    line = next(json.loads(one) for one in text.splitlines() if '"levelist": "850"' in one and '"param": "t"' in one)
-    found = find_message(entries, "t", "pl 850", **asked)
-    assert (found.start, found.stop) == (line["_offset"], line["_offset"] + line["_length"])
-    assert find_message(entries, "2t", "sfc", **asked).member == 0
-    with pytest.raises(IndexMismatch, match="it does not have 2t:sfc:step 3 of member 0 of"):
-        find_message(entries, "2t", "sfc", **(asked | {"step": "3"}))
-    with pytest.raises(IndexMismatch, match=r"it has 2t:sfc:step . of member 0 of .* more than once, on lines"):
-        find_message([*entries, *entries], "2t", "sfc", **asked)
-
-
-LINE = (
-    '{"date": "20240401", "time": "0000", "type": "pf", "step": "3", "levtype": "sfc", "param": "2t", '
-    '"number": "7", "_offset": 100, "_length": 50}'
-)
-
-
-def test_members_are_told_apart_and_means_left_out() -> None:
-    control = LINE.replace('"pf"', '"cf"').replace('"number": "7", ', "")
-    mean = LINE.replace('"pf"', '"em"')
-    entries = parse_index("\n".join([LINE, control, mean]), 150)
-    assert [(entry.number, entry.member) for entry in entries] == [(1, 7), (2, 0)]
-    assert parse_index(LINE, params={"tp"}) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "size", "words"),
-    [
-        ("", None, "the index is empty; fetch it again"),
-        (f"{LINE}\n{LINE[:50]}", None, "the index line 2 does not parse: "),
-        (LINE.replace('"number": "7", ', ""), None, "the index line 1 does not parse: "),
-        (LINE.replace("20240401", "20241301"), None, "the index line 1 does not parse: "),
-        ("[]", None, "the index line 1 does not parse: "),
-        (LINE, 149, "the index line 1 has bytes 100 to 150 of a file of 149"),
-        (LINE.replace("50}", "5}"), None, "the index line 1 has bytes 100 to 105"),
-        (LINE.replace("100", "-1"), None, "the index line 1 has bytes -1 to 49"),
-    ],
-)
-def test_an_index_that_cannot_be_right_is_refused(text: str, size: int | None, words: str) -> None:
-    with pytest.raises(IndexMismatch, match=words):
-        parse_index(text, size)

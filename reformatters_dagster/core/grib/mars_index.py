@@ -1,4 +1,7 @@
-"""ECMWF's `.index` files. In: a JSON object per line, in the words of MARS. Out: byte ranges, and the one that is meant."""
+"""The `.index` beside a GRIB file, as ECMWF writes it.
+
+In: its text, a JSON object per line in the words of MARS. Out: byte ranges, and the one that is meant.
+"""
 
 import json
 from collections.abc import Collection, Sequence
@@ -7,9 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from reformatters_dagster import IndexEntry, IndexMismatch
+from reformatters_dagster.core.grib.index import IndexEntry
+from reformatters_dagster.core.spec.errors import IndexMismatch
+from reformatters_dagster.core.spec.values import Timestamp
 
 CONTROL = 0
+"""The member of control runs and single forecasts."""
 _MEMBERS = {"cf": CONTROL, "fc": CONTROL}
 _PERTURBED = "pf"
 _SHORTEST_MESSAGE = 16
@@ -80,7 +86,7 @@ def _entry(number: int, line: dict[str, Any], params: Collection[str] | None) ->
 
 
 @lru_cache(maxsize=64)
-def _time(stamp: str) -> pd.Timestamp:
+def _time(stamp: str) -> Timestamp:
     return pd.to_datetime(stamp, format="%Y%m%d%H%M").as_unit("us")
 
 
@@ -89,7 +95,7 @@ def find_message(
     param: str,
     level: str,
     *,
-    init_time: pd.Timestamp,
+    init_time: Timestamp,
     step: str,
     member: int,
     where: str,
