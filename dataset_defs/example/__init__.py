@@ -1,1 +1,1 @@
-"""What a contributor starts from: `reformat new-dataset` copies it. It works, and is in no list of datasets."""
+"""What a contributor starts from: `reformat new-dataset` copies one of these. They work, and are in no list of datasets."""

@@ -60,6 +60,13 @@ def test_the_structure_is_that_of_the_catalogue(dataset: DynamicalDataset, catal
     assert {k: v for k, v in attributes.items() if k not in OWN_ATTRIBUTES} == public["attributes"]
 
 
+@every_dataset
+def test_a_dataset_is_made_up_as_long_as_its_archives_are(dataset: DynamicalDataset) -> None:
+    made_up = any("example.org" in archive.url for archive in dataset.archives)
+    told = f"the archives of {dataset.dataset_id} are {'' if made_up else 'not '}made up; its facts must say made_up={made_up}"
+    assert facts_of(dataset).made_up == made_up, told
+
+
 SPECIAL = {None: None, "run total": None, "no-rounding": None}
 CONVERTED: Mapping[str, Callable[[str], object]] = {
     "date_available": pd.Timestamp,

@@ -31,26 +31,24 @@ from reformatters_dagster.core.spec.template_files import differing_files, write
 from reformatters_dagster.core.spec.values import MOMENT
 from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.spec.zarr_documents import shard_keys
-from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
-from tests.dataset_defs.contract import CONTRACTED, OWN_ATTRIBUTES, arrays_of, described, every_dataset, root_of
+from tests.dataset_defs.contract import (
+    CONTRACTED,
+    NOW,
+    OWN_ATTRIBUTES,
+    arrays_of,
+    described,
+    every_dataset,
+    job_at,
+    root_of,
+)
 from tests.dataset_defs.facts import facts_of
-
-NOW = pd.Timestamp("2026-08-02T09:30")
 
 
 @pytest.fixture(scope="module")
 def standard_names() -> Any:
     table = files("compliance_checker") / "data/cf-standard-name-table.xml"
     return StandardNameTable(cached_location=str(table))
-
-
-def job_at(dataset: DynamicalDataset, label: pd.Timestamp, folder: Path) -> RegionJob[Any]:
-    """The region job of a label; it is not run."""
-    context = dataset.context(dataset.workspace(Settings(store=str(folder))), NOW)
-    template_ds = dataset.template_config.get_template(label + dataset.template_config.append_dim.frequency)
-    (job,) = dataset.region_job.get_jobs(context, template_ds, contains=[label])
-    return job
 
 
 def coords_of(job: RegionJob[Any]) -> list[list[SourceFileCoord]]:

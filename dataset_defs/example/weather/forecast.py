@@ -1,4 +1,4 @@
-"""Example weather forecast: global 10 degrees, every 12 h, lead times 0-6 h.
+"""Example weather forecast: global 10 degrees, every 12 h, lead times 0-18 h.
 
 A GRIB2 file holds one variable at one lead time.
 """
@@ -27,18 +27,13 @@ from reformatters_dagster import (
     whole_hours,
 )
 
-# Asked in this order. A mirror (REFORMATTERS_UPSTREAM) holds each archive in its `folder`. Buckets (s3://, gs://) can be listed,
-# which is how the sensor sees what has arrived.
 ARCHIVES = (SourceArchive(url="https://example.org/weather", folder="example.org/weather"),)
 
-# One row per variable: its standard name, the message it is made of, and what differs. What readers see follows from the
-# table in core/spec/standard_variables.py. A variable that it lacks is stated in full: DataVar(name=…, long_name=…, …).
 DATA_VARS = (
     DataVar.standard(
         "temperature_2m",
         GribField(element="TMP", level="2 m above ground", parameter=(0, 0, 0), surface=(103, 2.0)),
     ),
-    # The source publishes totals since the start of the run; readers want rates.
     DataVar.standard(
         "precipitation_surface",
         GribField(element="APCP", level="surface", parameter=(0, 1, 8), surface=(1, None), statistic="acc"),
@@ -47,8 +42,6 @@ DATA_VARS = (
     ),
 )
 
-# One shard along the append dimension is one partition. Chunks of 2 to 6 MB and shards of a few hundred MB serve maps and
-# time series; these here are as small as the grid. The grid is that of the store; the source may scan it another way.
 TEMPLATE = TemplateConfig(
     dataset_id="example-weather-forecast",
     dataset_version="0.1.0",
@@ -60,16 +53,16 @@ TEMPLATE = TemplateConfig(
         spatial_domain="Global",
         spatial_resolution="10 degrees (~1000km)",
         time_resolution="Forecasts initialized every 12 hours",
-        forecast_domain="Forecast lead time 0-6 hours ahead",
-        forecast_resolution="Forecast step hourly",
+        forecast_domain="Forecast lead time 0-18 hours ahead",
+        forecast_resolution="6 hourly",
     ),
     append_dim=AppendAxis(name="init_time", start="2026-01-01T00", frequency="12h"),
-    dims=(lead_time(hourly_to="6h"),),
+    dims=(lead_time(six_hourly_to="18h"),),
     grid=LatLonGrid(
         latitude=RegularAxis(first=90.0, step=-10.0, size=19), longitude=RegularAxis(first=-180.0, step=10.0, size=36)
     ),
-    chunks={"init_time": 1, "lead_time": 7, "latitude": 10, "longitude": 18},
-    shards={"init_time": 1, "lead_time": 7, "latitude": 20, "longitude": 36},
+    chunks={"init_time": 1, "lead_time": 4, "latitude": 10, "longitude": 18},
+    shards={"init_time": 1, "lead_time": 4, "latitude": 20, "longitude": 36},
     data_vars=DATA_VARS,
 )
 
@@ -87,7 +80,6 @@ class FileCoord(ForecastFileCoord):
         return f"{ARCHIVES[0].url}/{self.key()}"
 
 
-# A source with an index beside its files takes IndexedGribRegionJob: see dataset_defs/noaa/grib_job.py.
 class WeatherForecastRegionJob(
     ForecastRegionJob[FileCoord],
     WholeFileGribRegionJob[FileCoord],
@@ -102,7 +94,6 @@ class WeatherForecastRegionJob(
         return {"variable": data_var.name}
 
 
-# A pod's resources cover a region: the contract computes from the template whether they do.
 DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=WeatherForecastRegionJob,
