@@ -1,13 +1,15 @@
-"""A new dataset, copied from the example under other names.
+"""A new dataset, copied from an example under other names.
 
-In: the folder of a checkout, and the words of a dataset id. Out: a definition, its template, its facts and its tests, all of
-which pass as they are, and the lines that register them.
+In: the folder of a checkout, the words of a dataset id, and which index the source has. Out: a definition, its template, its
+facts and its tests, all of which pass as they are, and the lines that register them.
 """
 
 import keyword
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from reformatters_dagster.core.spec.errors import DatasetExists, NotACheckout, UnusableName
 from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY
@@ -88,16 +90,27 @@ class DatasetName:
         return "".join(word.capitalize() for word in f"{self.model}-{self.variant}".split("-"))
 
 
-EXAMPLE = ("example", "weather", "forecast")
+Index = Literal["noaa", "ecmwf", "none"]
+"""What lies beside a file of the source: an `.idx` as NOAA has it, an `.index` as ECMWF has it, or nothing."""
+type Words = tuple[str, str, str]
+
+EXAMPLES: Mapping[Index, Words] = {
+    "noaa": ("example", "idx", "forecast"),
+    "ecmwf": ("example", "mars", "forecast"),
+    "none": ("example", "weather", "forecast"),
+}
 
 
-def scaffold_dataset(root: Path, name: DatasetName) -> list[Path]:
-    """Copy the example to a dataset of another name, and register it.
+def scaffold_dataset(root: Path, name: DatasetName, index: Index = "none") -> list[Path]:
+    """Copy an example to a dataset of another name, and register it.
 
     Parameters
     ----------
     root : Path
         The checkout.
+    name : DatasetName
+    index : Index
+        Which example: the one whose source has such an index.
 
     Returns
     -------
@@ -111,7 +124,7 @@ def scaffold_dataset(root: Path, name: DatasetName) -> list[Path]:
     DatasetExists
         When the dataset, or one of its files, is there. Nothing is written then.
     """
-    contents = _copies(root, name)
+    contents = _copies(root, EXAMPLES[index], name)
     # A package beside a module of its name would hide it.
     hidden = _DATASETS / name.provider / f"{_identifier(name.model)}.py"
     if taken := sorted(str(path) for path in [*contents, hidden] if (root / path).exists()):
@@ -126,10 +139,10 @@ def scaffold_dataset(root: Path, name: DatasetName) -> list[Path]:
     return sorted(contents | changes)
 
 
-def _copies(root: Path, name: DatasetName) -> dict[Path, bytes]:
+def _copies(root: Path, example: Words, name: DatasetName) -> dict[Path, bytes]:
     """Files of the example under the new names."""
-    provider, model, variant = EXAMPLE
-    example_id = "-".join(EXAMPLE)
+    provider, model, variant = example
+    example_id = "-".join(example)
     template = root / "templates" / example_id / "latest.zarr"
     definition = root / _DATASETS / provider / model / f"{variant}.py"
     if not (definition.exists() and (template / ROOT_KEY).exists()):
@@ -145,17 +158,17 @@ def _copies(root: Path, name: DatasetName) -> dict[Path, bytes]:
     for path in template.rglob("*"):
         if path.is_file():
             places[path] = Path("templates") / name.dataset_id / path.relative_to(template.parent)
-    return {to: _renamed(at.read_bytes(), at.suffix, name) for at, to in places.items()}
+    return {to: _renamed(at.read_bytes(), at.suffix, example, name) for at, to in places.items()}
 
 
-def _renamed(content: bytes, suffix: str, name: DatasetName) -> bytes:
+def _renamed(content: bytes, suffix: str, example: Words, name: DatasetName) -> bytes:
     if suffix not in {".py", ".json"}:
         return content
-    provider, model, variant = EXAMPLE
+    provider, model, variant = example
     names = {
         f"dataset_defs.{provider}.{model}.{variant}": name.module,
-        "-".join(EXAMPLE): name.dataset_id,
-        " ".join(EXAMPLE).capitalize(): name.title,
+        "-".join(example): name.dataset_id,
+        " ".join(example).capitalize(): name.title,
         f"{model}-{variant}".title().replace("-", ""): name.class_prefix,
     }
     text = content.decode()

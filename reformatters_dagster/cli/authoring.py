@@ -12,6 +12,7 @@ import typer
 from reformatters_dagster.cli.exits import exit_if
 from reformatters_dagster.cli.options import dataset_of
 from reformatters_dagster.core.spec.errors import Refused
+from reformatters_dagster.scaffold import DatasetName, Index, scaffold_dataset
 
 
 def update_template(
@@ -47,12 +48,14 @@ def new_dataset(
     provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Who publishes it: noaa, ecmwf, dwd, contrib, …")],
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model or product: gfs, icon-eu.")],
     variant: Annotated[str, typer.Argument(metavar="VARIANT", help="What of it: forecast, analysis, forecast-5-day.")],
+    index: Annotated[
+        Index,
+        typer.Option(help="What lies beside each file: an .idx as NOAA has it, an .index as ECMWF has it, or none."),
+    ] = "none",
 ) -> None:
-    """Make dataset PROVIDER-MODEL-VARIANT from the example: definition, template, tests. Nothing is overwritten."""
-    from reformatters_dagster.scaffold import DatasetName, scaffold_dataset
-
+    """Make dataset PROVIDER-MODEL-VARIANT from an example: definition, template, tests. Nothing is overwritten."""
     name = DatasetName(provider, model, variant)
-    for path in scaffold_dataset(Path(__file__).parents[2], name):
+    for path in scaffold_dataset(Path(__file__).parents[2], name, index):
         if "templates" not in path.parts:
             typer.echo(path)
     typer.echo(f"templates/{name.dataset_id}/latest.zarr")
