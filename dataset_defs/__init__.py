@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MODULES = (
     "dataset_defs.contrib.mrms_guam",
     "dataset_defs.dwd.icon_eu.forecast",
+    "dataset_defs.ecmwf.aifs_single.forecast",
     "dataset_defs.ecmwf.ifs_ens.forecast",
     "dataset_defs.noaa.gefs.analysis",
     "dataset_defs.noaa.gefs.forecast",

@@ -1,0 +1,1 @@
+"""ECMWF AIFS-SINGLE."""
