@@ -19,7 +19,7 @@ from tests.dataset_defs.contract import OWN_ATTRIBUTES, arrays_of, described, ev
 from tests.dataset_defs.facts import facts_of
 
 CATALOGUE = "../shared/reference/datasets.json"
-DESCRIPTION = re.compile(r'(?P<value>\d+)\[(?:m|Pa|-)\] \w+="(?P<surface>[^"]+)"')
+DESCRIPTION = re.compile(r'(?P<value>\d+)\[(?P<unit>m|Pa|-)\] \w+="(?P<surface>[^"]+)"')
 SURFACES = {
     "Ground or water surface": 1,
     "Entire Atmosphere": 10,
@@ -68,7 +68,19 @@ def test_a_dataset_is_made_up_as_long_as_its_archives_are(dataset: DynamicalData
 
 
 SPECIAL = {None: None, "run total": None, "no-rounding": None}
+
+
+def ratio(stated: str | float) -> float:
+    """A factor that is stated as a number, or as a fraction: `1/9.80665`."""
+    above, _, below = str(stated).partition("/")
+    return float(above) / float(below or 1)
+
+
 CONVERTED: Mapping[str, Callable[[str], object]] = {
+    "scale_factor": ratio,
+    "init_time_scale_factors": lambda stated: [
+        float(factor) for factor in re.findall(r"scale_factor=([0-9.]+)", stated)
+    ],
     "date_available": pd.Timestamp,
     "window_reset_frequency": pd.Timedelta,
 }
@@ -85,6 +97,7 @@ STATED: Mapping[str, Callable[[DataVar], object]] = {
     "source_fill_value": lambda data_var: data_var.source_fill_value,
     "hour_0_values_override": lambda data_var: data_var.hour_0,
     "scale_factor": lambda data_var: data_var.scale_factor,
+    "init_time_scale_factors": lambda data_var: [factor for _, factor in data_var.earlier_scale_factors],
     "deaccumulate_to_rate": lambda data_var: data_var.deaccumulation is not None,
     "deaccumulation_type": lambda data_var: rule_of(data_var).kind.replace("average", "running_mean"),
     "deaccumulation_invalid_below_threshold_rate": lambda data_var: rule_of(data_var).invalid_below,
@@ -97,6 +110,7 @@ UNSTATED: Mapping[str, object] = {
     "source_fill_value": None,
     "hour_0_values_override": None,
     "scale_factor": 1.0,
+    "init_time_scale_factors": "",
     "deaccumulate_to_rate": False,
 }
 """What the catalogue means where it says nothing."""
@@ -115,12 +129,17 @@ def test_variables_are_made_from_the_messages_of_the_catalogue(
     elsewhere = facts_of(dataset).stated_elsewhere
     for name, data_var in dataset.template_config.variables.items():
         source = UNSTATED | public["data_vars"][name]["source"]
+        if "grib_index_param" in source:
+            # Then the index is in the words of MARS, and this is what GDAL calls the message.
+            source.pop("grib_element")
         unknown = source.keys() - STATED.keys() - {"grib_description"} - elsewhere
         assert not unknown, f"{name}: say here, or in another test, what {unknown} are to equal"
         if "grib_description" in source.keys() - elsewhere:
             match = DESCRIPTION.fullmatch(source["grib_description"])
             assert match is not None
-            assert data_var.field.surface == (SURFACES[match["surface"]], float(match["value"]) or None), name
+            # Without a unit the surface has no value, whatever number stands there.
+            value = None if match["unit"] == "-" else float(match["value"]) or None
+            assert data_var.field.surface == (SURFACES[match["surface"]], value), name
         for key in source.keys() & STATED.keys() - elsewhere:
             wanted = source[key]
             if isinstance(wanted, str | None) and wanted in SPECIAL:

@@ -48,7 +48,6 @@ FACTS = Facts(
     # tests/dataset_defs/ecmwf/test_ifs_ens_forecast.py
     stated_elsewhere=frozenset(
         {
-            "grib_element",
             "grib_index_param_lead_time_overrides",
             "mars",
         }
