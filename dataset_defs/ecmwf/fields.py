@@ -39,12 +39,16 @@ PARAMETERS: Mapping[str, _Parameter] = {
     "t": _Parameter((0, 0, 0), None),
     "tcc": _Parameter((0, 6, 192)),
     "tp": _Parameter((0, 1, 193), statistic="acc"),
+    "z": _Parameter((0, 3, 4), None),
 }
 """What a parameter's messages say of themselves (GRIB2 code tables 4.2 and 4.5)."""
 
 
-def ecmwf_field(param: str, hectopascal: int | None = None) -> GribField:
-    """The message of a parameter, on a pressure level where it has one; `ValueError` for an unknown parameter."""
+def ecmwf_field(param: str, hectopascal: int | None = None, *, other_numbers: tuple[Numbers, ...] = ()) -> GribField:
+    """The message of a parameter, on a pressure level where it has one; `ValueError` for an unknown parameter.
+
+    `other_numbers` are further ones that a model's messages carry.
+    """
     if param not in PARAMETERS:
         raise ValueError(f"parameter {param!r} has no numbers; add them to PARAMETERS")
     known = PARAMETERS[param]
@@ -55,7 +59,7 @@ def ecmwf_field(param: str, hectopascal: int | None = None) -> GribField:
         element=param,
         level="sfc" if hectopascal is None else f"pl {hectopascal}",
         parameter=known.numbers,
-        alternative_parameters=known.other_numbers,
+        alternative_parameters=(*known.other_numbers, *other_numbers),
         surface=surface,
         statistic=known.statistic,
     )

@@ -1,66 +1,98 @@
-"""ECMWF AIFS-SINGLE forecast: global 10 degrees, every 12 h, lead times 0-18 h.
+"""ECMWF AIFS Single forecast: global 0.25 degree, every 6 h, lead times 0-360 h.
 
 A GRIB2 file holds all variables at one lead time. An `.index` lies beside it, in the words of MARS, as ECMWF has it.
 """
 
+import pandas as pd
+
+from dataset_defs.ecmwf.archives import ECMWF_ARCHIVES, open_data_key
+from dataset_defs.ecmwf.attributes import ecmwf_attributes
+from dataset_defs.ecmwf.fields import ecmwf_field
 from reformatters_dagster import (
+    GLOBAL_0P25,
     STANDARD_CHECKS,
     AppendAxis,
     CheckCurrentData,
     CheckRecentNans,
-    DatasetAttributes,
     DataVar,
     Deaccumulation,
     DynamicalDataset,
     ForecastFileCoord,
     ForecastRegionJob,
     GribField,
-    LatLonGrid,
     MarsIndexGribRegionJob,
-    RegularAxis,
-    Resources,
-    SourceArchive,
     TemplateConfig,
     lead_time,
-    whole_hours,
 )
 
-ARCHIVES = (SourceArchive(url="https://example.org/weather", folder="example.org/weather"),)
+V1, OPERATIONAL = (pd.Timestamp(time).as_unit("us") for time in ("2025-02-24T06", "2025-02-25T06"))
+"""Init times from which on there is version 1, with more variables, and from which on it is no experiment."""
+PRESSURE_BITS = 11
+"""As many as the public dataset of this name keeps."""
+_MEAN = (
+    "Mean over the 6 h before the valid time, made from the totals since the start of the forecast that the source has. "
+    "NaN at lead time 0, where nothing has been summed yet."
+)
+
+_row = DataVar.standard
+
+
+def _radiation(name: str, param: str) -> DataVar:
+    rates = Deaccumulation(invalid_below=-50.0, expected_clamp_fraction=0.08)
+    return _row(name, ecmwf_field(param), comment=_MEAN, deaccumulation=rates, available_from=V1)
+
+
+def _height(hectopascal: int) -> DataVar:
+    """From a geopotential, by standard gravity."""
+    return _row(f"geopotential_height_{hectopascal}hpa", ecmwf_field("z", hectopascal), scale_factor=1 / 9.80665)
+
 
 DATA_VARS = (
-    DataVar.standard(
-        "temperature_2m",
-        GribField(element="2t", level="sfc", parameter=(0, 0, 0), surface=(103, 2.0)),
-    ),
-    DataVar.standard(
+    _row("dew_point_temperature_2m", ecmwf_field("2d")),
+    _radiation("downward_long_wave_radiation_flux_surface", "strd"),
+    _radiation("downward_short_wave_radiation_flux_surface", "ssrd"),
+    *map(_height, (500, 850, 925)),
+    _row(
         "precipitation_surface",
-        GribField(element="tp", level="sfc", parameter=(0, 1, 8), surface=(1, None), statistic="acc"),
-        comment="Mean over the time since the previous lead time. NaN at lead time 0, where nothing has fallen yet.",
-        deaccumulation=Deaccumulation(),
+        ecmwf_field("tp", other_numbers=((0, 1, 52),)),
+        comment=_MEAN,
+        deaccumulation=Deaccumulation(expected_clamp_fraction=0.08),
+        earlier_scale_factors=((V1, 1000.0),),  # metres
     ),
+    _row("pressure_reduced_to_mean_sea_level", ecmwf_field("msl"), keep_mantissa_bits=PRESSURE_BITS),
+    _row("pressure_surface", ecmwf_field("sp"), keep_mantissa_bits=PRESSURE_BITS),
+    _row("temperature_2m", ecmwf_field("2t")),
+    _row("temperature_850hpa", ecmwf_field("t", 850)),
+    _row("temperature_925hpa", ecmwf_field("t", 925)),
+    # In percent, so it has WMO's number, not ECMWF's own for a share of 1.
+    _row(
+        "total_cloud_cover_atmosphere",
+        GribField(element="tcc", level="sfc", parameter=(0, 6, 1), surface=(1, None)),
+        available_from=V1,
+    ),
+    _row("wind_u_100m", ecmwf_field("100u"), available_from=V1),
+    _row("wind_u_10m", ecmwf_field("10u")),
+    _row("wind_v_100m", ecmwf_field("100v"), available_from=V1),
+    _row("wind_v_10m", ecmwf_field("10v")),
 )
 
 TEMPLATE = TemplateConfig(
     dataset_id="ecmwf-aifs-single-forecast",
     dataset_version="0.1.0",
-    attributes=DatasetAttributes(
-        name="ECMWF AIFS-SINGLE forecast",
-        description="What a new dataset starts from.",
-        attribution="Say who made the data, and where it was taken from.",
-        license="Say what its licence is.",
+    attributes=ecmwf_attributes(
+        name="ECMWF AIFS Single forecast",
+        description="Weather forecasts of ECMWF's Artificial Intelligence Forecasting System (AIFS), the single forecast.",
         spatial_domain="Global",
-        spatial_resolution="10 degrees (~1000km)",
-        time_resolution="Forecasts initialized every 12 hours",
-        forecast_domain="Forecast lead time 0-18 hours ahead",
+        spatial_resolution="0.25 degrees (~20km)",
+        time_resolution="Forecasts initialized every 6 hours",
+        forecast_domain="Forecast lead time 0-360 hours (0-15 days) ahead",
         forecast_resolution="6 hourly",
     ),
-    append_dim=AppendAxis(name="init_time", start="2026-01-01T00", frequency="12h"),
-    dims=(lead_time(six_hourly_to="18h"),),
-    grid=LatLonGrid(
-        latitude=RegularAxis(first=90.0, step=-10.0, size=19), longitude=RegularAxis(first=-180.0, step=10.0, size=36)
-    ),
-    chunks={"init_time": 1, "lead_time": 4, "latitude": 10, "longitude": 18},
-    shards={"init_time": 1, "lead_time": 4, "latitude": 20, "longitude": 36},
+    append_dim=AppendAxis(name="init_time", start="2024-04-01T00", frequency="6h"),
+    dims=(lead_time(six_hourly_to="360h"),),
+    grid=GLOBAL_0P25,
+    chunks={"init_time": 1, "lead_time": 61, "latitude": 241, "longitude": 240},
+    shards={"init_time": 1, "lead_time": 61, "latitude": 723, "longitude": 1440},
     data_vars=DATA_VARS,
 )
 
@@ -70,10 +102,13 @@ class FileCoord(ForecastFileCoord):
 
     def key(self) -> str:
         """Path of the file below each archive's URL."""
-        return f"{self.init_time:%Y%m%d/%H}/{self.init_time:%Y%m%d%H}0000-{whole_hours(self.lead_time)}h.grib2"
+        folder = "aifs/0p25/oper"
+        if self.init_time >= V1:
+            folder = f"aifs-single/0p25/{'' if self.init_time >= OPERATIONAL else 'experimental/'}oper"
+        return open_data_key(self.init_time, self.lead_time, folder=folder, kind="oper-fc")
 
     def get_url(self) -> str:
-        return f"{ARCHIVES[0].url}/{self.key()}"
+        return f"{ECMWF_ARCHIVES[0].url}/{self.key()}"
 
 
 class AifsSingleForecastRegionJob(
@@ -88,7 +123,6 @@ class AifsSingleForecastRegionJob(
 DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=AifsSingleForecastRegionJob,
-    archives=ARCHIVES,
+    archives=ECMWF_ARCHIVES,
     validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
-    resources=Resources(cpu="1", memory="1Gi", ephemeral_storage="1Gi"),
 )

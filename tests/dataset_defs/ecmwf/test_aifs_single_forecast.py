@@ -1,32 +1,41 @@
-"""ECMWF AIFS-SINGLE forecast: from files to what a reader sees."""
+"""ECMWF AIFS Single forecast: from files to what a reader sees, on both sides of version 1."""
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from dataset_defs.ecmwf.aifs_single.forecast import DATASET
+from dataset_defs.ecmwf.aifs_single.forecast import DATASET, V1, FileCoord
+from dataset_defs.ecmwf.fields import ecmwf_field
 from reformatters_dagster import GribField
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.sample_upstream.weather import Field
 from tests.dataset_defs.made_up import MadeUpSource
+from tests.dataset_defs.real_message import assert_real_message
 
 MESSAGES = {
-    "temperature_2m": GribField(element="2t", level="sfc", parameter=(0, 0, 0), surface=(103, 2.0)),
+    "geopotential_height_500hpa": GribField(element="z", level="pl 500", parameter=(0, 3, 4), surface=(100, 50_000.0)),
     "precipitation_surface": GribField(
-        element="tp", level="sfc", parameter=(0, 1, 8), surface=(1, None), statistic="acc"
+        element="tp", level="sfc", parameter=(0, 1, 193), surface=(1, None), statistic="acc"
     ),
+    "total_cloud_cover_atmosphere": GribField(element="tcc", level="sfc", parameter=(0, 6, 1), surface=(1, None)),
 }
 """What the source's messages say of themselves."""
 
 
 def in_file(variable: str, init_time: Timestamp, values: Field) -> Field:
-    """Values in the source's units, from those of the store: kelvin, and kg m-2 as totals."""
-    return values + 273.15 if variable == "temperature_2m" else values
+    """Values in the source's units, from those of the store: kelvin, m2 s-2, and totals in m before version 1."""
+    if "temperature" in variable:
+        return values + 273.15
+    if "geopotential" in variable:
+        return values * 9.80665
+    return values / 1000 if variable == "precipitation_surface" and init_time < V1 else values
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> MadeUpSource:
-    init_times = ("2026-07-29T12", "2026-07-30T00")
+    """The last init time before version 1, and the first with it: other files, more variables, other units."""
+    init_times = ("2025-02-24T00", "2025-02-24T06")
     return MadeUpSource.write(tmp_path_factory.mktemp("source"), DATASET, init_times, in_file, MESSAGES)
 
 
@@ -36,3 +45,24 @@ def test_a_reader_sees_what_the_files_hold(source: MadeUpSource, tmp_path: Path)
 
 def test_what_is_not_there_is_nan_and_known_to_be_missing(source: MadeUpSource, tmp_path: Path) -> None:
     source.assert_hole_is_told_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("init_time", "folder"),
+    [
+        ("2025-02-24T00", "20250224/00z/aifs/0p25/oper"),
+        ("2025-02-24T06", "20250224/06z/aifs-single/0p25/experimental/oper"),
+        ("2025-02-25T00", "20250225/00z/aifs-single/0p25/experimental/oper"),
+        ("2025-02-25T06", "20250225/06z/aifs-single/0p25/oper"),
+    ],
+)
+def test_files_moved_twice(init_time: str, folder: str) -> None:
+    coord = FileCoord(init_time=pd.Timestamp(init_time), lead_time=pd.Timedelta("6h"))
+    assert coord.key().rpartition("/")[0] == folder
+
+
+def test_a_real_message_is_what_its_row_says(shared_data: Path, tmp_path: Path) -> None:
+    """One of another level than the dataset has: no other is at hand."""
+    row = DATASET.template_config.variables["temperature_850hpa"].model_copy(update={"field": ecmwf_field("t", 500)})
+    path = shared_data / "ecmwf/mpiannucci__gribberish--aifs-single-t500.grib2"
+    assert_real_message(DATASET, row, path, tmp_path, shortName="t")
