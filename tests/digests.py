@@ -2,11 +2,14 @@
 
 A change that is to leave stores as they are is proven by running this before and after, on two checkouts:
 
-    uv run pytest -n 0 tests/dataset_defs -m "not network" --basetemp /tmp/before
-    uv run reformat demo --folder /tmp/before/demo
-    uv run python -m tests.digests /tmp/before > before.json
+    mkdir before
+    uv run pytest -n 0 tests/dataset_defs -m "not network" --basetemp before/tests
+    uv run reformat demo --folder before/demo
+    uv run python -m tests.digests before > before.json
     … the same in the other checkout …
     uv run python -m tests.digests --compare before.json after.json
+
+Both within one forecast cycle of 6 hours: stores that are made through Dagster, and the demo, reach up to the current time.
 """
 
 import argparse
