@@ -24,7 +24,13 @@ FOLDER = "ledger"
 type PartitionKey = Annotated[str, StringConstraints(pattern=r"^[^/]+$")]
 
 
-class MissingFile(Frozen):
+class Recorded(Frozen):
+    """A part of an entry. An entry outlives the code that wrote it: fields of a later version are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class MissingFile(Recorded):
     """A source file that a variable lacks."""
 
     file: str
@@ -41,7 +47,7 @@ class MissingFile(Frozen):
         return self.reason.startswith(SourceFileUnavailable.__name__)
 
 
-class VariableCoverage(Frozen):
+class VariableCoverage(Recorded):
     """How much of one variable a partition has."""
 
     expected: int = Field(ge=0)
@@ -59,11 +65,8 @@ class VariableCoverage(Frozen):
         return self.succeeded >= self.expected
 
 
-class LedgerEntry(Frozen):
+class LedgerEntry(Recorded):
     """One partition as its last run left it."""
-
-    # An entry outlives the code that wrote it.
-    model_config = ConfigDict(extra="ignore")
 
     partition: PartitionKey
     dataset_id: str

@@ -180,8 +180,9 @@ def dump_result(result: FileResult) -> JSON:
 
 
 def load_result(coord: type[SourceFileCoord], dumped: JSON) -> FileResult:
-    """The inverse of `dump_result`, with the class of the coord."""
-    return FileResult.model_validate({**dumped, "coord": coord.model_validate(dumped["coord"])})
+    """The inverse of `dump_result`, with the class of the coord. Fields of a later version are ignored."""
+    known = {name: value for name, value in dumped.items() if name in FileResult.model_fields}
+    return FileResult.model_validate({**known, "coord": coord.model_validate(dumped["coord"])})
 
 
 type Results = dict[str, Sequence[FileResult]]

@@ -143,3 +143,16 @@ def test_a_run_of_all_variables_replaces_the_entry() -> None:
         etags={"f000": "new"},
     )
     assert merge(before, run) == run
+
+
+def test_an_entry_of_a_later_version_is_read(store: Store) -> None:
+    """After a rollback the older code must not take the partition for never written."""
+    written = entry({"temperature_2m": VariableCoverage(expected=3, succeeded=2, missing=(LATE,))})
+    write_ledger(store, written)
+    key = f"ledger/{PARTITION}.json"
+    document = json.loads(store.get(key)[0])
+    document["colour"] = "red"
+    document["variables"]["temperature_2m"]["margin"] = {"before": 2}
+    document["missing_files"][0]["tries"] = 3
+    store.put(key, json.dumps(document).encode())
+    assert read_ledger(store, PARTITION) == written

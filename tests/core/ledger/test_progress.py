@@ -1,17 +1,21 @@
 """A retried run does not repeat what an earlier attempt has uploaded, and still commits."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
+from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from reformatters_dagster.core.ledger.lease import LeaseTerms
 from reformatters_dagster.core.ledger.progress import UpdateProgressTracker
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.outcomes import GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
 from reformatters_dagster.core.run.process import process_group
+from reformatters_dagster.core.source.files import FileResult, SourceFileStatus
 from reformatters_dagster.core.spec.errors import LeaseHeld, OutcomeMissing, OutcomeOvertaken
-from tests.datasets import IN_ORDER, INIT, SECOND, SOON, Site, assert_forecast_true, gfs_key
+from reformatters_dagster.core.spec.values import Timedelta
+from tests.datasets import IN_ORDER, INIT, SECOND, SOON, TEMPERATURE, Site, assert_forecast_true, gfs_key
 from tests.stores import Stopped
 
 pytest_plugins = ["tests.datasets"]
@@ -175,3 +179,17 @@ def test_a_commit_is_repeated_by_a_later_attempt_of_the_same_run(site: Site) -> 
         report = commit_partition(dataset, workspace, plan, outcomes, run_id=attempt, now=plan.now)
         assert (report.entry.run_id, report.entry.root_run) == (attempt, "root")
     assert_forecast_true(site.read(), INIT)
+
+
+def test_a_note_of_a_later_version_is_read(site: Site) -> None:
+    tracker = UpdateProgressTracker(site.stores.internal, "2026-07-29T18:00", "root", GfsSourceFileCoord)
+    result = FileResult(coord=GfsSourceFileCoord(init_time=INIT, lead_time=Timedelta("1h")), etag="1")
+    tracker.record(TEMPERATURE, [result.advance(SourceFileStatus.SUCCEEDED)])
+    written = tracker.uploads()
+    key = f"progress/2026-07-29T18:00/{TEMPERATURE}.json"
+    document = json.loads(site.stores.internal.get(key)[0])
+    document["colour"] = "red"
+    document["results"][0]["tries"] = 3
+    site.stores.internal.put(key, json.dumps(document).encode())
+    assert tracker.uploads() == written
+    assert written[TEMPERATURE].used == {gfs_key(INIT, 1)}
