@@ -10,7 +10,7 @@ from reformatters_dagster.core.ledger.entries import LedgerEntry
 from reformatters_dagster.core.run.arrivals import Arrivals
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.plan import PartitionRequest
-from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.spec.wording import spell_duration
 
 
@@ -93,15 +93,22 @@ def why_continue_later(
             return "has nothing new since its last run"
         if (cooling := why_cool_down(dataset, entry, now)) is not None:
             return cooling
-    if not arrivals.complete and arrivals.newest is not None and now - arrivals.newest < dataset.quiet:
+    if not arrivals.complete and not _is_settled(dataset, arrivals, now):
         return f"got its newest file at {arrivals.newest:%H:%M}; more of the bunch are waited for"
     return None
 
 
 def why_cool_down(dataset: Declaration, entry: LedgerEntry, now: Timestamp) -> str | None:
-    """Why a partition is not run again yet: it ran a moment ago; None where it may be."""
+    """Why a partition is not run again yet: it ran a moment ago; None where it may be.
+
+    An entry from the future was written by a clock that is ahead. It holds nothing up for longer than the cool-down.
+    """
     since = now - entry.written_at
-    return f"ran {spell_duration(since)} ago and cools down" if since < dataset.heal_cool_down else None
+    if abs(since) >= dataset.heal_cool_down:
+        return None
+    if since < Timedelta(0):
+        return f"ran a moment ago, by a clock that is {spell_duration(-since)} ahead, and cools down"
+    return f"ran {spell_duration(since)} ago and cools down"
 
 
 def why_heal(
@@ -154,8 +161,7 @@ def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEn
         return f"{again} files were published again"
     if arrived := len(_lacking(entry) & arrivals.etags.keys()):
         return f"{arrived} files that were missing have arrived"
-    settled = arrivals.complete or arrivals.newest is None or now - arrivals.newest >= dataset.quiet
-    if settled and (fallen_due := _due_since(dataset, entry, arrivals)):
+    if (arrivals.complete or _is_settled(dataset, arrivals, now)) and (fallen_due := _due_since(dataset, entry, arrivals)):
         return f"{fallen_due} files that were not due at its last run have arrived"
     return None
 
@@ -163,6 +169,11 @@ def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEn
 def _is_due(dataset: Declaration, arrivals: Arrivals, now: Timestamp) -> bool:
     """Whether some files are there, and the soft deadline has passed."""
     return bool(arrivals.present and now - arrivals.label >= dataset.soft_deadline)
+
+
+def _is_settled(dataset: Declaration, arrivals: Arrivals, now: Timestamp) -> bool:
+    """Whether no file has arrived within the last `quiet`. One from the future was written by a clock that is ahead."""
+    return arrivals.newest is None or bool(abs(now - arrivals.newest) >= dataset.quiet)
 
 
 def _asked_again(entry: LedgerEntry, arrivals: Arrivals) -> set[str]:
