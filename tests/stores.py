@@ -91,6 +91,9 @@ class FaultStore(Store):
     def reader(self) -> "ZarrStore":
         return self.inner.reader()
 
+    def guarded(self, check_writer: Callable[[], None]) -> "FaultStore":
+        return FaultStore(self.inner.guarded(check_writer), self.before_put)
+
     def put(self, key: str, data: bytes | Path, *, only_if: Expected | None = None) -> Etag:
         self.before_put(self.url, key)
         return self.inner.put(key, data, only_if=only_if)

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from reformatters_dagster.core.spec.errors import LedgerUnreadable, SourceFileUnavailable
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import JSON, Frozen, Time, Timedelta, Timestamp
-from reformatters_dagster.core.store.location import Etag, Store
+from reformatters_dagster.core.store.location import Etag, Expected, Store
 
 log = logging.getLogger(__name__)
 
@@ -125,20 +125,20 @@ def merge(previous: LedgerEntry | None, run: LedgerEntry) -> LedgerEntry:
     return run.model_copy(update={"variables": left_alone | run.variables, "etags": run.etags | previous.etags})
 
 
-def write_ledger(store: Store, entry: LedgerEntry, *, only_if: Etag | None = None) -> None:
+def write_ledger(store: Store, entry: LedgerEntry, *, only_if: Expected | None = None) -> None:
     """Replace the entry of a partition.
 
     Parameters
     ----------
     store : Store
         The dataset's internal location.
-    only_if : ETag, optional
-        Replace the entry only if it still has this ETag.
+    only_if : "absent" or ETag, optional
+        Write the entry only if there is none, or the one that has this ETag.
 
     Raises
     ------
     ObjectMoved
-        When the entry has another ETag.
+        When another entry stands there.
     """
     store.put(_key(entry.partition), json.dumps(_to_json(entry), indent=1).encode(), only_if=only_if)
 
@@ -180,6 +180,16 @@ def previous_entry(internal: Store, label: Timestamp) -> LedgerEntry | None:
     except LedgerUnreadable as error:
         log.warning("%s", error)
         return None
+
+
+def standing_entry(internal: Store, partition: str) -> tuple[LedgerEntry | None, Expected]:
+    """As `previous_entry`, and what `write_ledger` takes to replace the object that stands there, readable or not."""
+    try:
+        entry, version = read_version(internal, partition)
+    except LedgerUnreadable as error:
+        log.warning("%s", error)
+        return None, internal.head(_key(partition))[1]
+    return entry, "absent" if version is None else version
 
 
 def known_coverage(internal: Store, label: Timestamp, variable: str) -> VariableCoverage | None:

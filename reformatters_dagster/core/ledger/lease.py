@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, ReformatError
+from reformatters_dagster.core.spec.retries import STORE_PATIENCE
 from reformatters_dagster.core.store.location import Etag, Store
 
 log = logging.getLogger(__name__)
@@ -24,18 +25,28 @@ FOLDER = "lease"
 UNKNOWN = "a holder that its lease does not name"
 PATIENCE = 5.0
 """Seconds to wait, when the lease ends, for a renewal that has begun."""
+RENEWALS = 3
+"""Tries at a renewal that steps of the same run cross."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseTerms:
     """How long a lease lives without a sign of life, and how often it gives one. Times in seconds."""
 
-    time_to_live: float = 60.0
+    time_to_live: float = 120.0
+    """More than `put_timeout` and a heartbeat together."""
     heartbeat: float = 15.0
     look_again: float = 5.0
     """Between looks at a lease that may be dead."""
+    put_timeout: float = STORE_PATIENCE.timeout
+    """How long after its beginning a put may land. A lease that lives less long cannot cover it, and is only looked at."""
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+
+    @property
+    def covered(self) -> float:
+        """How much longer a lease must live when a put begins."""
+        return self.put_timeout if self.time_to_live > self.put_timeout else 0.0
 
 
 DEFAULT_TERMS = LeaseTerms()
@@ -44,23 +55,35 @@ DEFAULT_TERMS = LeaseTerms()
 class _Lease:
     """The lease object of one partition, as one holder writes it."""
 
-    def __init__(self, store: Store, partition: str, holder: str, attempt: str) -> None:
+    def __init__(
+        self, store: Store, partition: str, holder: str = "", attempt: str = "", terms: LeaseTerms = DEFAULT_TERMS
+    ) -> None:
         self.store = store
         self.key = f"{FOLDER}/{partition}.json"
         self.partition = partition
         self.holder = holder
         self.attempt = attempt
         self.beats = 0
+        self.terms = terms
         self.etag: Etag | None = None
+        self._renewed = 0.0
+        """When the last sign of life was begun, on the clock of the terms."""
+        self._lock = Lock()
 
     def write(self, expected: Etag | None) -> None:
         """Put the object in the place of the expected version, or of none. Raises `ObjectMoved` when another is there."""
+        begun = self.terms.clock()
         self.beats += 1
         document = json.dumps({"holder": self.holder, "attempt": self.attempt, "beats": self.beats}).encode()
         self.etag = self.store.put(self.key, document, only_if="absent" if expected is None else expected)
+        self._renewed = begun
 
     def renew(self) -> bool:
         """Show a sign of life; returns whether this attempt still holds the lease."""
+        with self._lock:
+            return self._renew()
+
+    def _renew(self) -> bool:
         try:
             self.write(self.etag)
         except ObjectMoved:
@@ -69,6 +92,20 @@ class _Lease:
                 return False
             self.etag = found.etag  # another step of the same run
         return True
+
+    def outlasts_a_put(self) -> bool:
+        """Whether nobody can take the lease before a put that begins now has landed; renews it where that is not so."""
+        with self._lock:
+            for _ in range(RENEWALS):
+                if self._covers_a_put():
+                    return True
+                if not self._renew():
+                    return False
+            return self._covers_a_put()
+
+    def _covers_a_put(self) -> bool:
+        lived = self.terms.clock() - self._renewed if self.terms.covered else 0.0
+        return self.terms.time_to_live - lived >= self.terms.covered
 
     def found(self) -> "_Found | None":
         """The lease that is in place, whoever holds it."""
@@ -109,7 +146,7 @@ class _Found:
 def lease_holders(store: Store) -> set[str]:
     """Everyone who holds a lease of any partition, or has died with one."""
     partitions = [key.rpartition("/")[2].removesuffix(".json") for key, _ in store.list(FOLDER)]
-    found = (_Lease(store, partition, "", "").found() for partition in partitions)
+    found = (_Lease(store, partition).found() for partition in partitions)
     return {lease.holder for lease in found if lease is not None}
 
 
@@ -145,14 +182,15 @@ def hold_lease(
     Yields
     ------
     callable
-        Raises `LeaseHeld` when the lease was lost meanwhile. Call it before anything that readers will see.
+        Raises `LeaseHeld` when the lease was lost meanwhile, or cannot be renewed for as long as a put may take to land. Call it
+        before each put that readers will see: see `StoreSet.guarded`.
 
     Raises
     ------
     LeaseHeld
         When another holder is at work.
     """
-    lease = _Lease(store, partition, holder, attempt)
+    lease = _Lease(store, partition, holder, attempt, terms)
     _acquire(lease, terms)
     kept = False
     try:
@@ -168,9 +206,13 @@ def hold_lease(
 
 
 def _check(lease: _Lease, lost: Event) -> None:
+    held = f"the lease of partition {lease.partition} was held by {lease.holder!r}"
     if lost.is_set() or not lease.is_own(lease.found()):
+        raise LeaseHeld(f"{held}; another writer took it meanwhile")
+    if not lease.outlasts_a_put():
         raise LeaseHeld(
-            f"the lease of partition {lease.partition} was held by {lease.holder!r}; another writer took it meanwhile"
+            f"{held}; it could not be renewed for the {lease.terms.covered:.0f} s in which a put may land, and another writer "
+            "may take it before: run the partition again"
         )
 
 

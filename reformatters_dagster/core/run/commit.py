@@ -13,7 +13,7 @@ import xarray as xr
 
 from reformatters_dagster.core.job.context import JobStats
 from reformatters_dagster.core.job.region_job import RegionJob
-from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry, write_ledger
+from reformatters_dagster.core.ledger.entries import LedgerEntry, standing_entry, write_ledger
 from reformatters_dagster.core.ledger.lease import hold_lease
 from reformatters_dagster.core.ledger.progress import UpdateProgressTracker
 from reformatters_dagster.core.run.accounting import account_for, ingested_lengths
@@ -24,10 +24,17 @@ from reformatters_dagster.core.run.process import region_job
 from reformatters_dagster.core.run.targets import stores_for_partition
 from reformatters_dagster.core.run.verdict import Growth, Verdict, grow, judge, weigh
 from reformatters_dagster.core.source.files import Results
-from reformatters_dagster.core.spec.errors import NothingSucceeded, OutcomeMissing, OutcomeOvertaken, Retraction
+from reformatters_dagster.core.spec.errors import (
+    NothingSucceeded,
+    ObjectMoved,
+    OutcomeMissing,
+    OutcomeOvertaken,
+    Retraction,
+)
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.store.ingested_lengths import merge_ingested_lengths
+from reformatters_dagster.core.store.location import Expected, Store
 from reformatters_dagster.core.store.metadata import put_template
 from reformatters_dagster.core.store.reading import published_labels
 from reformatters_dagster.core.store.settings import Workspace
@@ -46,14 +53,14 @@ def commit_partition(
 ) -> CommitReport:
     """Account for what the region jobs of a plan made, and publish it where the plan says so.
 
-    In this order: ingested forecast lengths, metadata (update only), ledger.
+    In this order: ingested forecast lengths, metadata (update only), ledger. Before each put the lease must be held.
 
     Raises
     ------
     OutcomeMissing
         When no outcome has a variable of the plan: nobody would look for the hole.
     OutcomeOvertaken
-        When another run has committed the partition since the region jobs began: the shards may be its own.
+        When another run has committed the partition since the region jobs began: the shards may be its own. Its entry stays.
     NothingSucceeded
         When the run is not worth a commit, see `judge`; store and ledger stay as they are.
     Retraction
@@ -64,14 +71,17 @@ def commit_partition(
     internal, partition = workspace.stores.internal, partition_key(plan.label)
     holder = plan.request.root_run or run_id
     with hold_lease(internal, partition, holder, attempt=run_id, terms=dataset.lease_terms) as check_lease:
-        workspace = replace(workspace, stores=stores_for_partition(dataset, workspace.stores, plan.label))
+        stores = stores_for_partition(dataset, workspace.stores, plan.label).guarded(check_lease)
+        workspace = replace(workspace, stores=stores)
         try:
             report = _commit(dataset, workspace, plan, outcomes, run_id=run_id, now=now)
         except Retraction:
             check_lease()  # a faster writer, not the upstream, may be why the results reach less far
             raise
         # While the lease is held: the next writer notes its own uploads.
-        UpdateProgressTracker(internal, partition, holder, dataset.region_job.source_file_coord).clear(report.told)
+        UpdateProgressTracker(stores.internal, partition, holder, dataset.region_job.source_file_coord).clear(
+            report.told
+        )
     return report
 
 
@@ -88,7 +98,7 @@ def _commit(
     root_run = request.root_run or run_id
     results: Results = {name: files for outcome in outcomes for name, files in outcome.results.items()}
     stats = sum((outcome.stats for outcome in outcomes), JobStats())
-    before = previous_entry(workspace.stores.internal, plan.label)
+    before, version = standing_entry(workspace.stores.internal, partition_key(plan.label))
     subject = f"{template.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M}"
     _refuse_missing_outcome(subject, plan, results)
     _refuse_overtaken(subject, root_run, outcomes, before)
@@ -125,7 +135,7 @@ def _commit(
     merge_ingested_lengths(template_ds, workspace, ingested_lengths(template, entry))
     if growth is not Growth.STAYS:
         put_template(template_ds, workspace)
-    write_ledger(workspace.stores.internal, entry)
+    _record(workspace.stores.internal, entry, before, version)
     log.info("dataset=%s partition=%s labels=%d", template.dataset_id, plan.label, labels)
     return CommitReport(plan, results, stats, entry, labels)
 
@@ -148,6 +158,23 @@ def _refuse_overtaken(
             f"{subject} was to be committed by run {root_run!r}; run {before.run_id!r} has committed it since the shards "
             "were written, and may have replaced them: nothing was published; run the whole partition again"
         )
+
+
+def _record(internal: Store, entry: LedgerEntry, before: LedgerEntry | None, version: Expected) -> None:
+    """Replace the entry that the commit began with. The lease alone cannot stop a put that stalls once it was checked."""
+    try:
+        write_ledger(internal, entry, only_if=version)
+    except ObjectMoved as error:
+        found, version = standing_entry(internal, entry.partition)
+        if found is None or before is None or found.run_id != before.run_id:
+            by = "an unknown run" if found is None else f"run {found.run_id!r}"
+            raise OutcomeOvertaken(
+                f"{entry.dataset_id} partition {entry.partition} was to be accounted for by run {entry.run_id!r}; {by} has "
+                "written the ledger entry meanwhile, and may have replaced the shards: that entry stays; run the whole "
+                "partition again"
+            ) from error
+        # A sensor, which holds no lease, has marked the same entry as known missing.
+        write_ledger(internal, entry, only_if=version)
 
 
 def _visible(job: RegionJob[Any], results: Results, stats: JobStats, growth: Growth, published: int) -> xr.Dataset:

@@ -71,8 +71,8 @@ def _mend(stores: StoreSet, replica: Store, run_id: str, terms: LeaseTerms, unti
         if number and terms.clock() >= until:
             log.info("replica=%s partitions=%d are left to copy", replica.url, len(work) - number)
             return
-        with hold_lease(internal, partition, run_id, terms=terms):
-            _copy(primary, replica, [key for key, _ in shards_of(primary, root, shard)])
+        with hold_lease(internal, partition, run_id, terms=terms) as check_lease:
+            _copy(primary, replica.guarded(check_lease), [key for key, _ in shards_of(primary, root, shard)])
             unmark(internal, replica, partition)
         if shard == copied < len(partitions):
             copied += 1

@@ -38,12 +38,12 @@ def process_group(
     """
     internal, partition = context.stores.internal, partition_key(plan.label)
     holder = plan.request.root_run or context.run_id
-    tracker = UpdateProgressTracker(internal, partition, holder, dataset.region_job.source_file_coord)
     beside = dataset.pods == "group" and set(variables) != set(plan.variables)
     with hold_lease(
         internal, partition, holder, attempt=context.run_id, keep=True, keep_on_error=beside, terms=dataset.lease_terms
     ) as check_lease:
-        stores = stores_for_partition(dataset, context.stores, plan.label)
+        stores = stores_for_partition(dataset, context.stores, plan.label).guarded(check_lease)
+        tracker = UpdateProgressTracker(stores.internal, partition, holder, dataset.region_job.source_file_coord)
         refuse_outdated(dataset.template_config, plan.label, plan.end, stores.primary)
         # Under the lease no other run replaces the entry.
         entry = previous_entry(internal, plan.label)

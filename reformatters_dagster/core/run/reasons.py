@@ -161,7 +161,9 @@ def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEn
         return f"{again} files were published again"
     if arrived := len(_lacking(entry) & arrivals.etags.keys()):
         return f"{arrived} files that were missing have arrived"
-    if (arrivals.complete or _is_settled(dataset, arrivals, now)) and (fallen_due := _due_since(dataset, entry, arrivals)):
+    if (arrivals.complete or _is_settled(dataset, arrivals, now)) and (
+        fallen_due := _due_since(dataset, entry, arrivals)
+    ):
         return f"{fallen_due} files that were not due at its last run have arrived"
     return None
 

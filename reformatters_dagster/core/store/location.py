@@ -6,11 +6,12 @@ says so: a refusal, a missing bucket or a dead network raises another error.
 
 import fcntl
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 import obstore
 from obstore.exceptions import BaseError
@@ -37,6 +38,9 @@ PART_BYTES, PARTS_AT_ONCE = 8 << 20, 4
 class Store:
     """A location that holds objects under keys."""
 
+    check_writer: Callable[[], None] | None = None
+    """See `guarded`."""
+
     def __init__(self, connection: Connection) -> None:
         self.url = connection.url
         self._connection = connection
@@ -56,6 +60,15 @@ class Store:
         from zarr.storage import ObjectStore as ZarrObjects
 
         return ZarrObjects(self._connection.retrying_client, read_only=True)
+
+    def guarded(self, check_writer: Callable[[], None]) -> Self:
+        """The same location for a writer who may lose the right to write.
+
+        Each attempt at a put, and each delete, calls `check_writer` first. What that raises ends the call, and nothing was sent.
+        """
+        guarded = copy(self)
+        guarded.check_writer = check_writer
+        return guarded
 
     def put(self, key: str, data: bytes | Path, *, only_if: Expected | None = None) -> Etag:
         """Write one object, whole or not at all.
@@ -82,7 +95,7 @@ class Store:
             When attempts are used up, or another attempt would not help.
         """
         if only_if is None:
-            return self._connection.ask("put", key, lambda: self._put(key, data, None))
+            return self._connection.ask("put", key, lambda: self._put_checked(key, data))
         return self._put_if(key, data.read_bytes() if isinstance(data, Path) else data, only_if)
 
     def get(self, key: str) -> tuple[bytes, Etag]:
@@ -139,10 +152,19 @@ class Store:
 
     def delete(self, key: str) -> None:
         """Remove one object; one that is absent stays so."""
+        self._ask_first()
         try:
             self._connection.ask("delete", key, lambda: obstore.delete(self.backend, key))
         except FileNotFoundError:
             log.debug("delete key=%s store=%s was absent", key, self.url)
+
+    def _ask_first(self) -> None:
+        if self.check_writer is not None:
+            self.check_writer()
+
+    def _put_checked(self, key: str, data: bytes | Path) -> Etag:
+        self._ask_first()
+        return self._put(key, data, None)
 
     def _put(self, key: str, data: bytes | Path, only_if: Expected | None) -> Etag:
         """One attempt."""
@@ -175,6 +197,7 @@ class Store:
 
     def _put_once_if(self, key: str, data: bytes, only_if: Expected, doubt: "_Doubt") -> Etag:
         """One attempt. Where it fails, read what it did; raise its error only if another attempt can decide."""
+        self._ask_first()
         if not self._has_conditions:
             return self._put_compared(key, data, only_if)
         try:
@@ -199,7 +222,7 @@ class Store:
         """Compare, then put, where the backend offers no conditions: a writer between the two requests goes unnoticed."""
         found = self.get_or_none(key)
         self._require(key, found and found[1], only_if)
-        return self.put(key, data)
+        return self._connection.ask("put", key, lambda: self._put(key, data, None))
 
     def _distrust_conditions(self, failure: Failure) -> None:
         self._has_conditions = False
@@ -260,6 +283,7 @@ class FolderStore(Store):
         return self._tag(obstore.put(self.backend, key, data, mode=self._mode(only_if)))
 
     def _put_if(self, key: str, data: bytes, only_if: Expected) -> Etag:
+        self._ask_first()  # not under the lock: the answer may take a put to this folder
         with self._locked(key):
             return self._put_compared(key, data, only_if)
 

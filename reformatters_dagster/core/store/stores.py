@@ -4,9 +4,9 @@ In: base URLs. Out: open `Store`s, and a `StoreSet` that writes to replicas befo
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from obstore.exceptions import BaseError
 from obstore.store import MemoryStore, from_url
@@ -61,6 +61,15 @@ class StoreSet:
                 self.leave_out(replica)
                 self.tolerate(replica, error)
         write(self.primary)
+
+    def guarded(self, check_writer: Callable[[], None]) -> Self:
+        """The same stores for a writer who may lose the right to write: see `Store.guarded`."""
+        return replace(
+            self,
+            primary=self.primary.guarded(check_writer),
+            replicas=tuple(replica.guarded(check_writer) for replica in self.replicas),
+            internal=self.internal.guarded(check_writer),
+        )
 
     def leave_out(self, replica: Store) -> None:
         """Write nothing more to a replica."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from reformatters_dagster.core.ledger.lease import LeaseTerms, hold_lease
+from reformatters_dagster.core.ledger.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
 from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, StoreUnavailable
+from reformatters_dagster.core.spec.retries import STORE_PATIENCE
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.stores import open_store
 
@@ -188,3 +189,53 @@ def test_of_many_that_ask_at_once_one_gets_it(store: Store) -> None:
         thread.join()
     assert len(held) == 1
     assert len(refused) == 7
+
+
+def test_a_lease_lives_longer_than_a_put_takes_to_land() -> None:
+    assert DEFAULT_TERMS.covered == STORE_PATIENCE.timeout
+    assert DEFAULT_TERMS.time_to_live - DEFAULT_TERMS.heartbeat >= DEFAULT_TERMS.covered
+    assert LeaseTerms(time_to_live=DEFAULT_TERMS.put_timeout).covered == 0
+
+
+@pytest.mark.parametrize(("waited", "renewed"), [(30.0, False), (30.5, True), (119.0, True), (1000.0, True)])
+def test_before_a_put_a_lease_that_would_not_outlast_it_is_renewed(
+    store: Store, waited: float, *, renewed: bool
+) -> None:
+    clock = Clock()
+    terms = LeaseTerms(time_to_live=120, put_timeout=90, heartbeat=1000, sleep=clock.sleep, clock=lambda: clock.now)
+    with hold_lease(store, PARTITION, "one", terms=terms) as check_lease:
+        before = store.get(KEY)
+        clock.now += waited
+        check_lease()
+        assert (store.get(KEY) != before) == renewed
+        check_lease()
+
+
+def test_steps_that_share_a_lease_renew_it_by_turns(store: Store) -> None:
+    clock = Clock()
+    terms = LeaseTerms(time_to_live=120, put_timeout=90, heartbeat=1000, sleep=clock.sleep, clock=lambda: clock.now)
+    with (
+        hold_lease(store, PARTITION, "run", keep=True, terms=terms) as first,
+        hold_lease(store, PARTITION, "run", keep=True, terms=terms) as second,
+    ):
+        for _ in range(4):
+            clock.now += 60
+            first()
+            second()
+
+
+def test_a_lease_whose_renewal_takes_too_long_is_not_held(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, put = Clock(), store.put
+
+    def slow(*found: Any, **condition: Any) -> str:
+        clock.now += 31
+        return put(*found, **condition)
+
+    terms = LeaseTerms(time_to_live=120, put_timeout=90, heartbeat=1000, sleep=clock.sleep, clock=lambda: clock.now)
+    with hold_lease(store, PARTITION, "one", terms=terms) as check_lease:
+        clock.now += 60
+        monkeypatch.setattr(store, "put", slow)
+        with pytest.raises(
+            LeaseHeld, match=r"not be renewed for the 90 s in which a put may land, .* run the partition again"
+        ):
+            check_lease()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
+from reformatters_dagster.core.ledger.entries import write_ledger
 from reformatters_dagster.core.ledger.lease import LeaseTerms
 from reformatters_dagster.core.ledger.progress import UpdateProgressTracker
 from reformatters_dagster.core.run.commit import commit_partition
@@ -15,6 +16,7 @@ from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.source.files import FileResult, SourceFileStatus
 from reformatters_dagster.core.spec.errors import LeaseHeld, OutcomeMissing, OutcomeOvertaken
 from reformatters_dagster.core.spec.values import Timedelta
+from reformatters_dagster.core.store.ingested_lengths import INGESTED
 from tests.datasets import IN_ORDER, INIT, SECOND, SOON, TEMPERATURE, Site, assert_forecast_true, gfs_key
 from tests.stores import Stopped
 
@@ -167,6 +169,95 @@ def test_a_commit_whose_lease_was_taken_meanwhile_says_so(site: Site) -> None:
     assert faster
     assert_forecast_true(site.read(), INIT)
     assert_forecast_true(site.read(), SECOND)
+
+
+def take_the_lease(site: Site) -> None:
+    """As another writer does, to whom it showed no sign of life."""
+    lease = b'{"holder": "quick", "attempt": "quick", "beats": 1}'
+    site.stores.internal.put("lease/2026-07-29T18:00.json", lease)
+
+
+def test_no_object_of_a_shard_is_put_once_the_lease_is_lost(site: Site) -> None:
+    """A variable has two objects. Nor is it noted as uploaded: the note of its beginning tells that it may be."""
+    site.arrive(INIT)
+    begun: list[str] = []
+
+    def take_over(url: str, key: str) -> None:
+        if f"{TEMPERATURE}/c/" in key and not begun:
+            begun.append(key)
+            take_the_lease(site)
+
+    with pytest.raises(LeaseHeld, match="held by 'slow'; another writer took it meanwhile"):
+        run(replace(site, before_put=take_over), "slow", "slow")
+
+    assert [key for key in site.objects() if f"{TEMPERATURE}/c/" in key] == []
+    tracker = UpdateProgressTracker(site.stores.internal, "2026-07-29T18:00", "slow", GfsSourceFileCoord)
+    assert not tracker.uploads()[TEMPERATURE].finished
+
+
+KEYS = [f"{INGESTED}/c/0", f"{TEMPERATURE}/zarr.json", "zarr.json", "ledger/2026-07-29T18:00.json"]
+
+
+@pytest.mark.parametrize("before", KEYS)
+def test_a_commit_puts_nothing_once_the_lease_is_lost(site: Site, before: str) -> None:
+    site.arrive(INIT)
+    standing: dict[str, bytes] = {}
+
+    def take_over(url: str, key: str) -> None:
+        if key == before and not standing:
+            take_the_lease(site)
+            standing.update(site.objects())
+
+    with pytest.raises(LeaseHeld, match="held by 'slow'; another writer took it meanwhile"):
+        run(replace(site, before_put=take_over), "slow", "slow")
+    assert site.objects() == standing
+
+
+def test_a_commit_that_stalls_before_its_last_put_leaves_a_newer_entry(site: Site) -> None:
+    site.arrive(INIT)
+    run(site, "first", "first")
+    newer = site.ledger()
+    assert newer is not None
+
+    def overtake(url: str, key: str) -> None:
+        if key.startswith("ledger/"):
+            write_ledger(site.stores.internal, newer.model_copy(update={"run_id": "quick"}))
+
+    lost = r"accounted for by run 'slow'; run 'quick' has written the ledger entry meanwhile, .*: that entry stays; run the"
+    with pytest.raises(OutcomeOvertaken, match=lost):
+        run(replace(site, before_put=overtake), "slow", "slow")
+    entry = site.ledger()
+    assert entry is not None
+    assert entry.run_id == "quick"
+
+
+def test_a_sensor_that_gives_up_meanwhile_does_not_stop_a_commit(site: Site) -> None:
+    site.arrive(INIT)
+    run(site, "first", "first")
+    known = site.ledger()
+    marked: list[str] = []
+    assert known is not None
+
+    def give_up(url: str, key: str) -> None:
+        if key.startswith("ledger/") and not marked:
+            marked.append(key)
+            write_ledger(site.stores.internal, known.model_copy(update={"known_missing": True}))
+
+    run(replace(site, before_put=give_up), "second", "second")
+    entry = site.ledger()
+    assert entry is not None
+    assert (entry.run_id, entry.known_missing) == ("second", False)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{}"])
+def test_a_commit_replaces_an_entry_that_cannot_be_read(site: Site, damaged: bytes) -> None:
+    site.arrive(INIT)
+    run(site, "first", "first")
+    site.stores.internal.put("ledger/2026-07-29T18:00.json", damaged)
+    run(site, "second", "second")
+    entry = site.ledger()
+    assert entry is not None
+    assert entry.run_id == "second"
 
 
 def test_a_commit_is_repeated_by_a_later_attempt_of_the_same_run(site: Site) -> None:

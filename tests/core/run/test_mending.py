@@ -5,6 +5,7 @@ import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from threading import Barrier, Lock
 
@@ -169,7 +170,8 @@ def test_what_is_under_way_when_a_copy_fails_is_waited_for(history: Site) -> Non
 def test_one_update_copies_for_so_long(history: Site) -> None:
     """The first partition of what is lacking, and no other one after the time is up."""
     ticks = itertools.count(step=MENDING_SECONDS)
-    hasty = history.having(lease_terms=LeaseTerms(clock=lambda: next(ticks)))
+    # On this clock a lease would be over at every look: it is not asked how long it lives.
+    hasty = history.having(lease_terms=LeaseTerms(put_timeout=inf, clock=lambda: next(ticks)))
     hasty.update(SECOND + SOON)
     assert lacking(history) == PARTITIONS[1:2]
     assert assert_readable_or_absent(history) is None

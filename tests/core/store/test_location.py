@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
-from reformatters_dagster.core.spec.errors import ObjectMoved, StoreUnavailable
+from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, StoreUnavailable
 from reformatters_dagster.core.store.location import PART_BYTES, Store
 from reformatters_dagster.core.store.stores import open_store
 from tests.stores import KEYS_PER_PAGE, S3Bucket
@@ -196,6 +196,53 @@ def test_a_store_without_conditional_puts(
     assert [record.message for record in caplog.records if "does not honour conditional puts" in record.message] == [
         caplog.messages[0]
     ]
+
+
+@pytest.mark.parametrize("condition", [None, "absent"])
+def test_a_writer_that_lost_its_right_puts_nothing_more(s3: S3Bucket, remote: Store, condition: str | None) -> None:
+    """Each attempt asks: while a store is out, another writer may take over."""
+    asked: list[int] = []
+
+    def check_writer() -> None:
+        asked.append(len(asked))
+        if len(asked) == 3:
+            raise LeaseHeld("another writer took it")
+
+    s3.server.fail({"methods": ["PUT"], "status": 503, "times": 2})
+    with pytest.raises(LeaseHeld, match="another writer took it"):
+        remote.guarded(check_writer).put("x", b"1", only_if=condition)
+    assert len(asked) == 3
+    assert not remote.exists("x")
+    remote.put("x", b"1")
+
+
+def test_puts_and_deletes_of_a_guarded_store_ask_first(store: Store) -> None:
+    def refuse() -> None:
+        raise LeaseHeld("another writer took it")
+
+    store.put("x", b"1")
+    guarded = store.guarded(refuse)
+    for change in (
+        lambda: guarded.put("x", b"2"),
+        lambda: guarded.put("y", b"2", only_if="absent"),
+        lambda: guarded.delete("x"),
+    ):
+        with pytest.raises(LeaseHeld, match="another writer took it"):
+            change()
+    assert store.list() == [("x", 1)]
+    assert guarded.get("x")[0] == b"1"
+    store.guarded(lambda: None).put("x", b"3")
+    assert store.get("x")[0] == b"3"
+
+
+def test_a_check_may_put_to_the_folder_that_it_guards(store: Store) -> None:
+    """The lease lies beside the ledger."""
+
+    def renew() -> None:
+        store.put("lease", b"1")
+
+    store.guarded(renew).put("ledger", b"1", only_if="absent")
+    assert store.list() == [("lease", 1), ("ledger", 1)]
 
 
 def test_google_compares_generations(monkeypatch: pytest.MonkeyPatch) -> None:
