@@ -15,6 +15,7 @@ from reformatters_dagster.core.spec.errors import (
     PublishGap,
     Refused,
     StoreExists,
+    StoreMissing,
     StoreTooShort,
     TimeNotOnGrid,
     UnknownRun,
@@ -24,7 +25,8 @@ from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.spec.wording import spell_duration
 from reformatters_dagster.core.store.location import Store
-from reformatters_dagster.core.store.reading import published_labels
+from reformatters_dagster.core.store.reading import is_published, published_labels
+from reformatters_dagster.core.store.stores import StoreSet
 
 READERS = 16
 
@@ -101,6 +103,26 @@ def _has_committed(internal: Store, root_run: str) -> bool:
     with ThreadPoolExecutor(READERS, "ledger") as pool:
         entries = pool.map(partial(previous_entry, internal), labels)
         return any(entry is not None and entry.root_run == root_run for entry in entries)
+
+
+def refuse_lost_store(template: TemplateConfig, stores: StoreSet) -> None:
+    """Refuse to create a store beside a ledger that tells of one: it would be complete by its ledger, and hold nothing.
+
+    Raises
+    ------
+    StoreMissing
+        When the primary's root is absent while partitions have entries.
+    """
+    internal = stores.internal
+    if is_published(stores.primary) or not (known := ledger_partitions(internal)):
+        return
+    # Looked at once more: another run may have created it, and committed, meanwhile.
+    if not is_published(stores.primary):
+        raise StoreMissing(
+            f"{template.dataset_id} was to be created at {stores.primary.url}; no store stands there, while the ledger says "
+            f"that {len(known)} partitions of it are written, {known[0]} to {known[-1]}: copy the store back, the root "
+            f"zarr.json last; or delete {internal.url}, which tells of the lost store, to begin anew"
+        )
 
 
 def refuse_outdated(template: TemplateConfig, label: Timestamp, end: Timestamp, primary: Store) -> None:

@@ -21,7 +21,7 @@ from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.zarr_documents import arrays_of
 from reformatters_dagster.core.store.location import Etag
-from reformatters_dagster.core.store.reading import published_labels, read_root
+from reformatters_dagster.core.store.reading import is_published, published_labels, read_root
 from reformatters_dagster.core.store.settings import Workspace
 
 log = logging.getLogger(__name__)
@@ -169,8 +169,13 @@ def _stored_variables(dataset: Declaration, workspace: Workspace) -> frozenset[s
 
 
 def _entry_of_long_shard(dataset: Declaration, workspace: Workspace, label: Timestamp) -> LedgerEntry | None:
-    """What the ledger says of an unpublished shard that may be published in part; of one label there is nothing."""
-    return previous_entry(workspace.stores.internal, label) if dataset.template_config.shard_length > 1 else None
+    """What the ledger says of an unpublished shard that may be published in part; of one label there is nothing.
+
+    Nor does an entry count without a store: the run that is launched then says that it was lost.
+    """
+    if dataset.template_config.shard_length == 1 or not is_published(workspace.stores.primary):
+        return None
+    return previous_entry(workspace.stores.internal, label)
 
 
 def _list(

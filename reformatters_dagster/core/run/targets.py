@@ -8,6 +8,7 @@ import logging
 from dataclasses import replace
 
 from reformatters_dagster.core.run.declaration import Declaration
+from reformatters_dagster.core.run.guards import refuse_lost_store
 from reformatters_dagster.core.run.replicas import Degraded, degraded, mark
 from reformatters_dagster.core.spec.errors import StoreUnavailable, TemplateDrift
 from reformatters_dagster.core.spec.partition import partition_key
@@ -29,9 +30,10 @@ def check_stores(dataset: Declaration, workspace: Workspace) -> None:
     Raises
     ------
     TemplateDrift, StoreMissing, StoreTooShort
-        See `check_store` and `refuse_lagging_replicas`.
+        See `check_store`, `refuse_lost_store` and `refuse_lagging_replicas`.
     """
     check_store(dataset.template_config, workspace)
+    refuse_lost_store(dataset.template_config, workspace.stores)
     if dataset.replicas == "required":
         refuse_lagging_replicas(dataset.template_config, workspace)
 
@@ -42,8 +44,9 @@ def places_for_metadata(dataset: Declaration, workspace: Workspace) -> Workspace
     Raises
     ------
     StoreMissing, StoreTooShort
-        When a required replica lacks something.
+        When a required replica lacks something, or the primary was lost.
     """
+    refuse_lost_store(dataset.template_config, workspace.stores)
     if dataset.replicas == "required":
         refuse_lagging_replicas(dataset.template_config, workspace)
         return workspace

@@ -1,6 +1,7 @@
 """Arrivals, heals and giving up where a shard holds many labels."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from reformatters_dagster.core.run.outcomes import RunReport
 from reformatters_dagster.core.run.plan import plan_partition
 from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.run.reasons import Launch
+from reformatters_dagster.core.spec.errors import StoreMissing
 from reformatters_dagster.core.spec.values import Timestamp
 from tests.datasets import INIT, TEMPERATURE, Sample, Site
 from tests.long_shards import HOUR, LAST, chunks, make, read_labels
@@ -100,3 +102,15 @@ def test_a_shard_in_progress_is_not_given_up(site: Site) -> None:
     assert survey_incomplete(site.dataset, site.workspace, late, Budget(20)).given_up == []
     end = INIT + 23 * HOUR + site.dataset.give_up_age
     assert survey_incomplete(site.dataset, site.workspace, end, Budget(20)).given_up == [INIT]
+
+
+def test_a_store_that_was_lost_beside_its_ledger_is_noticed(site: Site) -> None:
+    """By the ledger alone there would be nothing new, for ever."""
+    now = INIT + 6 * HOUR
+    aged(site, now - HOUR)
+    (launch,) = unpublished(site, now).launches
+    run(site, launch, now)
+    shutil.rmtree(site.stores.primary.url)
+    (launch,) = unpublished(site, now).launches
+    with pytest.raises(StoreMissing, match="no store stands there, while the ledger says"):
+        run(site, launch, now)

@@ -1,5 +1,6 @@
 """Every request that is refused before anything is written."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from reformatters_dagster.core.spec.errors import (
     Refused,
     StoreAccessDenied,
     StoreExists,
+    StoreMissing,
     StoreTooShort,
     TemplateDrift,
     TimeNotOnGrid,
@@ -35,6 +37,7 @@ from tests.datasets import (
     TEMPERATURE,
     THIRD,
     Site,
+    assert_forecast_true,
     gfs_forecast,
 )
 
@@ -217,3 +220,22 @@ def test_missing_credentials_are_not_an_absent_store(
     ):
         act(replace(pair, settings={"store": "s3://nobodys/stores"}))
     assert pair.tmp_files() == []
+
+
+@pytest.mark.parametrize("how", ["update", "backfill", "initialise"])
+def test_a_store_that_was_lost_beside_its_ledger_is_not_begun_anew(published: Site, how: str) -> None:
+    """Its partitions would be complete by the ledger, and hold nothing but NaN."""
+    attempts: dict[str, Callable[[], object]] = {
+        "update": published.update,
+        "backfill": published.backfill,
+        "initialise": lambda: published.dataset.initialise(published.workspace, None, INIT + SOON),
+    }
+    shutil.rmtree(published.stores.primary.url)
+    before = published.objects()
+    lost = r"no store stands there, while the ledger says that 1 partitions of it are written, 2026-07-29T18:00 to .*: copy the"
+    with pytest.raises(StoreMissing, match=lost):
+        attempts[how]()
+    assert published.objects() == before
+    shutil.rmtree(published.stores.internal.url)
+    published.backfill()
+    assert_forecast_true(published.read(), INIT)
