@@ -7,6 +7,8 @@ import math
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 from pydantic import Field, model_validator
 
 from reformatters_dagster.core.check.opened import OpenedStore
@@ -22,7 +24,7 @@ class CheckRecentNans(Validator):
     """The newest labels hold no more NaN than allowed.
 
     The check reads a few columns of chunks of each variable, with all lead times: see `sampled_columns`. Lead time 0 does not
-    count for a variable that has no hour 0.
+    count for a variable that has no hour 0, nor the first lead time for a rate, which lies between two totals.
 
     A failure is an ERROR where a label before the newest has too much NaN, or a variable has no value at all. It is a WARN where
     only the newest label has too much NaN, since late files may still fill it.
@@ -33,8 +35,8 @@ class CheckRecentNans(Validator):
 
     name: str = "recent_nans"
     max_nan_fraction: float | tuple[float, ...] = 0.0
-    """Share of NaN allowed in a label. A tuple gives one share per label, newest first; the last holds for all older labels.
-    Labels whose share may be 1 are not read."""
+    """Share of NaN allowed in a label. A tuple gives one share per label, newest first, at most one for
+    each label of the window; the last holds for all older labels. Labels whose share may be 1 are not read."""
     window: int = Field(default=2, ge=1)
     """How many of the newest labels are read."""
     sampled_chunks: int = Field(default=2, ge=1)
@@ -53,6 +55,11 @@ class CheckRecentNans(Validator):
             raise ValueError(
                 f"max_nan_fraction {self.max_nan_fraction!r} allows all of the newest {self.window} labels to be NaN, "
                 "so this check could never fail; lower a share or remove the check"
+            )
+        if len(allowed) > self.window:
+            raise ValueError(
+                f"max_nan_fraction {self.max_nan_fraction!r} has more shares than the {self.window} labels of its window, "
+                "so the last is never used; remove shares or widen the window"
             )
         return self
 
@@ -141,8 +148,16 @@ def _nan_shares(opened: OpenedStore, data_var: DataVar, recencies: list[int], sa
     nans, values = np.zeros(len(recencies), dtype=np.int64), 0
     for column in sampled_columns(opened, array, sampled_chunks):
         block = recent.isel(column).load()
-        if "lead_time" in block.dims and not data_var.has_hour_0:
-            block = block.isel(lead_time=block.indexes["lead_time"] > Timedelta(0))
+        if "lead_time" in block.dims:
+            block = block.isel(lead_time=_has_value(data_var, pd.TimedeltaIndex(block.indexes["lead_time"])))
         nans += block.isnull().sum(other_dims).to_numpy()
         values += block.size // len(recencies)
     return {recency: int(count) / values for recency, count in zip(recencies, nans, strict=True)} if values else {}
+
+
+def _has_value(data_var: DataVar, lead_times: pd.TimedeltaIndex) -> npt.NDArray[np.bool_]:
+    """At which lead times a variable can have a value."""
+    has_value = np.ones(lead_times.size, np.bool_) if data_var.has_hour_0 else lead_times > Timedelta(0)
+    if data_var.deaccumulation is not None:
+        has_value[:1] = False
+    return np.asarray(has_value, np.bool_)

@@ -7,6 +7,7 @@ import pytest
 
 from reformatters_dagster.core.check.nans import CheckRecentNans
 from reformatters_dagster.core.spec.errors import UnknownVariable
+from reformatters_dagster.core.spec.variables import Deaccumulation
 from tests.core.check.published import NOW, PRECIPITATION, TEMPERATURE, Publish, data_var
 
 
@@ -101,6 +102,22 @@ def test_recent_nans_expects_no_hour_0_of_a_windowed_variable(publish: Publish) 
     assert not CheckRecentNans().check(store.open(as_if_instant), NOW).passed
 
 
+def test_recent_nans_expects_no_first_step_of_a_rate(publish: Publish) -> None:
+    """A rate lies between two totals, so the first step has none, whether or not the source has a file of it."""
+    at_hour_0 = {"hour_0": True, "deaccumulation": Deaccumulation()}
+    rate = PRECIPITATION.model_copy(update=at_hour_0)
+    store = publish("forecast", 2, (rate,))
+    store["precipitation_surface"][:, 0] = np.nan
+    assert CheckRecentNans().check(store.write().open(), NOW).passed
+
+
+def test_recent_nans_sees_every_later_step_of_a_rate(publish: Publish) -> None:
+    rate = PRECIPITATION.model_copy(update={"deaccumulation": Deaccumulation()})
+    store = publish("forecast", 2, (rate,))
+    store["precipitation_surface"][:, 1] = np.nan
+    assert CheckRecentNans().check(store.write().open(), NOW).metadata["worst_nan_fraction"] == pytest.approx(1 / 4)
+
+
 def test_recent_nans_of_a_windowed_analysis_counts_every_step(publish: Publish) -> None:
     store = publish("analysis", 4, (PRECIPITATION,))
     store["precipitation_surface"][-1] = np.nan
@@ -161,6 +178,16 @@ def test_recent_nans_that_could_never_fail_is_a_configuration_error(share: float
 def test_recent_nans_whose_window_reaches_no_strict_budget_is_a_configuration_error() -> None:
     with pytest.raises(ValueError, match="newest 1 labels"):
         CheckRecentNans(max_nan_fraction=(1.0, 0.0), window=1)
+
+
+@pytest.mark.parametrize(("shares", "window"), [((0.4, 0.0, 0.0), 2), ((0.4, 0.0), 1)])
+def test_recent_nans_with_a_share_beyond_its_window_is_a_configuration_error(
+    shares: tuple[float, ...], window: int
+) -> None:
+    with pytest.raises(
+        ValueError, match=f"more shares than the {window} labels of its window, so the last is never used"
+    ):
+        CheckRecentNans(max_nan_fraction=shares, window=window)
 
 
 @pytest.mark.parametrize("share", [(), -0.1, (0.0, float("nan"))])
