@@ -180,6 +180,40 @@ def test_two_conditional_puts_at_once_are_tried_again(s3: S3Bucket, remote: Stor
     assert len(pauses) == 3
 
 
+BUSY = {"methods": ["PUT"], "status": 409, "code": "OperationAborted"}
+"""S3 answers so when another request for the key runs at the same time, and has then written nothing."""
+
+
+def test_a_busy_create_is_no_creation_by_another(s3: S3Bucket, remote: Store) -> None:
+    s3.server.fail({**BUSY, "headers": ["If-None-Match"], "times": 1})
+    etag = remote.put("x", b"1", only_if="absent")
+    with pytest.raises(ObjectMoved, match="only if nothing stands there; found its ETag is"):
+        remote.put("x", b"1", only_if="absent")
+    assert remote.get("x") == (b"1", etag)
+
+
+def test_a_busy_swap_is_tried_again(s3: S3Bucket, remote: Store) -> None:
+    first = remote.put("x", b"1")
+    s3.server.fail({**BUSY, "headers": ["If-Match"], "times": 2})
+    second = remote.put("x", b"2", only_if=first)
+    assert remote.get("x") == (b"2", second)
+
+
+def test_a_busy_create_that_lost_is_refused(s3: S3Bucket, remote: Store) -> None:
+    remote.put("x", b"theirs")
+    s3.server.fail({**BUSY, "headers": ["If-None-Match"], "times": 1})
+    with pytest.raises(ObjectMoved, match="another writer was first"):
+        remote.put("x", b"mine", only_if="absent")
+    assert remote.get("x")[0] == b"theirs"
+
+
+def test_a_create_that_stays_busy_fails_without_a_claim(s3: S3Bucket, remote: Store) -> None:
+    s3.server.fail({**BUSY, "headers": ["If-None-Match"]})
+    with pytest.raises(StoreUnavailable, match="whether the object is there is not known"):
+        remote.put("x", b"1", only_if="absent")
+    assert not remote.exists("x")
+
+
 @pytest.mark.parametrize("status", [501, 412])
 def test_a_store_without_conditional_puts(
     s3: S3Bucket, remote: Store, caplog: pytest.LogCaptureFixture, status: int
