@@ -20,7 +20,7 @@ from reformatters_dagster.core.source.files import FileResult
 from reformatters_dagster.core.spec.grids import LambertGrid
 from reformatters_dagster.core.spec.projection import on_plain_map
 from reformatters_dagster.core.spec.values import Label, Timedelta, Timestamp
-from reformatters_dagster.core.store.reading import open_published
+from reformatters_dagster.core.store.reading import load_published, open_published
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.pictures import as_markdown_image, draw_completeness, draw_map
 
@@ -134,7 +134,7 @@ def _picture(dataset: DynamicalDataset, workspace: Workspace, report: CommitRepo
     if field.ndim != len(grid.shape):
         return None
     title = f"{variable}, " + ", ".join(f"{dim} {_label_text(label)}" for dim, label in labels.items())
-    values = np.asarray(field.to_numpy(), dtype=np.float32)
+    values = np.asarray(load_published(field).to_numpy(), dtype=np.float32)
     if isinstance(grid, LambertGrid):
         values, latitude, longitude = on_plain_map(values, grid)
     else:

@@ -211,7 +211,7 @@ def _fields(opened: OpenedStore, data_var: DataVar, sampled_chunks: int) -> list
     newest, chunk = opened.labels.size - 1, int(array.encoding["chunks"][0])
     first = max(0, newest - WINDOW, (newest // chunk - CHUNKS) * chunk)
     recent = array.isel({opened.append_dim: slice(first, newest + 1)})
-    return [_of_column(recent.isel(column)) for column in sampled_columns(opened, array, sampled_chunks)]
+    return [_of_column(opened.load(recent.isel(column))) for column in sampled_columns(opened, array, sampled_chunks)]
 
 
 def _of_column(block: xr.DataArray) -> list[FieldStats]:

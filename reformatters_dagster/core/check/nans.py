@@ -147,7 +147,7 @@ def _nan_shares(opened: OpenedStore, data_var: DataVar, recencies: list[int], sa
     other_dims = [dim for dim in array.dims if dim != opened.append_dim]
     nans, values = np.zeros(len(recencies), dtype=np.int64), 0
     for column in sampled_columns(opened, array, sampled_chunks):
-        block = recent.isel(column).load()
+        block = opened.load(recent.isel(column))
         if "lead_time" in block.dims:
             block = block.isel(lead_time=_has_value(data_var, pd.TimedeltaIndex(block.indexes["lead_time"])))
         nans += block.isnull().sum(other_dims).to_numpy()

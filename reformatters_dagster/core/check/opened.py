@@ -12,12 +12,13 @@ import xarray as xr
 
 from reformatters_dagster.core.ledger.entries import LedgerView
 from reformatters_dagster.core.spec.axes import AppendAxis
+from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import AppendDim, Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.spec.zarr_documents import chunks_prefix
 from reformatters_dagster.core.store.location import Store
-from reformatters_dagster.core.store.reading import open_published
+from reformatters_dagster.core.store.reading import READ_PATIENCE, load_published, open_published
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class OpenedStore:
     Attributes
     ----------
     ds : xr.Dataset
-        Opened from Zarr without dask, so that indexing reads only the chunks it touches.
+        Opened from Zarr without dask, so that indexing reads only the chunks it touches. `load` reads data variables.
     append_axis : AppendAxis
         The grid of the dimension that grows, from the start of this archive.
     data_vars : tuple of DataVar
@@ -40,6 +41,8 @@ class OpenedStore:
         Takes an end of the append dimension, returns every coordinate of the template for the labels before it.
     ledger : LedgerView, optional
         None where the store has no ledger.
+    patience : Patience
+        How often `load` tries to read.
     """
 
     ds: xr.Dataset
@@ -49,6 +52,7 @@ class OpenedStore:
     read_object: Callable[[str], bytes | None]
     coordinates: Callable[[Timestamp], xr.Dataset]
     ledger: LedgerView | None = None
+    patience: Patience = READ_PATIENCE
 
     @classmethod
     def of(cls, store: Store, template: TemplateConfig, ledger: LedgerView | None) -> Self:
@@ -76,6 +80,10 @@ class OpenedStore:
     def labels(self) -> pd.DatetimeIndex:
         """Published labels of the append dimension."""
         return pd.DatetimeIndex(self.ds.indexes[self.append_dim])
+
+    def load(self, array: xr.DataArray) -> xr.DataArray:
+        """A part of a data variable in memory. A shard may be rewritten meanwhile: see `load_published`."""
+        return load_published(array, self.patience)
 
     def shards(self) -> Iterator[pd.DatetimeIndex]:
         """Published labels of each shard, in order."""

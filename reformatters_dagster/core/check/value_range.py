@@ -58,6 +58,6 @@ def _extremes(opened: OpenedStore, data_var: DataVar, sampled_chunks: int) -> tu
     """Least and greatest value of the newest label; both NaN where every value is NaN."""
     array = opened.ds[data_var.name]
     newest = array.isel({opened.append_dim: -1})
-    blocks = [newest.isel(column).to_numpy() for column in sampled_columns(opened, array, sampled_chunks)]
+    blocks = [opened.load(newest.isel(column)).to_numpy() for column in sampled_columns(opened, array, sampled_chunks)]
     found = np.concatenate([block[~np.isnan(block)] for block in blocks])
     return (float(found.min()), float(found.max())) if found.size else (math.nan, math.nan)
