@@ -49,7 +49,7 @@ class JobStats:
     bytes_out: int = 0
     objects_out: int = 0
     kept: list[str] = field(default_factory=list)
-    """Variables whose published shard was kept, since this job could not read a file that it is made from."""
+    """Variables whose published shard was kept: this job could not read a file that it is made from, or the shard itself."""
     clamped: dict[str, float] = field(default_factory=dict)
     """Per deaccumulated variable, the share of small negative rates that were set to 0; of several pieces the largest."""
     invalid: dict[str, float] = field(default_factory=dict)

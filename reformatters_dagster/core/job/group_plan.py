@@ -18,6 +18,7 @@ from reformatters_dagster.core.job.stretches import Stretch, cut_stretches
 from reformatters_dagster.core.ledger.changes import Changed, PublishedShard, changed_positions
 from reformatters_dagster.core.ledger.judgement import Judgement, judge
 from reformatters_dagster.core.source.files import FileResult, SourceFileCoord
+from reformatters_dagster.core.spec.errors import CorruptShard
 from reformatters_dagster.core.spec.variables import DataVar
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,14 @@ def _continuable[Coord: SourceFileCoord](
     files = [(coord.key(), position) for coord, position in files_of_region(job, group).items()]
     for data_var in group:
         changed = changed_positions(known, data_var.name, files, labels, job.context.uploads.get(data_var.name))
-        if changed is not None and all_shards_stand(job, data_var):
+        if changed is not None and not _was_damaged(known, data_var) and all_shards_stand(job, data_var):
             yield data_var.name, changed
+
+
+def _was_damaged(known: PublishedShard, data_var: DataVar) -> bool:
+    """Whether an earlier run found an object of the published shards that it could not continue."""
+    coverage = known.entry.variables.get(data_var.name)
+    return coverage is not None and any(one.reason.startswith(CorruptShard.__name__) for one in coverage.missing)
 
 
 def judge_read[Coord: SourceFileCoord](

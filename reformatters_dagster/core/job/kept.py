@@ -13,7 +13,8 @@ from reformatters_dagster.core.job.hooks import RegionHooks
 from reformatters_dagster.core.job.positions import label_of
 from reformatters_dagster.core.job.published import stored_keys
 from reformatters_dagster.core.ledger.progress import Upload
-from reformatters_dagster.core.source.files import FileResult, Results, SourceFileCoord
+from reformatters_dagster.core.source.files import FileResult, Results, SourceFileCoord, SourceFileStatus
+from reformatters_dagster.core.spec.errors import CorruptShard
 from reformatters_dagster.core.spec.variables import DataVar
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,19 @@ def kept_results[Coord: SourceFileCoord](
     if made_from is None:
         job.stats.kept.append(data_var.name)
     return results if made_from is None else made_from
+
+
+def stuck_results(
+    job: RegionHooks[Any], data_var: DataVar, results: Sequence[FileResult], error: CorruptShard
+) -> Sequence[FileResult]:
+    """What to report of a variable whose published shards cannot be continued: every file that was read has failed.
+
+    The ledger keeps the reason, and the next run makes the shards anew.
+    """
+    log.warning("region=%s variable=%s nothing is uploaded: %s", job.label, data_var.name, error)
+    job.stats.kept.append(data_var.name)
+    failed = {"status": SourceFileStatus.READ_FAILED, "reason": f"{type(error).__name__}: {error}"}
+    return [result.model_copy(update=failed) if result.was_read else result for result in results]
 
 
 def _results_of(job: RegionHooks[Any], data_var: DataVar, upload: Upload) -> Sequence[FileResult] | None:

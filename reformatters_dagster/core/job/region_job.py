@@ -21,7 +21,7 @@ from reformatters_dagster.core.job.files import upstream_objects, wanted_files
 from reformatters_dagster.core.job.folder import job_folder
 from reformatters_dagster.core.job.group_plan import plan_group
 from reformatters_dagster.core.job.hooks import RegionHooks
-from reformatters_dagster.core.job.kept import kept_results, uploaded_before
+from reformatters_dagster.core.job.kept import kept_results, stuck_results, uploaded_before
 from reformatters_dagster.core.job.parts import make_parts
 from reformatters_dagster.core.job.pools import OneBehind, job_pools, one_ahead
 from reformatters_dagster.core.job.read import read_variable
@@ -29,6 +29,7 @@ from reformatters_dagster.core.job.upload import upload_variable
 from reformatters_dagster.core.job.write import write_variable
 from reformatters_dagster.core.source.archives import Archive
 from reformatters_dagster.core.source.files import Results, SourceFileCoord
+from reformatters_dagster.core.spec.errors import CorruptShard
 from reformatters_dagster.core.spec.template_files import write_arrays
 from reformatters_dagster.core.spec.values import Names, Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
@@ -47,7 +48,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         - A variable that an earlier attempt of this run has uploaded is not done again.
         - Where the context knows what is published, only what is new is downloaded, and the published shards are continued.
         - Nothing is uploaded of a variable that has no success. Nor is its published shard replaced by one that lacks a file
-          which that is made from, unless the context forces it.
+          which that is made from, unless the context forces it, nor continued where an object of it is damaged.
 
         Returns
         -------
@@ -79,10 +80,14 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                 for data_var in plan.data_vars:
                     found = read_variable(self, plan, parts, data_var, pools.read)
                     kept = kept_results(self, plan, data_var, found.results)
-                    results[data_var.name] = found.results if kept is None else kept
                     if kept is None:
-                        write_variable(self, plan, parts, data_var, found.withheld, tmp_store)
-                        uploads.submit(partial(upload_variable, self, data_var, found.results, tmp_store))
+                        try:
+                            write_variable(self, plan, parts, data_var, found.withheld, tmp_store)
+                        except CorruptShard as error:
+                            kept = stuck_results(self, data_var, found.results, error)
+                        else:
+                            uploads.submit(partial(upload_variable, self, data_var, found.results, tmp_store))
+                    results[data_var.name] = found.results if kept is None else kept
                 remove_downloads(files)
             uploads.wait()
         return {data_var.name: results[data_var.name] for data_var in self.data_vars}

@@ -39,7 +39,7 @@ def account_for(
     """The ledger entry of a partition after a run.
 
     A variable that keeps its published shard keeps its earlier coverage too: no file of it succeeded, or the job left the
-    shard as it was.
+    shard as it was. Files of labels after those that the coverage tells of are missing.
 
     Parameters
     ----------
@@ -78,7 +78,8 @@ def account_for(
         run_id=run_id,
         written_at=now,
     )
-    return merge(previous, entry)
+    entry, stay = merge(previous, entry), {name: files for name, files in results.items() if name not in written}
+    return entry if previous is None else _with_kept(entry, previous, stay, job.append_dim)
 
 
 def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Timestamp, Lengths]:
@@ -131,16 +132,7 @@ def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str
 def _coverage(
     files: Sequence[FileResult], append_dim: AppendDim, through: Timestamp, implausible: str
 ) -> VariableCoverage:
-    missing = tuple(
-        MissingFile(
-            file=file.coord.key(),
-            labels=" ".join(f"{dim}={label}" for dim, label in file.coord.out_loc().items()),
-            reason=file.reason or str(file.status),
-            label=file.coord.out_loc()[append_dim],
-        )
-        for file in files
-        if not file.succeeded
-    )
+    missing = tuple(_missing(file, append_dim) for file in files if not file.succeeded)
     return VariableCoverage(
         expected=len(files),
         succeeded=len(files) - len(missing),
@@ -149,6 +141,48 @@ def _coverage(
         through=through,
         implausible=implausible,
     )
+
+
+def _with_kept(entry: LedgerEntry, previous: LedgerEntry, results: Results, append_dim: AppendDim) -> LedgerEntry:
+    """The entry with the coverage of variables whose published shards stay as they are."""
+    kept = {
+        name: _kept_coverage(known, files, append_dim, known.through or previous.region[1], entry.region[1])
+        for name, files in results.items()
+        if (known := previous.variables.get(name)) is not None
+    }
+    return entry.model_copy(update={"variables": entry.variables | kept})
+
+
+def _kept_coverage(
+    known: VariableCoverage, files: Sequence[FileResult], append_dim: AppendDim, through: Timestamp, last: Timestamp
+) -> VariableCoverage:
+    """The coverage of a shard that stays as it is, while readers may see labels after the last one it was made for."""
+    new = [file for file in files if _label(file, append_dim) > through]
+    if not new:
+        return known
+    lost = next((file for file in files if not file.succeeded and file not in new), None)
+    because = "another file failed" if lost is None else f"a file that failed now, {lost.coord.key()}: {lost.reason}"
+    reason = f"KeptShard: the published shard is made from {because}"
+    missing = tuple(_missing(file, append_dim, reason if file.succeeded else None) for file in new)
+    return known.model_copy(
+        update={"expected": known.expected + len(new), "missing": (*known.missing, *missing), "through": last}
+    )
+
+
+def _missing(file: FileResult, append_dim: AppendDim, reason: str | None = None) -> MissingFile:
+    place = file.coord.out_loc()
+    return MissingFile(
+        file=file.coord.key(),
+        labels=" ".join(f"{dim}={label}" for dim, label in place.items()),
+        reason=reason or file.reason or str(file.status),
+        label=_label(file, append_dim),
+    )
+
+
+def _label(file: FileResult, append_dim: AppendDim) -> Timestamp:
+    label = file.coord.out_loc()[append_dim]
+    assert isinstance(label, pd.Timestamp)
+    return label
 
 
 def _complete_through(files: Sequence[FileResult]) -> dict[str, float]:

@@ -182,9 +182,8 @@ def _visible(job: RegionJob[Any], results: Results, stats: JobStats, growth: Gro
     if growth in {Growth.STAYS, Growth.TO_PLAN}:
         return job.template_ds
     fresh = {name: files for name, files in results.items() if name not in stats.kept}
-    # A variable whose shard was kept has nothing new to show, so under "all" there is nothing new at all.
-    waits = stats.kept and job.context.publish_policy == "all"
-    template_ds = job.update_template_with_results({} if waits else fresh)
+    # A variable whose shard was kept holds no other back, even under "all": the ledger tells what it lacks.
+    template_ds = job.update_template_with_results(fresh)
     if growth is Growth.TO_RESULTS_OR_BEFORE and template_ds.sizes[job.append_dim] < published:
         return job.template_ds.isel({job.append_dim: slice(0, published)})
     return template_ds

@@ -46,7 +46,8 @@ class Declaration:
     archives: tuple[SourceArchive, ...]
     validators: tuple[Validator, ...] = ()
     publish_policy: Literal["any", "all"] = "any"
-    """Publish up to the newest label of `any` variable, or only up to the newest label that `all` variables have."""
+    """Publish up to the newest label of `any` variable, or only up to the newest label that `all` variables have.
+    Variables whose published shard cannot be continued do not count: the ledger tells what they lack."""
     replicas: Literal["required", "best_effort"] = "required"
     """What a replica that is down does: it stops the update before the primary moves, or it is marked and mended later."""
     soft_deadline: Timedelta = SIX_HOURS

@@ -1,5 +1,6 @@
 """A shard of many labels grows by what is new, and is then what a single run would have made."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from reformatters_dagster.core.run.partition import run_partition
 from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
-from reformatters_dagster.core.spec.errors import CorruptShard, NothingSucceeded
+from reformatters_dagster.core.spec.errors import NothingSucceeded
 from reformatters_dagster.core.spec.variables import Deaccumulation
 from tests.datasets import INIT, RAIN, SECOND, SUN, TEMPERATURE, THIRD, VARIABLES, Sample, Site, assert_true, gfs_key
 from tests.long_shards import HOUR, LAST, changed, chunks, downloaded, drop, make, read_labels
@@ -228,8 +229,22 @@ def test_a_shard_that_cannot_be_read_back_is_told(site: Site) -> None:
     site.update(INIT + 15 * HOUR)
     (shard,) = (site.folder / "primary").rglob(f"{SUN}/c/0/0/0")
     shard.write_bytes(shard.read_bytes()[:-7])
-    with pytest.raises(CorruptShard, match=r"was to be continued.*backfill this partition anew"):
+    site.update(LAST)
+    entry = site.ledger()
+    assert entry is not None
+    assert {name for name, coverage in entry.variables.items() if not coverage.is_complete} == {SUN}
+    reasons = {one.reason for one in entry.variables[SUN].missing}
+    assert all(re.match(r"CorruptShard: .*was to be continued.*backfill this partition anew", one) for one in reasons)
+
+
+def test_a_run_whose_shards_can_none_be_read_back_fails(site: Site) -> None:
+    site.update(INIT + 15 * HOUR)
+    for shard in (site.folder / "primary").rglob("*/c/0/*/0"):
+        shard.write_bytes(shard.read_bytes()[:-7])
+    before = site.objects()
+    with pytest.raises(NothingSucceeded, match=r"CorruptShard: .* was to be continued.*backfill this partition anew"):
         site.update(LAST)
+    assert site.objects() == before
 
 
 @pytest.mark.parametrize("budget", [1, 100_000])
