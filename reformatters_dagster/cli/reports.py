@@ -50,7 +50,7 @@ def print_overviews(document: "list[JSON]") -> None:
 
 
 def status_document(report: "StatusReport") -> "JSON":
-    """What `status --json` prints: each partition with its variables, and each missing file once."""
+    """What `status --json` prints: each partition with its variables, each missing file and outdated value once."""
     return {
         "dataset_id": report.dataset_id,
         "store": report.store,
@@ -67,9 +67,12 @@ def status_document(report: "StatusReport") -> "JSON":
 def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) -> "JSON":
     known = partition.entry.variables if partition.entry else {}
     lacking: dict[tuple[str, str, str], list[str]] = {}
+    outdated: dict[tuple[str, str, str], list[str]] = {}
     for name, coverage in known.items():
         for missing in coverage.missing:
             lacking.setdefault((missing.file, missing.labels, missing.reason), []).append(name)
+        for value in coverage.outdated:
+            outdated.setdefault((value.labels, value.reason, value.waits_for), []).append(name)
     return {
         "partition": partition.partition,
         "written_at": partition.entry.written_at.isoformat(timespec="seconds") if partition.entry else None,
@@ -81,13 +84,18 @@ def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) 
                 "expected": known[name].expected if name in known else None,
                 "succeeded": known[name].succeeded if name in known else None,
                 "missing": known[name].expected - known[name].succeeded if name in known else None,
-                "first_reason": known[name].missing[0].reason if name in known and known[name].missing else None,
+                "outdated": len(known[name].outdated) if name in known else None,
+                "first_reason": known[name].first_reason if name in known else None,
             }
             for name in variables
         },
         "missing_files": [
             {"file": file, "labels": labels, "reason": reason, "variables": names}
             for (file, labels, reason), names in lacking.items()
+        ],
+        "outdated_values": [
+            {"labels": labels, "reason": reason, "waits_for": waits_for, "variables": names}
+            for (labels, reason, waits_for), names in outdated.items()
         ],
     }
 
@@ -118,10 +126,10 @@ def print_status(document: "JSON") -> None:
             alike.setdefault(tuple(found.values()), []).append(name)
         for (written, *counts, reason), names in alike.items():
             everything = len(names) == len(partition["variables"])
-            cells = [*counts, reason or ""] if written else ["", "", "", "never written"]
+            cells = [*counts, reason or ""] if written else ["", "", "", "", "never written"]
             key = f"{partition['partition']} (given up)" if partition["known_missing"] else partition["partition"]
             rows.append([key, "all" if everything else ", ".join(names), *cells])
-    headers = ["partition", "variables", "expected", "succeeded", "missing", "first reason"]
+    headers = ["partition", "variables", "expected", "succeeded", "missing", "outdated", "first reason"]
     print_table(headers, rows, wrapping={"partition", "variables", "first reason"})
 
 

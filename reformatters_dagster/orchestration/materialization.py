@@ -49,6 +49,7 @@ def materialization_metadata(
         "files_expected": dg.MetadataValue.int(expected),
         "files_succeeded": dg.MetadataValue.int(succeeded),
         "files_missing": dg.MetadataValue.int(expected - succeeded),
+        "values_outdated": dg.MetadataValue.int(sum(len(one.outdated) for one in ran.values())),
         "completeness": dg.MetadataValue.md(_completeness_table(report)),
     }
     drawings = {
@@ -82,12 +83,13 @@ def materialization_metadata(
 
 
 def _completeness_table(report: CommitReport) -> str:
-    rows = ["| variable | expected | succeeded | missing | first reason |", "|---|---:|---:|---:|---|"]
+    rows = ["| variable | expected | succeeded | missing | outdated | first reason |", "|---|---:|---:|---:|---:|---|"]
     for name in sorted(report.results):
         known = report.entry.variables[name]
-        reason = _shortened(known.missing[0].reason).replace("|", "\\|") if known.missing else ""
+        reason = _shortened(known.first_reason or "").replace("|", "\\|")
         missing = known.expected - known.succeeded
-        rows.append(f"| {name} | {known.expected} | {known.succeeded} | {missing} | {reason} |")
+        counts = (known.expected, known.succeeded, missing, len(known.outdated))
+        rows.append(f"| {name} | {' | '.join(map(str, counts))} | {reason} |")
     return "\n".join(rows)
 
 
@@ -152,7 +154,8 @@ def _history(dataset: DynamicalDataset, workspace: Workspace) -> str:
         known = partition.entry.variables if partition.entry else {}
         for column, name in enumerate(names):
             if name in known:
-                fractions[row, column] = known[name].succeeded / max(known[name].expected, 1)
+                right = known[name].succeeded - len(known[name].outdated)
+                fractions[row, column] = right / max(known[name].expected, 1)
     keys = [partition.partition for partition in report.partitions]
     return as_markdown_image(draw_completeness(fractions, keys, names), "completeness of the newest partitions")
 

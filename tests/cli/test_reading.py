@@ -33,6 +33,7 @@ def test_status_counts_files_by_variable(published: Deployment) -> None:
         "expected": None,
         "succeeded": None,
         "missing": None,
+        "outdated": None,
         "first_reason": None,
     }
     assert len(partition["missing_files"]) == 208
@@ -47,6 +48,22 @@ def test_status_counts_files_by_variable(published: Deployment) -> None:
     assert set(lagging.partition(": ")[2].split(", ")) == set(DATASET.template_config.variables) - {"temperature_2m"}
     assert "never written" in text
     assert any(line.split()[:5] == [LABEL, "temperature_2m", "209", "1", "208"] for line in text.splitlines())
+
+
+def test_status_names_outdated_values(copied: Deployment) -> None:
+    path = copied.store.parent / "_internal/v0.1.0/ledger" / f"{LABEL}.json"
+    entry = json.loads(path.read_text())
+    value = {"file": "f004", "labels": "lead_time=4h", "reason": "f005 failed", "waits_for": "f005"}
+    entry["variables"]["temperature_2m"] |= {"succeeded": 209, "missing": []}
+    path.write_text(json.dumps(entry | {"outdated": {"temperature_2m": [value]}}))
+    (partition,) = answer(copied.reformat("status", ID, "--json"))["partitions"]
+    found = partition["variables"]["temperature_2m"]
+    assert (found["missing"], found["outdated"], found["first_reason"]) == (0, 1, "f005 failed")
+    assert partition["outdated_values"] == [
+        {"labels": "lead_time=4h", "reason": "f005 failed", "waits_for": "f005", "variables": ["temperature_2m"]}
+    ]
+    text = copied.reformat("status", ID).stdout
+    assert any(line.split()[:6] == [LABEL, "temperature_2m", "209", "209", "0", "1"] for line in text.splitlines())
 
 
 def test_status_shows_the_newest_partitions_unless_asked_for_all(copied: Deployment) -> None:

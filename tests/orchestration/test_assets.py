@@ -153,7 +153,7 @@ def test_completeness_is_a_table_by_variable(real: RealRun) -> None:
     rows = rows_of(real.metadata["completeness"])
     assert list(rows) == ["variable", TEMPERATURE]
     *counts, reason = rows[TEMPERATURE]
-    assert counts == ["209", "1", "208"]
+    assert counts == ["209", "1", "208", "0"]
     assert reason.startswith("SourceFileMissing")
     assert "pgrb2.0p25.f001" in reason
     assert len(reason) <= 161

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 from reformatters_dagster.core.check.opened import OpenedStore
 from reformatters_dagster.core.check.validators import CheckResult, Severity, Validator
 from reformatters_dagster.core.check.wording import listed, text_of
-from reformatters_dagster.core.ledger.entries import LedgerEntry, LedgerView, MissingFile
+from reformatters_dagster.core.ledger.entries import LedgerEntry, LedgerView, MissingFile, OutdatedValue
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 
 BEYOND_GIVE_UP = Timedelta("3D")
@@ -25,7 +25,7 @@ class LedgerCheck(Validator):
 
 
 class CheckCompleteness(LedgerCheck):
-    """Recent partitions were made from every file that is due.
+    """Recent partitions were made from every file that is due, and every value of them from all that it depends on.
 
     A file is due when the dataset's soft deadline after its label has passed. The check counts files up to three days past the
     give-up age, then it forgets them.
@@ -42,6 +42,7 @@ class CheckCompleteness(LedgerCheck):
             "partitions_incomplete": len(holes),
             "partitions_given_up": len(given_up),
             "files_missing": sum(hole.files for hole in holes),
+            "values_outdated": sum(hole.values for hole in holes),
         }
         if not holes:
             message = "recent partitions were made from every file that is due"
@@ -85,11 +86,16 @@ class _Recent(NamedTuple):
     """First and last label whose files are due and recent."""
     give_up_age: Timedelta
 
+    def is_due(self, label: Timestamp | None) -> bool:
+        return self.due[0] <= (label or self.start) <= self.due[1]
+
 
 class _Hole(NamedTuple):
     """What a partition lacks."""
 
     files: int
+    values: int
+    """How many values are outdated."""
     text: str
     given_up: bool
     """Whether some of it is past the give-up age."""
@@ -115,25 +121,30 @@ def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
 def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
     """What a partition lacks; None where it lacks nothing."""
     lost: dict[str, MissingFile] = {}
+    outdated: list[OutdatedValue] = []
     for coverage in recent.entry.variables.values() if recent.entry is not None else ():
-        lost |= {
-            one.file: one for one in coverage.missing if recent.due[0] <= (one.label or recent.start) <= recent.due[1]
-        }
+        lost |= {one.file: one for one in coverage.missing if recent.is_due(one.label)}
+        outdated += [one for one in coverage.outdated if recent.is_due(one.label)]
     lacking = []
     if recent.unwritten:
         lacking.append(f"{len(recent.unwritten)} variables altogether")
     if lost:
         reason, _ = Counter(one.reason.partition(":")[0] for one in lost.values()).most_common(1)[0]
         lacking.append(f"{len(lost)} files ({reason})")
-    if not lacking:
+    findings = [f"lacks {' and '.join(lacking)}"] if lacking else []
+    if outdated:
+        findings.append(f"holds {len(outdated)} outdated values")
+    if not findings:
         return None
-    finding = "was never written" if recent.entry is None else f"lacks {' and '.join(lacking)}"
-    labels = [one.label or recent.start for one in lost.values()]
+    finding = "was never written" if recent.entry is None else " and ".join(findings)
+    known = [*(one.label for one in lost.values()), *(one.label for one in outdated)]
+    labels = [label or recent.start for label in known]
     if recent.unwritten:
         labels.append(recent.start)
     overdue = [now - label - recent.give_up_age for label in labels]
     return _Hole(
         len(lost),
+        len(outdated),
         f"{text_of(recent.start)} {finding}",
         any(one >= NO_TIME for one in overdue),
         any(NO_TIME <= one < ONE_DAY for one in overdue),

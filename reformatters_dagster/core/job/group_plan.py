@@ -88,6 +88,8 @@ def judge_read[Coord: SourceFileCoord](
     if plan.changed is None:
         return Judgement([result for result in read if result.coord in plan.coords or not result.succeeded])
     assert job.context.published is not None
+    reach, region = job.reach(data_var), region_positions(job)
+    made = frozenset[int]().union(*(stretch.wholly_written(region, reach) for stretch in plan.stretches))
     placed = zip(positions_of(job, [result.coord for result in read]), read, strict=True)
     etags = job.context.published.entry.etags
-    return judge(plan.coords, plan.changed[data_var.name], list(placed), etags.get, job.reach(data_var))
+    return judge(plan.coords, plan.changed[data_var.name], list(placed), etags.get, reach, made)

@@ -20,6 +20,12 @@ class Stretch:
         """How many positions are read."""
         return int(self.read.stop - self.read.start)
 
+    def wholly_written(self, region: slice, reach: int) -> range:
+        """Positions that are written together with all positions of the region that depend on them."""
+        start = self.write.start if self.write.start == region.start else self.write.start + reach
+        stop = self.write.stop if self.write.stop == region.stop else self.write.stop - reach
+        return range(start, stop)
+
     def runs(self, without: Collection[int]) -> Iterator[slice]:
         """The positions to write as slices, cut up around those that are left out."""
         start = self.write.start

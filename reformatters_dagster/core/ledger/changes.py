@@ -13,6 +13,7 @@ the ledger lacks its file                                                 LACKIN
 its label is after the last one that the ledger tells of                  LACKING   yes   nothing
 an upload that the ledger does not tell of may have left its file out     LACKING   yes   nothing, or a value: unknown
 its file was published again                                              OUTDATED  yes   a value of the older file
+its value is outdated, and its label is not before `retry_since`          OUTDATED  yes   a value made without a newer file
 it is the region's first or last, and the ledger lacks a file beside the  OUTDATED  yes   a value made without that file
 region
 none of the above                                                         RIGHT     no    a value
@@ -22,9 +23,10 @@ Where several files lie at one position, the topmost row that is true of any of 
 makes of each state.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -67,6 +69,14 @@ class State(IntEnum):
         return self in {State.OUTDATED, State.LACKING}
 
 
+class Outdated(NamedTuple):
+    """Why a published value is outdated."""
+
+    waits_for: str
+    """Key of the file that failed when it was to be made again."""
+    reason: str
+
+
 @dataclass(frozen=True)
 class Changed:
     """The state of every position of a region, for one variable."""
@@ -76,6 +86,8 @@ class Changed:
     """Of positions that were given up: why their file was missing."""
     missing_beside: frozenset[str] = frozenset()
     """Keys of missing files beside the region. Values at the region's ends are made from them too."""
+    outdated: Mapping[str, Outdated] = field(default_factory=dict)
+    """Values that are outdated as far as is known, by the key of the file at whose place they are."""
 
     def state_at(self, position: int) -> State:
         """RIGHT outside the region: the values there belong to another shard."""
@@ -119,9 +131,12 @@ def changed_positions(
     covered = sum(position <= last_known for _, position in files) + len(beside)
     if through <= labels[-1] and coverage.expected != covered:
         return None
+    outdated = _outdated(coverage, upload)
     evidence = _Evidence(
         known=known,
         missing=missing,
+        outdated=outdated.keys(),
+        tried_from=0 if known.retry_since is None else int(labels.searchsorted(known.retry_since)),
         last_known=last_known,
         certain=None if upload is None else upload.used - upload.doubtful,
         ends=_ends(files) if beside else frozenset(),
@@ -133,7 +148,7 @@ def changed_positions(
         if state is State.GIVEN_UP:
             reasons[position] = missing[key].reason
         states[position] = max(state, states.get(position, State.RIGHT))
-    return Changed(states, reasons, frozenset(beside))
+    return Changed(states, reasons, frozenset(beside), outdated)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +158,10 @@ class _Evidence:
     known: PublishedShard
     missing: Mapping[str, MissingFile]
     """What the ledger lacks, by key."""
+    outdated: Collection[str]
+    """Keys of the files at whose place a value is outdated."""
+    tried_from: int
+    """Position of the first label whose outdated values are made again."""
     last_known: int
     """Position of the last label that the ledger tells of."""
     certain: frozenset[str] | None
@@ -158,9 +177,18 @@ class _Evidence:
             return State.LACKING
         if self.certain is not None and key not in self.certain:
             return State.LACKING
-        if key in self.known.redo or position in self.ends:
+        if key in self.known.redo or (key in self.outdated and position >= self.tried_from) or position in self.ends:
             return State.OUTDATED
         return State.RIGHT
+
+
+def _outdated(coverage: VariableCoverage, upload: Upload | None) -> dict[str, Outdated]:
+    """Outdated values that the ledger tells of, and those of an upload that it does not tell of."""
+    told = {one.file: Outdated(one.waits_for, one.reason) for one in coverage.outdated}
+    for file in () if upload is None else upload.results:
+        if file.waits_for is not None:
+            told[file.coord.key()] = Outdated(file.waits_for, file.reason or "")
+    return told
 
 
 def _ends(files: Sequence[tuple[str, int]]) -> frozenset[int]:

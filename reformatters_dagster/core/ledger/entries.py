@@ -47,12 +47,27 @@ class MissingFile(Recorded):
         return self.reason.startswith(SourceFileUnavailable.__name__)
 
 
+class OutdatedValue(Recorded):
+    """A published value that is not made from all files that were used: one that it needs failed when it was to be made."""
+
+    file: str
+    """Key of the file at whose place it is."""
+    labels: str
+    """Where it is, as in `MissingFile`."""
+    reason: str
+    waits_for: str
+    """Key of the file that failed."""
+    label: Time | None = None
+    """Label of the append dimension that it lies at."""
+
+
 class VariableCoverage(Recorded):
     """How much of one variable a partition has."""
 
     expected: int = Field(ge=0)
     succeeded: int = Field(ge=0)
     missing: tuple[MissingFile, ...] = ()
+    outdated: tuple[OutdatedValue, ...] = ()
     complete_through: dict[str, float] = Field(default_factory=dict)
     """Of forecasts: per init time the lead time, in seconds, up to which every file was used."""
     through: Time | None = None
@@ -62,7 +77,13 @@ class VariableCoverage(Recorded):
 
     @property
     def is_complete(self) -> bool:
-        return self.succeeded >= self.expected
+        return self.succeeded >= self.expected and not self.outdated
+
+    @property
+    def first_reason(self) -> str | None:
+        """Why it lacks the first file that it lacks, or why its first outdated value is outdated; None when it is complete."""
+        reasons = [*(lost.reason for lost in self.missing), *(value.reason for value in self.outdated)]
+        return reasons[0] if reasons else None
 
 
 class LedgerEntry(Recorded):
@@ -199,12 +220,17 @@ def known_coverage(internal: Store, label: Timestamp, variable: str) -> Variable
 
 
 def _to_json(entry: LedgerEntry) -> JSON:
-    """An entry in which each missing file is written once, and variables refer to it by its position."""
+    """An entry in which each missing file is written once, and variables refer to it by its position.
+
+    Outdated values stand beside the variables, and only where there are some: code that does not know them ignores them.
+    """
     positions: dict[MissingFile, int] = {}
     dumped = entry.model_dump(mode="json")
+    outdated = {name: values for name, coverage in dumped["variables"].items() if (values := coverage.pop("outdated"))}
     for name, coverage in entry.variables.items():
         dumped["variables"][name]["missing"] = [positions.setdefault(lost, len(positions)) for lost in coverage.missing]
-    return {**dumped, "missing_files": [lost.model_dump(mode="json", exclude_none=True) for lost in positions]}
+    dumped["missing_files"] = [lost.model_dump(mode="json", exclude_none=True) for lost in positions]
+    return {**dumped, "outdated": outdated} if outdated else dumped
 
 
 def _from_json(dumped: JSON) -> LedgerEntry:
@@ -212,6 +238,8 @@ def _from_json(dumped: JSON) -> LedgerEntry:
     files = dumped["missing_files"]
     for coverage in dumped["variables"].values():
         coverage["missing"] = [files[position] for position in coverage["missing"]]
+    for name, values in dumped.get("outdated", {}).items():
+        dumped["variables"][name]["outdated"] = values
     return LedgerEntry.model_validate(dumped)
 
 

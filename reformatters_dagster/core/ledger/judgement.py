@@ -7,6 +7,9 @@ A value depends on its neighbours: a rate is the difference of two totals, and a
 beside it. So a file that cannot be read any more can spoil the values beside it. A position is *endangered* when a file
 within the variable's `reach`, its own included, failed in this run although the published shard holds a value made from it.
 
+A position that was given up is read only where it lies beside others that are. When its file succeeds, it counts only if
+this run makes the position's value and all that depend on it; otherwise it is as if it were not read.
+
 ===================  ===========  ==========  ==============================================================
 state before         file now     endangered  the file's result
 ===================  ===========  ==========  ==============================================================
@@ -18,12 +21,16 @@ OUTDATED             succeeded    no          succeeded
 OUTDATED or RIGHT    -            yes         as published: the position keeps its value, and its ETag
 RIGHT                -            no          as published
 ===================  ===========  ==========  ==============================================================
+
+A value that is kept can be *outdated*: a file within reach gave something new in this run, which is told as succeeded, or
+the value was outdated before and is not made now. Its file's result says so, and names the file that it waits for. Without
+that the ledger would call a partition complete that holds values made without files it counts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from reformatters_dagster.core.ledger.changes import Changed, State
+from reformatters_dagster.core.ledger.changes import Changed, Outdated, State
 from reformatters_dagster.core.source.files import FileResult, SourceFileCoord, SourceFileStatus
 
 
@@ -43,6 +50,7 @@ def judge[Coord: SourceFileCoord](
     read: Sequence[tuple[int, FileResult]],
     etag: Callable[[str], str | None],
     reach: int,
+    made: Collection[int],
 ) -> Judgement:
     """Join what was read with what the ledger knows of the rest.
 
@@ -58,22 +66,74 @@ def judge[Coord: SourceFileCoord](
         The ledger's ETag of a key.
     reach : int
         How many steps away a file can be that the variable's value depends on.
+    made : collection of int
+        Positions whose value this run makes, and every value of the region that depends on their file.
     """
-    lost = {at: result for at, result in read if not result.succeeded and changed.state_at(at).holds_value}
+    evidence = _Evidence(changed, read, etag, reach, made)
     found = {result.coord: result for _, result in read}
     results = [result for _, result in read if not result.succeeded and result.coord.key() in changed.missing_beside]
     withheld: set[int] = set()
     for coord, position in coords.items():
-        state, own = changed.state_at(position), found.get(coord)
-        danger = next((lost[at] for at in range(position - reach, position + reach + 1) if at in lost), None)
+        state, own, danger = changed.state_at(position), found.get(coord), evidence.danger_at(position)
+        if state is State.GIVEN_UP and own is not None and own.succeeded and position not in made:
+            own = None
+            withheld.add(position)
         if not state.holds_value:
             results.append(_of_no_value(coord, own, danger, changed.reasons.get(position)))
         elif state is State.OUTDATED and own is not None and danger is None:
             results.append(own)
         else:
-            results.append(FileResult(coord=coord, etag=etag(coord.key())).advance(SourceFileStatus.SUCCEEDED))
+            published = FileResult(coord=coord, etag=etag(coord.key())).advance(SourceFileStatus.SUCCEEDED)
+            why = evidence.why_outdated(coord.key(), position)
+            update = {} if why is None else {"waits_for": why.waits_for, "reason": why.reason}
+            results.append(published.model_copy(update=update))
             withheld |= {position} if danger is not None else set()
     return Judgement(results, frozenset(withheld))
+
+
+class _Evidence:
+    """What a run found out about the files of a variable."""
+
+    def __init__(
+        self,
+        changed: Changed,
+        read: Sequence[tuple[int, FileResult]],
+        etag: Callable[[str], str | None],
+        reach: int,
+        made: Collection[int],
+    ) -> None:
+        self._changed, self._reach, self._made = changed, reach, made
+        self._lost = {at: one for at, one in read if not one.succeeded and changed.state_at(at).holds_value}
+        self._news = {at for at, one in read if one.succeeded and self._is_news(at, one, etag(one.coord.key()))}
+
+    def danger_at(self, position: int) -> FileResult | None:
+        """A file that failed, and that the published value at a position was made from."""
+        return next((self._lost[at] for at in self._within_reach(position) if at in self._lost), None)
+
+    def why_outdated(self, key: str, position: int) -> Outdated | None:
+        """Why the value at a position is outdated after the run; None where it is not."""
+        danger, before = self.danger_at(position), self._changed.outdated.get(key)
+        if danger is None:
+            return None if position in self._made else before
+        if before is None and self._news.isdisjoint(self._within_reach(position)):
+            return None
+        return Outdated(danger.coord.key(), _failed_now(danger))
+
+    def _is_news(self, position: int, result: FileResult, known: str | None) -> bool:
+        """Whether a file that was read counts as succeeded from now on, and gave what no value was made from before."""
+        if result.coord.key() in self._changed.missing_beside:
+            return True
+        match self._changed.state_at(position):
+            case State.RIGHT:
+                return False
+            case State.OUTDATED if result.etag == known:
+                return False
+            case State.GIVEN_UP if position not in self._made:
+                return False
+        return self.danger_at(position) is None
+
+    def _within_reach(self, position: int) -> range:
+        return range(position - self._reach, position + self._reach + 1)
 
 
 def _of_no_value(
@@ -84,5 +144,9 @@ def _of_no_value(
         return FileResult(coord=coord, was_tried=False).advance(SourceFileStatus.DOWNLOAD_FAILED, reason)
     if danger is None or not own.succeeded:
         return own
-    failed = f"its neighbour {danger.coord.key()} was used before and failed now: {danger.reason}"
+    failed = f"its neighbour {_failed_now(danger)}"
     return own.model_copy(update={"status": SourceFileStatus.READ_FAILED, "reason": failed})
+
+
+def _failed_now(lost: FileResult) -> str:
+    return f"{lost.coord.key()} was used before and failed now: {lost.reason}"

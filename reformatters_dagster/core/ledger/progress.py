@@ -37,8 +37,8 @@ class Upload:
 
     @property
     def lacking(self) -> frozenset[str]:
-        """Keys of the files that the shards may lack."""
-        return self.doubtful | {file.coord.key() for file in self.results if not file.succeeded}
+        """Keys of the files that the shards may lack, or hold outdated values of."""
+        return self.doubtful | {file.coord.key() for file in self.results if not file.succeeded or file.is_outdated}
 
 
 def unfinished_runs(store: Store) -> list[str]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from reformatters_dagster.core.job.context import JobStats
 from reformatters_dagster.core.job.region_job import RegionJob
-from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, VariableCoverage, merge
+from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, OutdatedValue, VariableCoverage, merge
 from reformatters_dagster.core.source.files import FileResult, Results
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.template import TemplateConfig
@@ -133,10 +133,22 @@ def _coverage(
     files: Sequence[FileResult], append_dim: AppendDim, through: Timestamp, implausible: str
 ) -> VariableCoverage:
     missing = tuple(_missing(file, append_dim) for file in files if not file.succeeded)
+    outdated = tuple(
+        OutdatedValue(
+            file=file.coord.key(),
+            labels=_labels_text(file),
+            reason=file.reason or "",
+            waits_for=file.waits_for,
+            label=_label(file, append_dim),
+        )
+        for file in files
+        if file.waits_for is not None
+    )
     return VariableCoverage(
         expected=len(files),
         succeeded=len(files) - len(missing),
         missing=missing,
+        outdated=outdated,
         complete_through=_complete_through(files),
         through=through,
         implausible=implausible,
@@ -170,10 +182,9 @@ def _kept_coverage(
 
 
 def _missing(file: FileResult, append_dim: AppendDim, reason: str | None = None) -> MissingFile:
-    place = file.coord.out_loc()
     return MissingFile(
         file=file.coord.key(),
-        labels=" ".join(f"{dim}={label}" for dim, label in place.items()),
+        labels=_labels_text(file),
         reason=reason or file.reason or str(file.status),
         label=_label(file, append_dim),
     )
@@ -185,26 +196,34 @@ def _label(file: FileResult, append_dim: AppendDim) -> Timestamp:
     return label
 
 
+def _labels_text(file: FileResult) -> str:
+    return " ".join(f"{dim}={label}" for dim, label in file.coord.out_loc().items())
+
+
 def _complete_through(files: Sequence[FileResult]) -> dict[str, float]:
     """Per init time, and member where there are several, the last lead time, in seconds, before the first missing file."""
     complete: dict[str, float] = {}
     ended: set[str] = set()
-    for file in sorted(files, key=_lead_time_and_success):
+    for file in sorted(files, key=_lead_time_and_value):
         place = file.coord.out_loc()
         if "lead_time" not in place:
             return {}
         run, lead = _run(place["init_time"], place.get("ensemble_member")), place["lead_time"]
         assert isinstance(lead, pd.Timedelta)
-        if not file.succeeded:
+        if not _gave_its_value(file):
             ended.add(run)
         elif run not in ended:
             complete[run] = lead / pd.Timedelta("1s")
     return complete
 
 
-def _lead_time_and_success(file: FileResult) -> tuple[Label, bool]:
+def _gave_its_value(file: FileResult) -> bool:
+    return file.succeeded and not file.is_outdated
+
+
+def _lead_time_and_value(file: FileResult) -> tuple[Label, bool]:
     """Order by lead time; a failed file comes before the others of its lead time, such as those of other levels."""
-    return file.coord.out_loc().get("lead_time", pd.Timedelta(0)), file.succeeded
+    return file.coord.out_loc().get("lead_time", pd.Timedelta(0)), _gave_its_value(file)
 
 
 def _run(init_time: Label, member: Label | None) -> str:

@@ -126,12 +126,16 @@ def why_heal(
     =======================================================================  ===========================
     was never written, and is due                                            all variables
     lacks files that archives refused, and they are listed                   all variables
+    holds outdated values, and the files that they wait for are listed       all variables
     has the same files as at its last run, and that one had what it wanted   the last row, if that fits
     was made from files that were published again                            all variables
     lacks files, and they have arrived                                       all variables
     has files that were not due at its last run, and no more come            all variables
     lacks variables that the store has, and is due                           those variables
     =======================================================================  ===========================
+
+    With the same files as at its last run, outdated values wait for files in a version that was used before: another may fail
+    for good.
 
     Parameters
     ----------
@@ -152,15 +156,19 @@ def why_heal(
 
 def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEntry, now: Timestamp) -> str | None:
     """The rows of `why_heal` that lie between the first and the last."""
+    waited_for = _waited_for(entry) & arrivals.etags.keys()
     if entry.upstream == arrivals.fingerprint:
         if refused := len(_asked_again(entry, arrivals)):
             return f"{refused} files that archives refused are asked for again"
-        if not entry.retry:
+        waited_for -= set(entry.published_again(arrivals.etags))
+        if not entry.retry and not waited_for:
             return None
     if again := len(entry.published_again(arrivals.etags)):
         return f"{again} files were published again"
     if arrived := len(_lacking(entry) & arrivals.etags.keys()):
         return f"{arrived} files that were missing have arrived"
+    if waited_for:
+        return f"{len(waited_for)} files that outdated values wait for are there"
     if (arrivals.complete or _is_settled(dataset, arrivals, now)) and (
         fallen_due := _due_since(dataset, entry, arrivals)
     ):
@@ -188,6 +196,11 @@ def _lacking(entry: LedgerEntry) -> set[str]:
     """Files that a partition lacks of labels that readers see; the others are for an update."""
     missing = (lost for coverage in entry.variables.values() for lost in coverage.missing)
     return {lost.file for lost in missing if lost.label is None or lost.label <= entry.extent[1]}
+
+
+def _waited_for(entry: LedgerEntry) -> set[str]:
+    """Files that failed when published values were to be made again from what is new beside them."""
+    return {value.waits_for for coverage in entry.variables.values() for value in coverage.outdated}
 
 
 def _due_since(dataset: Declaration, entry: LedgerEntry, arrivals: Arrivals) -> int:

@@ -137,19 +137,26 @@ class FileResult(Frozen):
     coord: SourceFileCoord
     status: SourceFileStatus = SourceFileStatus.PROCESSING
     reason: str | None = None
-    """Why it failed; None otherwise."""
+    """Why it failed, or why the value at its place is outdated; None otherwise."""
     bytes: int = 0
     """Bytes downloaded for this variable."""
     etag: str | None = None
     """Version of the source file, as the archive names it."""
     archive: str | None = None
     """Archive the bytes came from."""
+    waits_for: str | None = None
+    """Where the published value at its place is outdated, the key of the file that failed when it was to be made again."""
     was_tried: bool = True
     """Whether this run asked for it. It does not ask for a file that is given up: the reason is then that of an earlier run."""
 
     @property
     def succeeded(self) -> bool:
         return self.status is SourceFileStatus.SUCCEEDED
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the published value at its place is not made from all files that were used: one that it needs failed."""
+        return self.waits_for is not None
 
     @property
     def was_read(self) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from reformatters_dagster.core.check.completeness import CheckCompleteness, CheckPlausibleRates
 from reformatters_dagster.core.check.validators import CheckResult, Validator
+from reformatters_dagster.core.ledger.entries import OutdatedValue, write_ledger
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import Deaccumulation
 from tests.datasets import INIT, RAIN, SECOND, SOON, TEMPERATURE, THIRD, VARIABLES, Site
@@ -39,7 +40,8 @@ def test_a_whole_store_is_complete(site: Site) -> None:
     result = completeness(site, THIRD + 7 * HOUR)
     assert result.passed
     assert result.message == "recent partitions were made from every file that is due"
-    assert result.metadata == {"partitions_incomplete": 0, "partitions_given_up": 0, "files_missing": 0}
+    nothing = ("partitions_incomplete", "partitions_given_up", "files_missing", "values_outdated")
+    assert result.metadata == dict.fromkeys(nothing, 0)
 
 
 def test_a_hole_behind_the_newest_labels_is_found(site: Site) -> None:
@@ -51,7 +53,12 @@ def test_a_hole_behind_the_newest_labels_is_found(site: Site) -> None:
         "recent partitions incomplete: 1: 2026-07-29T18:00 lacks 2 files (SourceFileMissing); "
         "`reformat status test-gfs-forecast --json` names every missing file"
     )
-    assert result.metadata == {"partitions_incomplete": 1, "partitions_given_up": 0, "files_missing": 2}
+    assert result.metadata == {
+        "partitions_incomplete": 1,
+        "partitions_given_up": 0,
+        "files_missing": 2,
+        "values_outdated": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -76,6 +83,24 @@ def test_a_missing_file_is_told_of_while_it_is_recent(
     assert (result.passed, result.severity) == (passed, severity)
     assert result.metadata["partitions_given_up"] == given_up
     assert ("(given up: 1)" in result.message) == bool(given_up)
+
+
+def test_outdated_values_are_found(site: Site) -> None:
+    site.remove(3, init_time=SECOND)
+    site.update(THIRD + SOON)
+    for label in (INIT, SECOND):
+        entry = site.ledger(label)
+        assert entry is not None
+        value = OutdatedValue(file="f004", labels="", reason="", waits_for="f005", label=label)
+        coverage = entry.variables[RAIN].model_copy(update={"outdated": (value,)})
+        changed = entry.model_copy(update={"variables": entry.variables | {RAIN: coverage}})
+        write_ledger(site.stores.internal, changed)
+    result = completeness(site, THIRD + 7 * HOUR)
+    assert (result.passed, result.severity) == (False, "WARN")
+    assert "2026-07-29T18:00 holds 1 outdated values" in result.message
+    assert "2026-07-30T00:00 lacks 1 files (SourceFileMissing) and holds 1 outdated values" in result.message
+    assert result.metadata["values_outdated"] == 2
+    assert completeness(site, INIT + SOON).passed
 
 
 def test_what_nobody_wrote_is_found(site: Site) -> None:

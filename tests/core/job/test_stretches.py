@@ -20,8 +20,14 @@ def test_stretches_hold_all_that_depends_and_read_all_it_depends_on(changed: set
     assert len(written) == len(set(written))
     wanted = {at for c in changed for at in range(c - steps, c + steps + 1) if 10 <= at < 50}
     assert set(written) >= wanted
+    assert changed <= {at for one in stretches for at in one.wholly_written(region, steps)}
     for one in stretches:
         needed = range(max(one.write.start - steps, processing.start), min(one.write.stop + steps, 50))
         assert range(one.read.start, one.read.stop) == needed
+    for one in stretches:
+        whole = one.wholly_written(region, steps)
+        for at in range(one.write.start, one.write.stop):
+            depend = range(max(at - steps, region.start), min(at + steps + 1, region.stop))
+            assert (at in whole) == (set(depend) <= set(range(one.write.start, one.write.stop)))
     for one, following in pairwise(stretches):
         assert one.read.stop < following.read.start

@@ -1,16 +1,13 @@
 """What a store holds is not lost, and not taken for what the ledger says, when archives refuse files and runs are killed."""
 
-from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from dataset_defs.noaa.gfs.analysis import GfsAnalysisRegionJob
 from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob
-from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry
 from reformatters_dagster.core.ledger.lease import LeaseTerms
 from reformatters_dagster.core.run.commit import commit_partition
@@ -20,10 +17,8 @@ from reformatters_dagster.core.run.partition import run_partition
 from reformatters_dagster.core.run.plan import PartitionPlan, PartitionRequest, plan_partition
 from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.run.reasons import Launch
-from reformatters_dagster.core.source.files import Downloaded
 from reformatters_dagster.core.spec.errors import CorruptMessage, LeaseHeld, ReformatError, SourceFileUnavailable
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
-from reformatters_dagster.core.spec.variables import DataVar
 from tests.datasets import (
     INIT,
     LEADS,
@@ -36,6 +31,7 @@ from tests.datasets import (
     Site,
     gfs_key,
 )
+from tests.refusals import refusing
 from tests.stores import FaultStore, Stopped
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
@@ -43,20 +39,6 @@ pytest_plugins = ["tests.datasets", "tests.stores"]
 HOUR = Timedelta("1h")
 LATE = Timedelta("7h")
 AT_ONCE = LeaseTerms(time_to_live=0.0, heartbeat=60, look_again=0.0)
-
-
-def refusing(
-    job: type[RegionJob[Any]], refused: Collection[str], error: type[ReformatError] = SourceFileUnavailable
-) -> type[RegionJob[Any]]:
-    """The job, of archives that do not hand over some files."""
-
-    def download_file(self: Any, coord: Any, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
-        if coord.key() in refused:
-            raise error(f"{coord.key()} throttled")
-        found: Downloaded = job.download_file(self, coord, data_vars, folder)
-        return found
-
-    return type("Refusing", (job,), {"download_file": download_file})
 
 
 def key(lead: int, init_time: Timestamp = INIT) -> str:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from reformatters_dagster.core.ledger.changes import Changed, PublishedShard, State, changed_positions
-from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, VariableCoverage
+from reformatters_dagster.core.ledger.changes import Changed, Outdated, PublishedShard, State, changed_positions
+from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, OutdatedValue, VariableCoverage
 from reformatters_dagster.core.ledger.judgement import Judgement, judge
 from reformatters_dagster.core.ledger.progress import Upload
 from reformatters_dagster.core.source.files import FileResult, SourceFileCoord, SourceFileStatus
@@ -32,14 +33,23 @@ class File(SourceFileCoord):
         return {"time": LABELS[self.at]}
 
 
-def shard(*missing: int, redo: Sequence[int] = (), retry_since: Timestamp | None = None) -> PublishedShard:
-    """A shard whose ledger lacks the files at some positions."""
+def shard(
+    *missing: int, redo: Sequence[int] = (), outdated: Sequence[int] = (), retry_since: Timestamp | None = None
+) -> PublishedShard:
+    """A shard whose ledger lacks the files at some positions, and holds outdated values at others."""
     lost = tuple(
         MissingFile(file=File(at=at).key(), labels="", reason=f"late {at}", label=LABELS[at]) for at in missing
     )
     expected = LAST_KNOWN - REGION[0] + 1 + sum(at not in REGION for at in missing)
     coverage = VariableCoverage(
-        expected=expected, succeeded=expected - len(lost), missing=lost, through=LABELS[LAST_KNOWN]
+        expected=expected,
+        succeeded=expected - len(lost),
+        missing=lost,
+        outdated=tuple(
+            OutdatedValue(file=File(at=at).key(), labels="", reason="spoilt", waits_for="f009", label=LABELS[at])
+            for at in outdated
+        ),
+        through=LABELS[LAST_KNOWN],
     )
     entry = LedgerEntry(
         partition="2026-07-29T20:00",
@@ -72,11 +82,18 @@ def changes(known: PublishedShard, unledgered: Upload | None = None, variable: s
 
 
 @pytest.mark.parametrize(
-    ("given_up", "is_missing", "is_new", "is_doubtful", "is_newer", "lacks_beside"),
-    list(product([False, True], repeat=6)),
+    ("given_up", "is_missing", "is_new", "is_doubtful", "is_newer", "is_outdated", "lacks_beside"),
+    list(product([False, True], repeat=7)),
 )
 def test_the_first_row_that_is_true_decides(
-    *, given_up: bool, is_missing: bool, is_new: bool, is_doubtful: bool, is_newer: bool, lacks_beside: bool
+    *,
+    given_up: bool,
+    is_missing: bool,
+    is_new: bool,
+    is_doubtful: bool,
+    is_newer: bool,
+    is_outdated: bool,
+    lacks_beside: bool,
 ) -> None:
     """All that can be known of a position, at the region's end so that a missing file beside it matters."""
     at = REGION[-1] if is_new else REGION[0]
@@ -84,6 +101,7 @@ def test_the_first_row_that_is_true_decides(
         *([at] if is_missing else []),
         *([0] if lacks_beside else []),
         redo=[at] if is_newer else [],
+        outdated=[at] if is_outdated else [],
         retry_since=LABELS[-1] if given_up else None,
     )
     unledgered = upload(*REGION, doubtful=[at]) if is_doubtful else None
@@ -92,13 +110,24 @@ def test_the_first_row_that_is_true_decides(
     rows = (
         (is_missing and given_up, State.GIVEN_UP),
         (is_missing or is_new or is_doubtful, State.LACKING),
-        (is_newer or lacks_beside, State.OUTDATED),
+        (is_newer or (is_outdated and not given_up) or lacks_beside, State.OUTDATED),
         (True, State.RIGHT),
     )
     state = next(state for holds, state in rows if holds)
     assert changed.state_at(at) is state
     assert (at in changed.to_read) == (state in {State.LACKING, State.OUTDATED})
+    assert changed.outdated == ({File(at=at).key(): Outdated("f009", "spoilt")} if is_outdated else {})
     assert changed.reasons == ({at: f"late {at}"} if state is State.GIVEN_UP else {})
+
+
+def test_an_outdated_value_of_an_upload_is_made_again() -> None:
+    told = result(3).model_copy(update={"waits_for": "f005", "reason": "spoilt"})
+    unledgered = Upload("run", True, [told, *map(result, (2, 4, 5, 6))])
+    changed = changes(shard(), unledgered)
+    assert changed is not None
+    assert changed.state_at(3) is State.OUTDATED
+    assert changed.outdated == {"f003": Outdated("f005", "spoilt")}
+    assert unledgered.lacking == {"f003"}
 
 
 def test_other_positions_are_right_or_new() -> None:
@@ -140,7 +169,7 @@ def judged(state: State, own: bool | None, *, neighbour_fails: bool) -> Judgemen
     if neighbour_fails:
         read.append((AT + 1, result(AT + 1, succeeded=False)))
     changed = Changed({AT: state}, {AT: "late"} if state is State.GIVEN_UP else {})
-    return judge({File(at=AT): AT}, changed, read, lambda key: f"etag of {key}", 1)
+    return judge({File(at=AT): AT}, changed, read, lambda key: f"etag of {key}", 1, REGION)
 
 
 AS_READ = result(AT)
@@ -180,14 +209,14 @@ def test_what_is_said_of_a_file(state: State, own: bool | None, neighbour_fails:
 @pytest.mark.parametrize(("steps", "endangered"), [(1, True), (2, False)])
 def test_a_neighbour_endangers_as_far_as_the_variable_reaches(steps: int, endangered: bool) -> None:
     changed, read = Changed({AT: State.RIGHT}), [(AT + steps, result(AT + steps, succeeded=False))]
-    found = judge({File(at=AT): AT}, changed, read, lambda _: None, 1)
+    found = judge({File(at=AT): AT}, changed, read, lambda _: None, 1, REGION)
     assert found.withheld == ({AT} if endangered else set())
 
 
 def test_a_neighbour_that_was_lacking_before_endangers_nothing() -> None:
     changed = Changed({AT: State.LACKING, AT + 1: State.LACKING})
     read = [(AT, result(AT)), (AT + 1, result(AT + 1, succeeded=False))]
-    found = judge({File(at=at): at for at in (AT, AT + 1)}, changed, read, lambda _: None, 1)
+    found = judge({File(at=at): at for at in (AT, AT + 1)}, changed, read, lambda _: None, 1, REGION)
     assert [one.succeeded for one in found.results] == [True, False]
     assert found.withheld == set()
 
@@ -195,5 +224,81 @@ def test_a_neighbour_that_was_lacking_before_endangers_nothing() -> None:
 def test_a_file_beside_the_region_that_is_still_missing_is_told_of() -> None:
     beside = result(0, succeeded=False)
     changed = Changed({AT: State.RIGHT}, missing_beside=frozenset({beside.coord.key()}))
-    found = judge({File(at=AT): AT}, changed, [(0, beside)], lambda _: None, 1)
+    found = judge({File(at=AT): AT}, changed, [(0, beside)], lambda _: None, 1, REGION)
     assert [one.coord.key() for one in found.results] == ["f000", "f004"]
+
+
+# Values that are kept, and outdated
+
+
+def judged_at(states: dict[int, State], failed: int, **fields: Any) -> list[FileResult]:
+    """What is said of the region's files when all but one of the changed ones and their neighbours succeeded."""
+    changed = Changed(states, **fields)
+    read = [(at, result(at, succeeded=at != failed)) for at in range(REGION[0] - 1, REGION.stop)]
+    found = judge({File(at=at): at for at in REGION}, changed, read, lambda key: f"etag of {key}", 1, REGION)
+    return [one for one in found.results if one.is_outdated]
+
+
+@pytest.mark.parametrize("state", [State.LACKING, State.GIVEN_UP, State.OUTDATED])
+def test_a_kept_value_beside_something_new_is_outdated(state: State) -> None:
+    (kept,) = judged_at({AT: state}, AT + 2)
+    assert kept.coord == File(at=AT + 1)
+    assert (kept.succeeded, kept.was_read, kept.etag) == (True, False, "etag of f005")
+    assert (kept.waits_for, kept.reason) == ("f006", "f006 was used before and failed now: spoilt")
+
+
+@pytest.mark.parametrize("state", [State.LACKING, State.GIVEN_UP, State.OUTDATED])
+def test_what_does_not_count_outdates_nothing(state: State) -> None:
+    """The file beside it fails itself, or counts as before since its own value cannot be made."""
+    assert judged_at({AT: state}, AT) == []
+    assert judged_at({AT: state}, AT + 1) == []
+
+
+def test_a_file_read_again_in_the_same_version_outdates_nothing() -> None:
+    changed = Changed({AT: State.OUTDATED})
+    same = result(AT).model_copy(update={"etag": "same"})
+    read = [(AT, same), (AT + 2, result(AT + 2, succeeded=False))]
+    found = judge({File(at=at): at for at in REGION}, changed, read, lambda _: "same", 1, REGION)
+    assert not any(one.is_outdated for one in found.results)
+
+
+def test_a_file_that_was_missing_beside_the_region_outdates_its_end() -> None:
+    ends = {REGION[0]: State.OUTDATED, REGION[-1]: State.OUTDATED}
+    (kept,) = judged_at(ends, REGION[0] + 1, missing_beside=frozenset({"f001"}))
+    assert (kept.coord, kept.waits_for) == (File(at=REGION[0]), "f003")
+
+
+KNOWN = {"f004": Outdated("f009", "spoilt")}
+
+
+@pytest.mark.parametrize(
+    ("state", "made", "failed", "waits_for"),
+    [
+        (State.OUTDATED, REGION, None, None),
+        (State.OUTDATED, REGION, AT + 1, "f005"),
+        (State.RIGHT, range(0), None, "f009"),
+        (State.RIGHT, REGION, None, None),
+        (State.RIGHT, REGION, AT + 1, "f005"),
+    ],
+    ids=["made", "kept again", "not made", "made beside another", "kept beside another"],
+)
+def test_an_outdated_value_is_told_of_until_it_is_made(
+    state: State, made: range, failed: int | None, waits_for: str | None
+) -> None:
+    changed = Changed({AT: state}, outdated=KNOWN)
+    read = [(at, result(at, succeeded=at != failed)) for at in (AT - 1, AT, AT + 1)]
+    (said,) = judge({File(at=AT): AT}, changed, read, lambda _: None, 1, made).results
+    assert said.succeeded
+    assert said.waits_for == waits_for
+
+
+# Positions that were given up, and are read for the sake of others
+
+
+@pytest.mark.parametrize(("made", "counts"), [(REGION, True), (range(AT + 1, REGION.stop), False)])
+def test_a_file_that_was_given_up_counts_only_where_its_values_are_made(made: range, counts: bool) -> None:
+    changed = Changed({AT: State.GIVEN_UP}, {AT: "late"})
+    found = judge({File(at=AT): AT}, changed, [(AT, result(AT))], lambda _: None, 1, made)
+    still_missing = NO_RESULT.advance(SourceFileStatus.DOWNLOAD_FAILED, "late")
+    assert found.results == [AS_READ if counts else still_missing]
+    assert found.withheld == (set() if counts else {AT})

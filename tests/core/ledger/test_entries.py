@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from reformatters_dagster.core.ledger.entries import (
     LedgerEntry,
     MissingFile,
+    OutdatedValue,
     VariableCoverage,
     merge,
     read_ledger,
@@ -63,6 +64,9 @@ coverages = st.builds(
     expected=st.integers(0, 300),
     succeeded=st.integers(0, 300),
     missing=st.lists(st.builds(MissingFile, file=st.text(), labels=st.text(), reason=st.text())).map(tuple),
+    outdated=st.lists(
+        st.builds(OutdatedValue, file=st.text(), labels=st.text(), reason=st.text(), waits_for=st.text()), max_size=2
+    ).map(tuple),
 )
 
 
@@ -79,6 +83,18 @@ def test_a_file_that_many_variables_lack_is_written_once(store: Store) -> None:
     content = store.get(f"ledger/{PARTITION}.json")[0]
     assert content.count(LATE.file.encode()) == 1
     assert json.loads(content)["variables"]["variable_7"]["missing"] == [0]
+
+
+def test_an_outdated_value_stands_where_earlier_code_does_not_look(store: Store) -> None:
+    """It takes no field of a variable that it does not know, and ignores those of the entry."""
+    value = OutdatedValue(file="f004", labels="", reason="f005 failed", waits_for="f005", label=INIT)
+    coverage = VariableCoverage(expected=3, succeeded=3, outdated=(value,))
+    write_ledger(store, entry({"rain": coverage, "wind": VariableCoverage(expected=3, succeeded=3)}))
+    content = json.loads(store.get(f"ledger/{PARTITION}.json")[0])
+    assert content["outdated"].keys() == {"rain"}
+    assert not any("outdated" in known for known in content["variables"].values())
+    write_ledger(store, entry({"rain": VariableCoverage(expected=3, succeeded=3)}))
+    assert "outdated" not in json.loads(store.get(f"ledger/{PARTITION}.json")[0])
 
 
 def test_nothing_is_known_of_other_partitions(store: Store) -> None:
@@ -116,6 +132,11 @@ def test_completeness() -> None:
     whole, part = VariableCoverage(expected=2, succeeded=2), VariableCoverage(expected=2, succeeded=1)
     assert entry({"a": whole}).is_complete
     assert not entry({"a": whole, "b": part}).is_complete
+    value = OutdatedValue(file="f004", labels="", reason="f005 failed", waits_for="f005")
+    outdated = whole.model_copy(update={"outdated": (value,)})
+    assert not entry({"a": outdated}).is_complete
+    lacking = part.model_copy(update={"missing": (LATE,), "outdated": (value,)})
+    assert [one.first_reason for one in (whole, outdated, lacking)] == [None, "f005 failed", "not there yet"]
 
 
 def test_a_first_run_is_all_there_is() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, VariableCoverage
+from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, OutdatedValue, VariableCoverage
 from reformatters_dagster.core.run.arrivals import Arrivals
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.reasons import Launch, why_cool_down, why_heal, why_publish
@@ -26,12 +26,16 @@ def arrived(present: int = 3, *, newest: Timestamp | None = INIT, fingerprint: s
     return Arrivals(INIT, 3, present, newest if present else None, fingerprint, etags)
 
 
-def entry(*, missing: dict[str, str] | None = None, **changes: Any) -> LedgerEntry:
-    """What a run left five hours ago that had all files but the missing ones, each with a reason."""
+def entry(*, missing: dict[str, str] | None = None, waits_for: str | None = None, **changes: Any) -> LedgerEntry:
+    """What a run left five hours ago that had all files but the missing ones, each with a reason.
+
+    Where told, a value of it waits for a file.
+    """
+    outdated = () if waits_for is None else (OutdatedValue(file="b", labels="", reason="", waits_for=waits_for),)
     lost = tuple(
         MissingFile(file=file, labels="", reason=reason, label=INIT) for file, reason in (missing or {}).items()
     )
-    coverage = VariableCoverage(expected=3, succeeded=3 - len(lost), missing=lost)
+    coverage = VariableCoverage(expected=3, succeeded=3 - len(lost), missing=lost, outdated=outdated)
     fields: dict[str, Any] = {
         "partition": partition_key(INIT),
         "dataset_id": "test",
@@ -146,6 +150,11 @@ def test_a_bunch_of_files_is_waited_for(analysis_dataset: DynamicalDataset, ago:
         (entry(etags=ETAGS | {"a": "0"}), arrived(), "1 files were published again"),
         (entry(missing={"c": "SourceFileMissing: late"}), arrived(), "1 files that were missing have arrived"),
         (entry(missing={"c": "SourceFileMissing: late"}), arrived(2), None),
+        (entry(waits_for="c"), arrived(), "1 files that outdated values wait for are there"),
+        (entry(waits_for="c"), arrived(2), None),
+        (entry(**SAME, waits_for="c"), arrived(), "1 files that outdated values wait for are there"),
+        (entry(**SAME, waits_for="c"), arrived(2), None),
+        (entry(**SAME, waits_for="c", etags=ETAGS | {"c": "0"}), arrived(), None),
         (entry(etags={"a": "1"}), arrived(), "2 files that were not due at its last run have arrived"),
         (entry(etags={"a": "1"}), arrived(2, newest=LATE), None),
     ],

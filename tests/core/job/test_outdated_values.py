@@ -1,0 +1,147 @@
+"""A published value that something new beside it has made outdated is known, and is made again."""
+
+from pathlib import Path
+
+import pytest
+
+from dataset_defs.noaa.gfs.analysis import GfsAnalysisRegionJob
+from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.run.launches import Budget, survey_incomplete
+from reformatters_dagster.core.run.partition import run_partition
+from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
+from reformatters_dagster.core.run.process import process_group
+from reformatters_dagster.core.run.reasons import Launch
+from reformatters_dagster.core.spec.values import Timestamp
+from tests.datasets import INIT, RAIN, Sample, Site, assert_true, gfs_key
+from tests.long_shards import HOUR, chunks, make
+from tests.refusals import refusing
+
+pytest_plugins = ["tests.datasets"]
+
+
+def entry_of(site: Site) -> LedgerEntry:
+    entry = site.ledger()
+    assert entry is not None
+    return entry
+
+
+def heal_at(site: Site, now: Timestamp) -> list[Launch]:
+    return survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
+
+
+def heal(site: Site, now: Timestamp) -> str:
+    """Run what the sensor launches; why it did."""
+    (launch,) = heal_at(site, now)
+    plan = plan_partition(site.dataset, site.workspace, launch.request, now)
+    run_partition(site.dataset, site.workspace, plan, run_id="heal")
+    return launch.reason
+
+
+def put_again(site: Site, lead: int) -> None:
+    """The same content, in another version."""
+    data = site.file(lead).read_bytes()
+    site.file(lead).unlink()
+    site.file(lead).write_bytes(data)
+
+
+@pytest.fixture
+def refused() -> set[str]:
+    """Keys of files that archives refuse at the moment."""
+    return set()
+
+
+@pytest.fixture
+def site(tmp_path: Path, gfs_sample: Sample, refused: set[str]) -> Site:
+    made = make(tmp_path / "site", gfs_sample)
+    return made.having(region_job=refusing(GfsAnalysisRegionJob, refused))
+
+
+def filled_while_a_margin_fails(site: Site, refused: set[str]) -> None:
+    """Hour 2 is filled while hour 4 fails, which is read for its sake only: the rate of hour 3 stays as it was."""
+    site.remove(2)
+    site.update(INIT + 12 * HOUR)
+    site.arrive(INIT, leads=[2])
+    refused.add(gfs_key(INIT, 4))
+    site.update(INIT + 13 * HOUR)
+
+
+def test_a_rate_beside_a_hole_that_was_filled_stays_wanted(site: Site, refused: set[str]) -> None:
+    filled_while_a_margin_fails(site, refused)
+    assert_true(site.read()[RAIN].sel(time=INIT + 2 * HOUR), RAIN, INIT, 2)
+    assert site.read()[RAIN].sel(time=INIT + 3 * HOUR).isnull().all()
+    assert not entry_of(site).is_complete
+    refused.clear()
+    heal(site, INIT + 14 * HOUR)
+    assert_true(site.read()[RAIN].sel(time=INIT + 3 * HOUR), RAIN, INIT, 3)
+    assert entry_of(site).is_complete
+    assert heal_at(site, INIT + 15 * HOUR) == []
+
+
+def test_a_rate_beside_a_corrected_file_stays_wanted(site: Site, refused: set[str]) -> None:
+    site.update(INIT + 12 * HOUR)
+    put_again(site, 2)
+    refused.add(gfs_key(INIT, 4))
+    site.update(INIT + 13 * HOUR)
+    (value,) = entry_of(site).variables[RAIN].outdated
+    assert (value.file, value.waits_for) == (gfs_key(INIT, 3), gfs_key(INIT, 4))
+    assert value.label == INIT + 3 * HOUR
+    assert value.labels == f"time={INIT + 3 * HOUR}"
+    assert "was used before and failed now: SourceFileUnavailable" in value.reason
+    refused.clear()
+    heal(site, INIT + 14 * HOUR)
+    assert entry_of(site).is_complete
+
+
+def test_it_stays_wanted_while_the_file_fails(site: Site, refused: set[str]) -> None:
+    filled_while_a_margin_fails(site, refused)
+    before = site.objects()
+    assert heal(site, INIT + 14 * HOUR) == "1 files that outdated values wait for are there"
+    assert not entry_of(site).is_complete
+    assert chunks(site) == {key: data for key, data in before.items() if "/c/" in key}
+    assert heal(site, INIT + 15 * HOUR) == "1 files that outdated values wait for are there"
+    refused.clear()
+    heal(site, INIT + 16 * HOUR)
+    assert entry_of(site).is_complete
+
+
+def test_nobody_waits_for_a_file_that_is_gone(site: Site, refused: set[str]) -> None:
+    filled_while_a_margin_fails(site, refused)
+    site.remove(4)
+    assert heal_at(site, INIT + 14 * HOUR) == []
+    site.arrive(INIT, leads=[4])
+    refused.clear()
+    heal(site, INIT + 14 * HOUR)
+    assert entry_of(site).is_complete
+
+
+def test_it_is_told_by_a_run_that_was_killed(site: Site, refused: set[str]) -> None:
+    """Its note tells what the ledger does not."""
+    site.remove(2)
+    site.update(INIT + 12 * HOUR)
+    site.arrive(INIT, leads=[2])
+    refused.add(gfs_key(INIT, 4))
+    request = PartitionRequest(label=INIT, publish=True, root_run="killed")
+    plan = plan_partition(site.dataset, site.workspace, request, INIT + 13 * HOUR)
+    context = site.dataset.context(site.workspace, plan.now, run_id="killed")
+    for group in plan.groups:
+        process_group(site.dataset, context, plan, group)
+    for stored, _ in site.stores.internal.list("lease"):
+        site.stores.internal.delete(stored)
+    refused.clear()
+    site.update(INIT + 14 * HOUR)
+    assert_true(site.read()[RAIN].sel(time=INIT + 3 * HOUR), RAIN, INIT, 3)
+    assert entry_of(site).is_complete
+
+
+def test_what_is_given_up_is_not_filled_by_being_read_for_others(site: Site) -> None:
+    """Hour 3 is past the give-up age when its file comes; it is read for the sake of hour 5, and its rate is not made."""
+    site = site.having(give_up_age=6 * HOUR)
+    site.remove(3, 5)
+    site.update(INIT + 9 * HOUR)
+    site.arrive(INIT, leads=[3, 5])
+    site.update(INIT + 10 * HOUR)
+    rain = site.read()[RAIN]
+    assert rain.sel(time=INIT + 3 * HOUR).isnull().all()
+    assert_true(rain.sel(time=INIT + 4 * HOUR), RAIN, INIT, 4)
+    assert_true(rain.sel(time=INIT + 5 * HOUR), RAIN, INIT, 5)
+    assert [one.file for one in entry_of(site).variables[RAIN].missing] == [gfs_key(INIT, 3)]
