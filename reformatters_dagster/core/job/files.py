@@ -44,6 +44,18 @@ def files_of_region[Coord: SourceFileCoord](job: RegionHooks[Coord], data_vars: 
     return dict(zip(files, positions_of(job, files), strict=True))
 
 
+def files_beside[Coord: SourceFileCoord](job: RegionHooks[Coord], data_vars: Sequence[DataVar]) -> dict[Coord, int]:
+    """Files beside the region that a group is read from too, and how many steps away from the region they are."""
+    region, processing = region_positions(job), processing_positions(job)
+    beside: dict[Coord, int] = {}
+    for part in (slice(processing.start, region.start), slice(region.stop, processing.stop)):
+        if part.start < part.stop:
+            files = wanted_files(job, template_at(job, part), data_vars)
+            for coord, at in zip(files, positions_of(job, files), strict=True):
+                beside[coord] = region.start - at if at < region.start else at - region.stop + 1
+    return beside
+
+
 def upstream_objects[Coord: SourceFileCoord](
     job: RegionHooks[Coord], since: Timestamp | None = None, archive: Archive | None = None
 ) -> dict[str, tuple[str, ...]]:

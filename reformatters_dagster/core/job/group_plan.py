@@ -5,12 +5,12 @@ are published.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from reformatters_dagster.core.job.files import files_of_region
+from reformatters_dagster.core.job.files import files_beside, files_of_region
 from reformatters_dagster.core.job.hooks import RegionHooks
 from reformatters_dagster.core.job.positions import positions_of, processing_positions, region_positions
 from reformatters_dagster.core.job.published import all_shards_stand
@@ -66,8 +66,11 @@ def _continuable[Coord: SourceFileCoord](
     """Variables of a group whose published shards can be continued, with what the shards lack."""
     labels = pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])[: region_positions(job).stop]
     files = [(coord.key(), position) for coord, position in files_of_region(job, group).items()]
+    distances = {coord.key(): distance for coord, distance in files_beside(job, group).items()}
     for data_var in group:
-        changed = changed_positions(known, data_var.name, files, labels, job.context.uploads.get(data_var.name))
+        beside = {key for key, distance in distances.items() if distance <= job.reach(data_var)}
+        upload = job.context.uploads.get(data_var.name)
+        changed = changed_positions(known, data_var.name, files, labels, upload, beside)
         if changed is not None and not _was_damaged(known, data_var) and all_shards_stand(job, data_var):
             yield data_var.name, changed
 
@@ -83,13 +86,42 @@ def judge_read[Coord: SourceFileCoord](
 ) -> Judgement:
     """What to say of the region's files after some were read.
 
-    A file of a neighbouring step is told of where it fails, since values of the region are made from it.
+    A file of a neighbouring step is told of where it fails, since values of the region are made from it. Where it succeeds,
+    and every value within its reach is made, the result of one of these tells of it.
     """
-    if plan.changed is None:
-        return Judgement([result for result in read if result.coord in plan.coords or not result.succeeded])
-    assert job.context.published is not None
     reach, region = job.reach(data_var), region_positions(job)
     made = frozenset[int]().union(*(stretch.wholly_written(region, reach) for stretch in plan.stretches))
-    placed = zip(positions_of(job, [result.coord for result in read]), read, strict=True)
-    etags = job.context.published.entry.etags
-    return judge(plan.coords, plan.changed[data_var.name], list(placed), etags.get, reach, made)
+    placed = list(zip(positions_of(job, [result.coord for result in read]), read, strict=True))
+    if plan.changed is None:
+        found = Judgement([result for result in read if result.coord in plan.coords or not result.succeeded])
+    else:
+        assert job.context.published is not None
+        etags = job.context.published.entry.etags
+        found = judge(plan.coords, plan.changed[data_var.name], placed, etags.get, reach, made)
+    if not any(result.was_read for result in found.results):
+        return found
+    beside = [(at, result) for at, result in placed if result.coord not in plan.coords and result.succeeded]
+    return _telling_of(job, plan, found, beside, made, reach)
+
+
+def _telling_of[Coord: SourceFileCoord](
+    job: RegionHooks[Coord],
+    plan: GroupPlan[Coord],
+    found: Judgement,
+    beside: Sequence[tuple[int, FileResult]],
+    made: Collection[int],
+    reach: int,
+) -> Judgement:
+    """A judgement whose results tell of the files beside the region that values were made from."""
+    listed = job.context.upstream.listed_for(job.label, job.context.now)
+    tellers: dict[SourceFileCoord, dict[str, str]] = {}
+    for at, result in beside:
+        within = {coord: own for coord, own in plan.coords.items() if abs(own - at) <= reach}
+        if within and all(own in made and own not in found.withheld for own in within.values()):
+            comparable = listed is not None and result.archive == listed.name
+            told = tellers.setdefault(next(iter(within)), {})
+            told[result.coord.key()] = (result.etag or "") if comparable else ""
+    results = [
+        one.model_copy(update={"beside": tellers[one.coord]}) if one.coord in tellers else one for one in found.results
+    ]
+    return Judgement(results, found.withheld)

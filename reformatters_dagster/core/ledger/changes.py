@@ -14,8 +14,8 @@ its label is after the last one that the ledger tells of                  LACKIN
 an upload that the ledger does not tell of may have left its file out     LACKING   yes   nothing, or a value: unknown
 its file was published again                                              OUTDATED  yes   a value of the older file
 its value is outdated, and its label is not before `retry_since`          OUTDATED  yes   a value made without a newer file
-it is the region's first or last, and the ledger lacks a file beside the  OUTDATED  yes   a value made without that file
-region
+it is the region's first or last, and a file beside the region is one     OUTDATED  yes   a value made without that file
+that the ledger lacks, or was published again
 none of the above                                                         RIGHT     no    a value
 ========================================================================  ========  ====  =================================
 
@@ -86,6 +86,8 @@ class Changed:
     """Of positions that were given up: why their file was missing."""
     missing_beside: frozenset[str] = frozenset()
     """Keys of missing files beside the region. Values at the region's ends are made from them too."""
+    newer_beside: frozenset[str] = frozenset()
+    """Keys of such files that were published again."""
     outdated: Mapping[str, Outdated] = field(default_factory=dict)
     """Values that are outdated as far as is known, by the key of the file at whose place they are."""
 
@@ -104,6 +106,7 @@ def changed_positions(
     files: Sequence[tuple[str, int]],
     labels: pd.DatetimeIndex,
     upload: Upload | None = None,
+    beside: Collection[str] = (),
 ) -> Changed | None:
     """What of a region is read again for one variable.
 
@@ -115,6 +118,8 @@ def changed_positions(
         Of the append dimension, up to the region's last.
     upload : Upload, optional
         One that the ledger does not tell of. It may have replaced values of the published shard.
+    beside : collection of str, optional
+        Keys of the files beside the region that values of it are made from.
 
     Returns
     -------
@@ -127,8 +132,8 @@ def changed_positions(
     through = coverage.through or known.entry.region[1]
     last_known = int(labels.searchsorted(through, side="right")) - 1
     missing = _missing_up_to(labels[-1], coverage)
-    beside = missing.keys() - {key for key, _ in files}
-    covered = sum(position <= last_known for _, position in files) + len(beside)
+    missing_beside, newer_beside = missing.keys() - {key for key, _ in files}, known.redo & frozenset(beside)
+    covered = sum(position <= last_known for _, position in files) + len(missing_beside)
     if through <= labels[-1] and coverage.expected != covered:
         return None
     outdated = _outdated(coverage, upload)
@@ -139,7 +144,7 @@ def changed_positions(
         tried_from=0 if known.retry_since is None else int(labels.searchsorted(known.retry_since)),
         last_known=last_known,
         certain=None if upload is None else upload.used - upload.doubtful,
-        ends=_ends(files) if beside else frozenset(),
+        ends=_ends(files) if missing_beside or newer_beside else frozenset(),
     )
     states: dict[int, State] = {}
     reasons: dict[int, str] = {}
@@ -148,7 +153,7 @@ def changed_positions(
         if state is State.GIVEN_UP:
             reasons[position] = missing[key].reason
         states[position] = max(state, states.get(position, State.RIGHT))
-    return Changed(states, reasons, frozenset(beside), outdated)
+    return Changed(states, reasons, frozenset(missing_beside), newer_beside, outdated)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +172,7 @@ class _Evidence:
     certain: frozenset[str] | None
     """Keys that an upload has used for certain that the ledger does not tell of; None when there is no such upload."""
     ends: frozenset[int]
-    """First and last position of the region, when the ledger lacks a file beside it."""
+    """First and last position of the region, when a file beside it is missing in the ledger, or was published again."""
 
     def state_of(self, key: str, position: int) -> State:
         """The rows of the module's table, from the top."""

@@ -60,6 +60,11 @@ class OutdatedValue(Recorded):
     label: Time | None = None
     """Label of the append dimension that it lies at."""
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether archives refused the file that it waits for. They may give it the next time."""
+        return f": {SourceFileUnavailable.__name__}" in self.reason
+
 
 class VariableCoverage(Recorded):
     """How much of one variable a partition has."""
@@ -96,7 +101,8 @@ class LedgerEntry(Recorded):
     """First and last label of the partition along the append dimension."""
     variables: dict[str, VariableCoverage]
     etags: dict[str, str] = Field(default_factory=dict)
-    """ETag of each source file that was used, by its key; empty when the file is from an archive that is not listed."""
+    """ETag of each source file that was used, beside the region too, by its key; empty when it cannot be compared: the file
+    is from an archive that is not listed."""
     extent: tuple[Time, Time]
     """First and last label that readers of the store saw after the commit."""
     template_hash: str

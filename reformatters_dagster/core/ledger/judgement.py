@@ -22,9 +22,11 @@ OUTDATED or RIGHT    -            yes         as published: the position keeps i
 RIGHT                -            no          as published
 ===================  ===========  ==========  ==============================================================
 
-A value that is kept can be *outdated*: a file within reach gave something new in this run, which is told as succeeded, or
-the value was outdated before and is not made now. Its file's result says so, and names the file that it waits for. Without
-that the ledger would call a partition complete that holds values made without files it counts.
+A value that is kept can be *outdated*: a file within reach gave something new in this run, which is told as succeeded; or
+its own file was published again, and was read in vain or refused; or it was outdated before and is not made now. Its file's
+result says so, and names the file that it waits for. Without that the ledger would call a partition complete that holds
+values made without files it counts. A file that was published again and is spoilt outdates nothing: the value stays that of
+the version whose ETag the ledger has.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -104,7 +106,8 @@ class _Evidence:
     ) -> None:
         self._changed, self._reach, self._made = changed, reach, made
         self._lost = {at: one for at, one in read if not one.succeeded and changed.state_at(at).holds_value}
-        self._news = {at for at, one in read if one.succeeded and self._is_news(at, one, etag(one.coord.key()))}
+        self._news = {at for at, one in read if self._is_news(at, one, etag(one.coord.key()))}
+        self._untaken = {at for at, one in read if self._is_untaken(at, one, etag(one.coord.key()))}
 
     def danger_at(self, position: int) -> FileResult | None:
         """A file that failed, and that the published value at a position was made from."""
@@ -115,14 +118,21 @@ class _Evidence:
         danger, before = self.danger_at(position), self._changed.outdated.get(key)
         if danger is None:
             return None if position in self._made else before
-        if before is None and self._news.isdisjoint(self._within_reach(position)):
+        if before is None and position not in self._untaken and self._news.isdisjoint(self._within_reach(position)):
             return None
         return Outdated(danger.coord.key(), _failed_now(danger))
 
     def _is_news(self, position: int, result: FileResult, known: str | None) -> bool:
-        """Whether a file that was read counts as succeeded from now on, and gave what no value was made from before."""
+        """Whether a file counts as succeeded from now on, and gave what no value was made from before.
+
+        So does one beside the region that was published again, and refused: values within its reach wait for it.
+        """
+        if result.coord.key() in self._changed.newer_beside:
+            return result.succeeded or result.was_refused
         if result.coord.key() in self._changed.missing_beside:
-            return True
+            return result.succeeded
+        if not result.succeeded:
+            return False
         match self._changed.state_at(position):
             case State.RIGHT:
                 return False
@@ -131,6 +141,12 @@ class _Evidence:
             case State.GIVEN_UP if position not in self._made:
                 return False
         return self.danger_at(position) is None
+
+    def _is_untaken(self, position: int, result: FileResult, known: str | None) -> bool:
+        """Whether a file has another version than the one its value was made from, and some archive may give it later."""
+        if self._changed.state_at(position) is not State.OUTDATED:
+            return False
+        return result.was_refused or (result.succeeded and result.etag != known)
 
     def _within_reach(self, position: int) -> range:
         return range(position - self._reach, position + self._reach + 1)

@@ -7,7 +7,7 @@ how much of each forecast is there.
 import hashlib
 import importlib.metadata
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from reformatters_dagster.core.job.context import JobStats
+from reformatters_dagster.core.job.files import files_beside
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, OutdatedValue, VariableCoverage, merge
 from reformatters_dagster.core.source.files import FileResult, Results
@@ -71,7 +72,7 @@ def account_for(
             )
             for name, files in written.items()
         },
-        etags=_versions(job, [file for files in written.values() for file in files]),
+        etags=_versions(job, written, {} if previous is None else previous.etags),
         extent=(all_labels[0], all_labels[labels - 1]),
         template_hash=template_hash(template),
         code_version=importlib.metadata.version("reformatters-dagster"),
@@ -117,16 +118,38 @@ def _doubt(files: Sequence[FileResult], known: VariableCoverage | None) -> str:
     return known.implausible if known is not None and is_continued else ""
 
 
-def _versions(job: RegionJob[Any], files: Sequence[FileResult]) -> dict[str, str]:
-    """ETags of the files that were used, to be compared later with what is listed; empty where they cannot be."""
+def _versions(job: RegionJob[Any], written: Results, previous: Mapping[str, str]) -> dict[str, str]:
+    """ETags of the files that were used, to be compared later with what is listed; empty where they cannot be.
+
+    Where variables were made from two versions of a file, the older one is told. The newer is then still seen to differ.
+    """
     listed = job.context.upstream.listed_for(job.label, job.context.now)
     # Without an archive: the published shard was already made from the file, and its ETag is the one known from then.
     comparable = {None, listed.name if listed else None}
-    return {
-        file.coord.key(): file.etag if file.archive in comparable else ""
-        for file in files
-        if file.succeeded and file.etag is not None
-    }
+    used = [file for files in written.values() for file in files if file.succeeded and file.etag is not None]
+    read = {file.coord.key(): file.etag or "" if file.archive in comparable else "" for file in used if file.was_read}
+    kept = {file.coord.key(): file.etag or "" for file in used if not file.was_read}
+    known = {key: etag for key, etag in kept.items() if etag}
+    return kept | read | _versions_beside(job, written, previous) | known
+
+
+def _versions_beside(job: RegionJob[Any], written: Results, previous: Mapping[str, str]) -> dict[str, str]:
+    """The same for files beside the region."""
+    told: dict[str, list[str | None]] = {}
+    for group in job.source_groups(job.data_vars):
+        for coord, distance in files_beside(job, group).items():
+            key = coord.key()
+            for data_var in group:
+                if data_var.name in written and distance <= job.reach(data_var):
+                    found = (file.beside.get(key) for file in written[data_var.name])
+                    told.setdefault(key, []).append(next((etag for etag in found if etag is not None), None))
+    versions = {}
+    for key, etags in told.items():
+        etag = previous.get(key) if None in etags else None
+        etag = next((one for one in etags if one is not None), None) if etag is None else etag
+        if etag is not None:
+            versions[key] = etag
+    return versions
 
 
 def _coverage(

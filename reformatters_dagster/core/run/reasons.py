@@ -134,8 +134,8 @@ def why_heal(
     lacks variables that the store has, and is due                           those variables
     =======================================================================  ===========================
 
-    With the same files as at its last run, outdated values wait for files in a version that was used before: another may fail
-    for good.
+    With the same files as at its last run, outdated values wait for files that archives refused, or in a version that was used
+    before: another may fail for good.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEn
     if entry.upstream == arrivals.fingerprint:
         if refused := len(_asked_again(entry, arrivals)):
             return f"{refused} files that archives refused are asked for again"
-        waited_for -= set(entry.published_again(arrivals.etags))
+        waited_for -= set(entry.published_again(arrivals.etags)) - _waited_for(entry, only_refused=True)
         if not entry.retry and not waited_for:
             return None
     if again := len(entry.published_again(arrivals.etags)):
@@ -198,9 +198,10 @@ def _lacking(entry: LedgerEntry) -> set[str]:
     return {lost.file for lost in missing if lost.label is None or lost.label <= entry.extent[1]}
 
 
-def _waited_for(entry: LedgerEntry) -> set[str]:
+def _waited_for(entry: LedgerEntry, *, only_refused: bool = False) -> set[str]:
     """Files that failed when published values were to be made again from what is new beside them."""
-    return {value.waits_for for coverage in entry.variables.values() for value in coverage.outdated}
+    values = (value for coverage in entry.variables.values() for value in coverage.outdated)
+    return {value.waits_for for value in values if value.was_refused or not only_refused}
 
 
 def _due_since(dataset: Declaration, entry: LedgerEntry, arrivals: Arrivals) -> int:

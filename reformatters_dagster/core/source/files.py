@@ -146,6 +146,8 @@ class FileResult(Frozen):
     """Archive the bytes came from."""
     waits_for: str | None = None
     """Where the published value at its place is outdated, the key of the file that failed when it was to be made again."""
+    beside: Mapping[str, str] = {}
+    """ETags, by key, of files beside the region that a value of this one's reach was made from, too, in this run."""
     was_tried: bool = True
     """Whether this run asked for it. It does not ask for a file that is given up: the reason is then that of an earlier run."""
 

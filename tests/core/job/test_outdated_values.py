@@ -12,7 +12,7 @@ from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
 from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.run.reasons import Launch
 from reformatters_dagster.core.spec.values import Timestamp
-from tests.datasets import INIT, RAIN, Sample, Site, assert_true, gfs_key
+from tests.datasets import INIT, RAIN, SECOND, Sample, Site, assert_true, gfs_key
 from tests.long_shards import HOUR, chunks, make
 from tests.refusals import refusing
 
@@ -145,3 +145,56 @@ def test_what_is_given_up_is_not_filled_by_being_read_for_others(site: Site) -> 
     assert_true(rain.sel(time=INIT + 4 * HOUR), RAIN, INIT, 4)
     assert_true(rain.sel(time=INIT + 5 * HOUR), RAIN, INIT, 5)
     assert [one.file for one in entry_of(site).variables[RAIN].missing] == [gfs_key(INIT, 3)]
+
+
+def test_a_correction_that_is_refused_stays_wanted(site: Site, refused: set[str]) -> None:
+    site.update(INIT + 12 * HOUR)
+    put_again(site, 2)
+    refused.add(gfs_key(INIT, 2))
+    heal(site, INIT + 13 * HOUR)
+    assert not entry_of(site).is_complete
+    refused.clear()
+    assert heal(site, INIT + 14 * HOUR) == "1 files were published again"
+    assert entry_of(site).is_complete
+    assert heal_at(site, INIT + 15 * HOUR) == []
+
+
+# The hour before a shard, which its first rate is made from
+
+
+def entry_of_second(site: Site) -> LedgerEntry:
+    entry = site.ledger(SECOND)
+    assert entry is not None
+    return entry
+
+
+def test_a_corrected_file_beside_a_shard_reaches_its_first_rate(analysis: Site) -> None:
+    analysis.backfill(SECOND + 6 * HOUR)
+    before = entry_of_second(analysis).etags[gfs_key(INIT, 5)]
+    assert before
+    put_again(analysis, 5)
+    found = {launch.label: launch for launch in heal_at(analysis, SECOND + 12 * HOUR)}
+    assert found.keys() == {INIT, SECOND}
+    plan = plan_partition(analysis.dataset, analysis.workspace, found[SECOND].request, SECOND + 12 * HOUR)
+    commit = run_partition(analysis.dataset, analysis.workspace, plan, run_id="heal")
+    assert SECOND in [file.coord.out_loc()["time"] for file in commit.results[RAIN] if file.was_read]
+    assert commit.entry.is_complete
+    assert commit.entry.etags[gfs_key(INIT, 5)] != before
+    assert SECOND not in [launch.label for launch in heal_at(analysis, SECOND + 18 * HOUR)]
+
+
+def test_a_corrected_file_beside_a_shard_waits_while_its_first_rate_cannot_be_made(analysis: Site) -> None:
+    refused: set[str] = set()
+    analysis = analysis.having(region_job=refusing(GfsAnalysisRegionJob, refused))
+    analysis.backfill(SECOND + 6 * HOUR)
+    before = entry_of_second(analysis).etags[gfs_key(INIT, 5)]
+    put_again(analysis, 5)
+    request = PartitionRequest(label=SECOND, publish=False, keep_published=True)
+    for lead, now in ((1, SECOND + 12 * HOUR), (None, SECOND + 13 * HOUR)):
+        refused.clear()
+        if lead is not None:
+            refused.add(gfs_key(SECOND, lead))
+        plan = plan_partition(analysis.dataset, analysis.workspace, request, now)
+        entry = run_partition(analysis.dataset, analysis.workspace, plan, run_id="heal").entry
+        assert entry.is_complete == (lead is None)
+        assert (entry.etags[gfs_key(INIT, 5)] == before) == (lead is not None)

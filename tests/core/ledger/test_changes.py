@@ -130,6 +130,16 @@ def test_an_outdated_value_of_an_upload_is_made_again() -> None:
     assert unledgered.lacking == {"f003"}
 
 
+@pytest.mark.parametrize(("beside", "is_outdated"), [(["f001"], True), (["f000"], False), ([], False)])
+def test_a_newer_file_beside_the_region_outdates_its_ends(beside: list[str], is_outdated: bool) -> None:
+    """If values of the region are made from it."""
+    files = [(File(at=at).key(), at) for at in REGION]
+    changed = changed_positions(shard(redo=[1]), "v", files, LABELS[: REGION.stop], None, beside)
+    assert changed is not None
+    assert changed.newer_beside == (frozenset({"f001"}) if is_outdated else frozenset())
+    assert (changed.state_at(REGION[0]) is State.OUTDATED) == is_outdated
+
+
 def test_other_positions_are_right_or_new() -> None:
     changed = changes(shard(AT))
     assert changed is not None
@@ -184,6 +194,11 @@ SPOILT = AS_READ.model_copy(
 )
 
 
+KEPT_FOR_NOW = AS_PUBLISHED.model_copy(
+    update={"waits_for": "f005", "reason": "f005 was used before and failed now: spoilt"}
+)
+
+
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("own", [None, True, False])
 @pytest.mark.parametrize("neighbour_fails", [False, True])
@@ -200,6 +215,7 @@ def test_what_is_said_of_a_file(state: State, own: bool | None, neighbour_fails:
         (not held and not endangered, AS_READ),
         (not held, SPOILT),
         (state is State.OUTDATED and own is True and not endangered, AS_READ),
+        (state is State.OUTDATED and own is True, KEPT_FOR_NOW),
         (True, AS_PUBLISHED),
     )
     assert found.results == [next(said for holds, said in rows if holds)]
@@ -247,11 +263,42 @@ def test_a_kept_value_beside_something_new_is_outdated(state: State) -> None:
     assert (kept.waits_for, kept.reason) == ("f006", "f006 was used before and failed now: spoilt")
 
 
-@pytest.mark.parametrize("state", [State.LACKING, State.GIVEN_UP, State.OUTDATED])
+@pytest.mark.parametrize("state", [State.LACKING, State.GIVEN_UP])
 def test_what_does_not_count_outdates_nothing(state: State) -> None:
-    """The file beside it fails itself, or counts as before since its own value cannot be made."""
+    """The file beside it fails itself, or fails since its own value cannot be made."""
     assert judged_at({AT: state}, AT) == []
     assert judged_at({AT: state}, AT + 1) == []
+
+
+def test_a_value_whose_file_was_published_again_is_outdated_until_it_is_made() -> None:
+    """Unless that file is spoilt: then the value is that of the version whose ETag is known."""
+    (kept,) = judged_at({AT: State.OUTDATED}, AT + 1)
+    assert (kept.coord, kept.etag, kept.waits_for) == (File(at=AT), "etag of f004", "f005")
+    assert judged_at({AT: State.OUTDATED}, AT) == []
+
+
+def refused(at: int) -> FileResult:
+    reason = "SourceFileUnavailable: throttled"
+    return FileResult(coord=File(at=at)).advance(SourceFileStatus.DOWNLOAD_FAILED, reason)
+
+
+def test_a_value_whose_file_was_published_again_and_is_refused_is_outdated() -> None:
+    found = judge({File(at=AT): AT}, Changed({AT: State.OUTDATED}), [(AT, refused(AT))], lambda _: None, 1, REGION)
+    assert [one.waits_for for one in found.results] == ["f004"]
+    assert judge(
+        {File(at=AT): AT}, Changed({AT: State.RIGHT}), [(AT, refused(AT))], lambda _: None, 1, REGION
+    ).results == [FileResult(coord=File(at=AT)).advance(SourceFileStatus.SUCCEEDED)]
+
+
+@pytest.mark.parametrize(("beside", "outdated"), [(refused(1), ["f002"]), (result(1, succeeded=False), [])])
+def test_a_file_beside_the_region_that_was_published_again_is_waited_for_while_it_is_refused(
+    beside: FileResult, outdated: list[str]
+) -> None:
+    at = REGION[0]
+    changed = Changed({at: State.OUTDATED}, newer_beside=frozenset({"f001"}))
+    read = [(1, beside), (at, result(at).model_copy(update={"etag": "same"}))]
+    found = judge({File(at=at): at}, changed, read, lambda _: "same", 1, REGION)
+    assert [one.coord.key() for one in found.results if one.is_outdated] == outdated
 
 
 def test_a_file_read_again_in_the_same_version_outdates_nothing() -> None:

@@ -26,12 +26,14 @@ def arrived(present: int = 3, *, newest: Timestamp | None = INIT, fingerprint: s
     return Arrivals(INIT, 3, present, newest if present else None, fingerprint, etags)
 
 
-def entry(*, missing: dict[str, str] | None = None, waits_for: str | None = None, **changes: Any) -> LedgerEntry:
+def entry(
+    *, missing: dict[str, str] | None = None, waits_for: str | None = None, why: str = "", **changes: Any
+) -> LedgerEntry:
     """What a run left five hours ago that had all files but the missing ones, each with a reason.
 
     Where told, a value of it waits for a file.
     """
-    outdated = () if waits_for is None else (OutdatedValue(file="b", labels="", reason="", waits_for=waits_for),)
+    outdated = () if waits_for is None else (OutdatedValue(file="b", labels="", reason=why, waits_for=waits_for),)
     lost = tuple(
         MissingFile(file=file, labels="", reason=reason, label=INIT) for file, reason in (missing or {}).items()
     )
@@ -155,6 +157,13 @@ def test_a_bunch_of_files_is_waited_for(analysis_dataset: DynamicalDataset, ago:
         (entry(**SAME, waits_for="c"), arrived(), "1 files that outdated values wait for are there"),
         (entry(**SAME, waits_for="c"), arrived(2), None),
         (entry(**SAME, waits_for="c", etags=ETAGS | {"c": "0"}), arrived(), None),
+        (
+            entry(
+                **SAME, waits_for="c", why="c failed now: SourceFileUnavailable: throttled", etags=ETAGS | {"c": "0"}
+            ),
+            arrived(),
+            "1 files were published again",
+        ),
         (entry(etags={"a": "1"}), arrived(), "2 files that were not due at its last run have arrived"),
         (entry(etags={"a": "1"}), arrived(2, newest=LATE), None),
     ],
