@@ -8,7 +8,9 @@
 | `header` | sections | identity, packing and grid |
 | `identity` | a header | an error, where it is another message |
 | `messages` | the bytes of a message | a field |
-| `packing`, `kernels` | packed numbers | float32 values (`_UNPACKERS` lists the packings; others go to ecCodes) |
+| `packing`, `kernels` | packed numbers | float32 values (`_UNPACKERS` lists the packings; `apart` takes the others) |
+| `code_stream` | a JPEG 2000 code stream | an error, where it is not what the message says |
+| `apart`, `pygrib_child` | a message of a rarer packing | its values, by ecCodes in a process that may die |
 | `grid_order` | a message's order of points | the template's |
 | `regrid` | a coarse global field | a finer one |
 """

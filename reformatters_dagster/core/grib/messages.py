@@ -7,10 +7,10 @@ and its grid (`decode` with a grid).
 """
 
 import math
-from threading import Lock
 
 import numpy as np
 
+from reformatters_dagster.core.grib.apart import unpack_apart
 from reformatters_dagster.core.grib.grid_order import GridOrder, grid_order
 from reformatters_dagster.core.grib.header import GridHeader, read_header
 from reformatters_dagster.core.grib.packing import Units, place, unpack
@@ -20,10 +20,6 @@ from reformatters_dagster.core.spec.values import Array2D, Float32Array, Placing
 
 _ROWS_IN_ORDER = 0x3F
 """Bits of the scanning mode that are all 0 where every row runs the same way."""
-# pygrib masks every value near its missing value, by default 9999, which is a possible height or pressure.
-_MISSING = -(2**60)
-# The ecCodes inside pygrib is built without thread safety.
-_ECCODES = Lock()
 # Eight times the largest published grid; a damaged header could ask for all memory.
 _MOST_POINTS = 2**27
 
@@ -38,7 +34,7 @@ def decode(
     where: str = "a GRIB message",
     out: Array2D | None = None,
 ) -> Array2D:
-    """Unpack a message. Many threads may do so at once; only the rarer packings hold the GIL, and a lock.
+    """Unpack a message. Many threads may do so at once; only the rarer packings wait for each other.
 
     Parameters
     ----------
@@ -109,25 +105,10 @@ def _memory(out: Array2D | None, shape: tuple[int, int], where: str) -> Array2D:
 
 
 def _unpack_with_eccodes(message: bytes, units: Units, points: int, where: str) -> Float32Array:
-    values = _pygrib_values(message, where)
-    if values.size != points:
-        raise CorruptMessage(f"{where}: {values.size} values came out, its grid has {points} points; fetch it again")
-    values[(values == _MISSING) | (values == units.fill)] = np.nan
+    values = unpack_apart(message, points, where)
+    values[values == units.fill] = np.nan
     try:
         with np.errstate(over="raise"):
-            return (values.reshape(-1) * units.factor + units.offset).astype(np.float32)
+            return (values * units.factor + units.offset).astype(np.float32)
     except FloatingPointError as error:
         raise CorruptMessage(f"{where}: values up to {np.nanmax(np.abs(values))!r} exceed float32") from error
-
-
-def _pygrib_values(message: bytes, where: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    import pygrib
-
-    try:
-        with _ECCODES:
-            field = pygrib.fromstring(message)
-            field["missingValue"] = _MISSING
-            values = field.values
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise CorruptMessage(f"{where}: ecCodes cannot unpack it ({error}); fetch it again") from error
-    return np.array(np.ma.getdata(values), dtype=np.float64, ndmin=1)

@@ -5,7 +5,7 @@ In: sections 5, 6 and 7. Out: float32 values, in the order of the message or of 
 Each value is, bit for bit, the value that ecCodes computes, rounded to float32. The GIL is released meanwhile.
 
 Every claim of a message is checked before it is used. ecCodes reads past the end of damaged complex packing, and ends the
-process over a damaged PNG. So a packing that has an unpacker here is never passed to ecCodes.
+process over a damaged PNG or JPEG 2000. So a packing that has an unpacker here is never passed to ecCodes.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from reformatters_dagster.core.grib.code_stream import check_code_stream
 from reformatters_dagster.core.grib.sections import DAMAGED, Section, split
 from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.values import Float32Array, Placing
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 _LARGEST = float(np.finfo(np.float32).max)
 _WIDEST = 32
+_MOST_BITS: Mapping[int, int] = {0: _WIDEST, 40: 25}
+"""Simple packing and JPEG 2000 with more are for ecCodes: OpenJPEG loses some."""
+_IEEE = 4
+_PRECISIONS: Mapping[int, str] = {1: ">f4", 2: ">f8"}
+"""Code table 5.7."""
 _PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
 _PNG_SAMPLES = {0: 1, 2: 3, 6: 4}
 _AEC_3_BYTES, _AEC_BIG_ENDIAN = 2, 4
@@ -105,8 +111,8 @@ def unpack(message: bytes, units: Units, out: Float32Array, where: str, placing:
     Returns
     -------
     bool
-        True for templates 0, 2, 3, 41 and 42. False for other templates, and for simple packing in more than 32 bits; then
-        nothing is written.
+        True for templates 0, 2, 3, 4, 40, 41 and 42. False for other templates, for simple packing in more than 32 bits and
+        for JPEG 2000 in more than 25; then nothing is written.
 
     Raises
     ------
@@ -115,18 +121,18 @@ def unpack(message: bytes, units: Units, out: Float32Array, where: str, placing:
 
     Notes
     -----
-    Source: WMO Manual on Codes, FM 92 GRIB edition 2, templates 5.x and 7.x, code tables 5.5 and 5.6.
+    Source: WMO Manual on Codes, FM 92 GRIB edition 2, templates 5.x and 7.x, code tables 5.5, 5.6 and 5.7.
     """
     sections = split(message, where)
     representation, bit_map = sections[5], sections[6]
     template = representation.unsigned(10, 2)
-    if template not in _UNPACKERS or (template == 0 and representation.unsigned(20, 1) > _WIDEST):
+    if template not in _UNPACKERS or (template in _MOST_BITS and representation.unsigned(20, 1) > _MOST_BITS[template]):
         return False
     data = sections[7].body[5:]
     if bit_map.unsigned(6, 1) == 0:
         in_order = np.empty_like(out)
-        packed = _Packed(message, representation, data, units, Placing(out.size), where)
         values = in_order[: representation.unsigned(6, 4)]
+        packed = _Packed(message, representation, data, units, Placing(values.size), where)
         _unpack_values(packed, template, values)
         _spread(packed, bit_map.body[6:], values.size, in_order)
         place(in_order, placing or Placing(out.size), out)
@@ -149,7 +155,7 @@ def place(values: Float32Array, placing: Placing, out: Float32Array) -> None:
 
 def _unpack_values(packed: _Packed, template: int, values: Float32Array) -> None:
     if values.size:
-        unpacker = _unpack_simple if packed.is_constant else _UNPACKERS[template]
+        unpacker = _unpack_simple if template != _IEEE and packed.is_constant else _UNPACKERS[template]
         unpacker(packed, values)
 
 
@@ -263,6 +269,39 @@ def _unpack_png(packed: _Packed, values: Float32Array) -> None:
     _unpack_octets(packed, octets, max(depth, 8) * samples, values)
 
 
+def _unpack_jpeg(packed: _Packed, values: Float32Array) -> None:
+    import imagecodecs
+
+    try:
+        check_code_stream(packed.data, values.size, packed.bits)
+        image = imagecodecs.jpeg2k_decode(packed.data)
+    except (RuntimeError, ValueError) as error:
+        raise packed.corrupt(f"its JPEG 2000 cannot be unpacked: {error}") from error
+    if image.size != values.size or image.dtype.kind != "u":
+        raise packed.corrupt(f"its JPEG 2000 holds {image.shape!r} of {image.dtype}, {values.size} values are declared")
+    octets = image.astype(image.dtype.newbyteorder(">")).tobytes()
+    _unpack_octets(packed, octets, 8 * image.itemsize, values)
+
+
+def _unpack_ieee(packed: _Packed, values: Float32Array) -> None:
+    precision = packed.representation.unsigned(12, 1)
+    if precision not in _PRECISIONS:
+        raise packed.corrupt(f"section 5 has the precision {precision!r}, only {sorted(_PRECISIONS)} are read")
+    kind = np.dtype(_PRECISIONS[precision])
+    if kind.itemsize * values.size > len(packed.data):
+        raise packed.corrupt(
+            f"{values.size} values of {kind.itemsize} bytes are declared, section 7 holds {len(packed.data)} bytes"
+        )
+    found = np.frombuffer(packed.data, kind, values.size).astype(np.float64)
+    fill, factor, offset = packed.units
+    found[found == fill] = np.nan
+    with np.errstate(over="ignore", invalid="ignore"):
+        in_order = (found * factor + offset).astype(np.float32)
+    if np.isinf(in_order).any():
+        raise CorruptMessage(f"{packed.where}: values up to {np.nanmax(np.abs(found))!r} exceed float32")
+    place(in_order, packed.placing, values)
+
+
 def _unpack_octets(packed: _Packed, octets: bytes, bits: int, values: Float32Array) -> None:
     from reformatters_dagster.core.grib import kernels
 
@@ -273,6 +312,8 @@ _UNPACKERS: Mapping[int, Callable[[_Packed, Float32Array], None]] = {
     0: _unpack_simple,
     2: _unpack_complex,
     3: _unpack_complex,
+    _IEEE: _unpack_ieee,
+    40: _unpack_jpeg,
     41: _unpack_png,
     42: _unpack_ccsds,
 }
