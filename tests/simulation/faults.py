@@ -1,0 +1,142 @@
+"""What may go wrong, as data: families of faults, and the faults of one request.
+
+In: a seed, the name of a process, the number of its request. Out: how long the request takes, and what goes wrong with it.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from tests.simulation.chance import chance
+
+type Kind = Literal["put", "get", "list", "head", "delete", "source", "listing"]
+type Wrong = Literal["refused", "lost answer", "late", "kill", "stall", "down"]
+
+
+@dataclass(frozen=True)
+class Families:
+    """How often what goes wrong. A seed has some of them."""
+
+    store_errors: float = 0.0
+    """A request to a store fails, and nothing happened."""
+    lost_answers: float = 0.0
+    """A put is carried out, and its answer is lost."""
+    late_puts: float = 0.0
+    """A put fails for its client, and lands minutes later."""
+    kills: float = 0.0
+    """The process ends at a request."""
+    stalls: float = 0.0
+    """The process stands still at a request, longer than a lease lives."""
+    source_errors: float = 0.0
+    """A request to an archive fails."""
+    late_files: float = 0.0
+    corrected_files: float = 0.0
+    corrupt_files: float = 0.0
+    missing_files: float = 0.0
+    vanished_files: float = 0.0
+    """A file is taken back some time after it was published."""
+    lost_objects: float = 0.0
+    """A shard object of the store vanishes."""
+    outages: float = 0.0
+    """The archive answers nothing for hours."""
+    store_outages: float = 0.0
+    replica_outages: float = 0.0
+    clock_errors: float = 0.0
+    """Processes whose clocks are minutes to days off."""
+    second_writers: float = 0.0
+    """Somebody runs an update or a backfill by hand."""
+    odd_sensors: float = 0.0
+    """A sensor ticks twice, or not at all for hours."""
+
+
+RATES = Families(
+    store_errors=0.01,
+    lost_answers=0.01,
+    late_puts=0.004,
+    kills=0.004,
+    stalls=0.003,
+    source_errors=0.03,
+    late_files=0.15,
+    corrected_files=0.12,
+    corrupt_files=0.08,
+    missing_files=0.04,
+    vanished_files=0.04,
+    lost_objects=0.5,
+    outages=0.5,
+    store_outages=0.5,
+    replica_outages=0.5,
+    clock_errors=0.1,
+    second_writers=0.5,
+    odd_sensors=0.1,
+)
+"""When a family is on."""
+
+NAMES = tuple(one.name for one in fields(Families))
+
+
+def families_of(seed: int) -> Families:
+    """Those of a seed: some of them, each at its rate."""
+    rng = chance(seed, "families")
+    share = rng.choice((0.15, 0.3, 0.5))
+    return Families(**{name: getattr(RATES, name) for name in NAMES if rng.random() < share})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One request: how long it takes, and what goes wrong."""
+
+    seconds: float
+    wrong: Wrong | None = None
+    later: float = 0.0
+    """Seconds until a late put lands, or a process goes on."""
+
+
+class Faults:
+    """The faults of every request of a simulation.
+
+    Parameters
+    ----------
+    left_out : collection of str
+        Faults that do not happen, by the names that `happened` gives them.
+    """
+
+    def __init__(self, seed: int, families: Families, left_out: Collection[str] = ()) -> None:
+        self.families = families
+        self.calm = False
+        """Once it is set, nothing goes wrong any more."""
+        self.happened: list[str] = []
+        self._seed = seed
+        self._left_out = frozenset(left_out)
+
+    def occurs(self, name: str) -> bool:
+        """Note that a fault is about to happen; whether it does."""
+        if name in self._left_out:
+            return False
+        self.happened.append(name)
+        return True
+
+    def step(self, process: str, number: int, kind: Kind, key: str) -> Step:
+        """What becomes of one request."""
+        rng = chance(self._seed, process, number)
+        seconds = rng.choice((0.01, 0.05, 0.2, 1.0))
+        if self.calm:
+            return Step(seconds)
+        wrong = self._wrong(rng.random(), kind)
+        if wrong is None or not self.occurs(f"{process}#{number} {wrong}: {kind} {key}"):
+            return Step(seconds)
+        return Step(seconds, wrong, rng.choice((20.0, 70.0, 130.0, 400.0, 1500.0)))
+
+    def _wrong(self, drawn: float, kind: Kind) -> Wrong | None:
+        families = self.families
+        rows: list[tuple[float, Wrong]] = [(families.kills, "kill"), (families.stalls, "stall")]
+        if kind in {"source", "listing"}:
+            rows.append((families.source_errors, "refused"))
+        else:
+            rows.append((families.store_errors, "refused"))
+        if kind == "put":
+            rows += [(families.lost_answers, "lost answer"), (families.late_puts, "late")]
+        for rate, wrong in rows:
+            if drawn < rate:
+                return wrong
+            drawn -= rate
+        return None

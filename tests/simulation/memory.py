@@ -1,0 +1,108 @@
+"""What a simulation remembers instead of making it again: the results of pure functions that take longer than a whole run.
+
+In: functions of the code under test. Out: the same functions, which answer from memory where they are asked the same again. What
+they write, they write each time; requests that they make, they make each time.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pandas as pd
+import xarray as xr
+
+from reformatters_dagster.core.spec import template_files
+from reformatters_dagster.core.store import reading
+from reformatters_dagster.core.store.location import Store
+from tests.simulation.objects import SimulatedStore
+
+type Files = dict[str, bytes]
+
+
+def replace_everywhere(stack: ExitStack, function: Callable[..., Any], replacement: Callable[..., Any]) -> None:
+    """Put a function in the place of another in every module of the project that has imported it from its own."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("reformatters_dagster.core") and name != function.__module__:
+            for attribute, value in list(vars(module).items()):
+                if value is function:
+                    stack.enter_context(patch.object(module, attribute, replacement))
+
+
+class Remembered:
+    """The results that a process has made so far; seeds share them."""
+
+    def __init__(self) -> None:
+        self._files: dict[object, Files] = {}
+        self._opened: dict[object, Any] = {}
+
+    def written(self, key: object, path: Path, write: Callable[[Path], None]) -> None:
+        """Files that a function wrote to a folder, once."""
+        found = self._files.get(key)
+        if found is None:
+            write(path)
+            self._files[key] = {
+                file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()
+            }
+            return
+        for name, data in found.items():
+            file = path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+
+    def opened[T](self, what: str, store: Store, make: Callable[[], T]) -> T:
+        """What a function reads from the documents and coordinates of a store, once for each version of these."""
+        assert isinstance(store, SimulatedStore)
+        key = what, store.visible()
+        if key not in self._opened:
+            self._opened[key] = make()
+        else:
+            store.ask_for_all()
+        found: T = self._opened[key]
+        return found
+
+
+@cache
+def _remembered() -> Remembered:
+    return Remembered()
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Let the slow pure functions answer from memory."""
+    memory = _remembered()
+    write_metadata, write_arrays = template_files.write_metadata, template_files.write_arrays
+    published_labels, open_published = reading.published_labels, reading.open_published
+
+    def metadata(ds: xr.Dataset, path: Path) -> None:
+        memory.written(("metadata", _identity(ds)), path, lambda path: write_metadata(ds, path))
+
+    def arrays(ds: xr.Dataset, names: Any, path: Path) -> None:
+        names = tuple(names)
+        memory.written(("arrays", names, _identity(ds)), path, lambda path: write_arrays(ds, names, path))
+
+    def labels(store: Store, append_dim: str) -> pd.DatetimeIndex:
+        if reading.read_root(store) is None:
+            return pd.DatetimeIndex([], dtype="datetime64[us]")
+        return memory.opened("labels", store, lambda: published_labels(store, append_dim))
+
+    def opened(store: Store) -> xr.Dataset:
+        return memory.opened("dataset", store, lambda: open_published(store))
+
+    with ExitStack() as stack:
+        for function, replacement in (
+            (write_metadata, metadata),
+            (write_arrays, arrays),
+            (published_labels, labels),
+            (open_published, opened),
+        ):
+            replace_everywhere(stack, function, replacement)
+        yield
+
+
+def _identity(ds: xr.Dataset) -> object:
+    """What makes the metadata of two templates the same."""
+    return tuple((str(name), one.shape, one.values.tobytes()) for name, one in ds.coords.items())

@@ -1,0 +1,198 @@
+"""Object stores in memory, asked as obstore is asked.
+
+In: keys and bytes, from the real `Store` and its `Connection`. Out: bytes and ETags, errors of obstore, and every fault that the
+seed has for the request.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
+from zarr.core.buffer.cpu import Buffer
+from zarr.storage import MemoryStore
+
+from reformatters_dagster.core.spec.retries import Patience
+from reformatters_dagster.core.store.connection import Connection
+from reformatters_dagster.core.store.location import Store
+from tests.simulation.faults import Faults, Kind
+from tests.simulation.scheduler import Killed, Scheduler
+
+if TYPE_CHECKING:
+    from zarr.abc.buffer import Buffer as AnyBuffer
+    from zarr.abc.store import Store as ZarrStore
+
+type OnChange = Callable[["Bucket", str], None]
+
+
+@dataclass(eq=False)
+class Bucket:
+    """What a store holds."""
+
+    name: str
+    objects: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    """Content and ETag by key."""
+    on_change: OnChange = lambda bucket, key: None
+    out_until: float = 0.0
+    """It answers nothing before this time."""
+    puts: int = 0
+
+    def put(self, key: str, data: bytes) -> str:
+        self.puts += 1
+        etag = f"{self.name}-{self.puts}"
+        self.objects[key] = data, etag
+        self.on_change(self, key)
+        return etag
+
+    def delete(self, key: str) -> None:
+        if self.objects.pop(key, None) is not None:
+            self.on_change(self, key)
+
+    def below(self, prefix: str) -> list[str]:
+        return sorted(key for key in self.objects if key == prefix or key.startswith(f"{prefix}/") or not prefix)
+
+
+class Client:
+    """A bucket as one process asks it: what obstore calls a store."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An object that was asked for."""
+
+    data: bytes
+    meta: dict[str, Any]
+
+    def bytes(self) -> bytes:
+        return self.data
+
+
+class SimulatedObstore:
+    """The functions of obstore that `store.location` calls."""
+
+    def __init__(self, scheduler: Scheduler, faults: Faults) -> None:
+        self._scheduler, self._faults = scheduler, faults
+
+    def put(
+        self, client: Client, key: str, data: bytes | Path, *, mode: Any = "overwrite", **_: object
+    ) -> dict[str, Any]:
+        content = data.read_bytes() if isinstance(data, Path) else bytes(data)
+        bucket = client.bucket
+
+        def apply() -> str:
+            found = bucket.objects.get(key)
+            if mode == "create" and found is not None:
+                raise AlreadyExistsError(f"{key} already exists")
+            if isinstance(mode, dict) and (found is None or found[1] != mode["e_tag"]):
+                raise PreconditionError(f"{key} was replaced")
+            return bucket.put(key, content)
+
+        return {"e_tag": self._request("put", client, key, apply), "version": None}
+
+    def get(self, client: Client, key: str) -> Answer:
+        def apply() -> Answer:
+            data, etag = _found(client.bucket, key)
+            return Answer(data, {"path": key, "size": len(data), "e_tag": etag, "version": None})
+
+        return self._request("get", client, key, apply)
+
+    def head(self, client: Client, key: str) -> dict[str, Any]:
+        def apply() -> dict[str, Any]:
+            data, etag = _found(client.bucket, key)
+            return {"path": key, "size": len(data), "e_tag": etag, "version": None}
+
+        return self._request("head", client, key, apply)
+
+    def list(self, client: Client, prefix: str | None = None, **_: object) -> Iterator[list[dict[str, Any]]]:
+        def apply() -> list[dict[str, Any]]:
+            objects = client.bucket.objects
+            return [{"path": key, "size": len(objects[key][0])} for key in client.bucket.below(prefix or "")]
+
+        yield self._request("list", client, prefix or "", apply)
+
+    def delete(self, client: Client, key: str) -> None:
+        self._request("delete", client, key, lambda: client.bucket.delete(key))
+
+    def read_all(self, bucket: Bucket) -> None:
+        """One step for what zarr reads of a store."""
+        self._request("get", Client(bucket), "zarr", lambda: None)
+
+    def _request[T](self, kind: Kind, client: Client, key: str, apply: Callable[[], T]) -> T:
+        step = take_step(self._scheduler, self._faults, kind, f"{client.bucket.name}/{key}")
+        if self._scheduler.now < client.bucket.out_until:
+            raise GenericError(f"{key}: HttpError {{ kind: Connect }}")
+        if step.wrong == "refused":
+            raise GenericError(f"{key}: Server returned non-2xx status code: 500")
+        if step.wrong == "late":
+            self._scheduler.call_at(self._scheduler.now + step.later, lambda: _apply_late(apply))
+            raise GenericError(f"{key}: HttpError {{ kind: Timeout }}")
+        result = apply()
+        if step.wrong == "lost answer":
+            raise GenericError(f"{key}: HttpError {{ kind: Interrupted }}")
+        return result
+
+
+def take_step(scheduler: Scheduler, faults: Faults, kind: Kind, key: str) -> Any:
+    """Let the time of a request pass; the process may end, or stand still, at it."""
+    process = scheduler.current.process
+    if process.dead:
+        raise Killed
+    process.steps += 1
+    step = faults.step(process.name, process.steps, kind, key)
+    if step.wrong == "kill":
+        process.dead = True
+        raise Killed
+    if step.wrong == "stall":
+        process.stalled_until = scheduler.now + step.later
+    scheduler.sleep(step.seconds)
+    return step
+
+
+def _found(bucket: Bucket, key: str) -> tuple[bytes, str]:
+    if key not in bucket.objects:
+        raise FileNotFoundError(f"Object at location {key} not found")
+    return bucket.objects[key]
+
+
+def _apply_late(apply: Callable[[], object]) -> None:
+    try:
+        apply()
+    except (AlreadyExistsError, PreconditionError):
+        return
+
+
+class SimulatedStore(Store):
+    """The real store over a bucket in memory."""
+
+    def __init__(
+        self, bucket: Bucket, obstore: SimulatedObstore, patience: Patience, sharded: Collection[str] = ()
+    ) -> None:
+        client: Any = Client(bucket)
+        self._sharded, self._bucket = frozenset(sharded), bucket
+        super().__init__(Connection(f"sim://{bucket.name}", lambda: (client, client), patience))
+        self._obstore = obstore
+
+    def visible(self) -> frozenset[tuple[str, bytes]]:
+        """Key and content of everything but the shards."""
+        return frozenset((key, data) for key, (data, _) in self._bucket.objects.items() if not self._is_shard(key))
+
+    def ask_for_all(self) -> None:
+        """The request that a reader is, all of its parts in one."""
+        self._connection.ask("get", "", lambda: self._obstore.read_all(self._bucket))
+
+    def reader(self) -> "ZarrStore":
+        """Everything but the shards, as it is now."""
+        self.ask_for_all()
+        objects = self._bucket.objects
+        found: dict[str, AnyBuffer] = {
+            key: Buffer.from_bytes(data) for key, (data, _) in objects.items() if not self._is_shard(key)
+        }
+        return MemoryStore(found, read_only=True)
+
+    def _is_shard(self, key: str) -> bool:
+        name, chunks, _ = key.partition("/c/")
+        return bool(chunks) and name in self._sharded

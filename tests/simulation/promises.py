@@ -1,0 +1,173 @@
+"""What must hold of a deployment, each promise with a name.
+
+In: what the stores hold, and what the upstream holds and held. Out: the promises that are broken, by name, each with one example.
+
+Truth is computed from the files alone. A file that the ledger claims, and that was published again since, may have been read in
+the newer version too: the next look at the upstream sees that, and the partition is run again.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from reformatters_dagster.core.ledger import entries
+from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.spec.partition import partition_key
+from tests.simulation import reader
+from tests.simulation.dataset import INSTANT, RATE, SHARD, VARIABLES, key_of, label_at
+from tests.simulation.objects import Bucket
+from tests.simulation.weather import Upstream, instant, place_in_window, rate
+
+NAMES = {
+    "extent never shrinks": "readers see every label that they saw before",
+    "ledger is true": "a published label has the values that the ledger claims, of the versions that it names",
+    "everything is published": "after calm, readers see every label up to the newest usable file",
+    "store is truth": "after calm, the store holds what the files say",
+    "ledger is complete": "after calm, the ledger lacks no file that can be used and is not given up",
+    "replicas are equal": "after calm, every replica holds what the primary holds",
+    "nothing is left": "after calm, there are no leases, notes or marks",
+    "launches end": "after calm, sensors launch nothing more",
+    "errors are named": "a run ends well, or with an error of this project",
+}
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A promise that does not hold."""
+
+    promise: str
+    at: float
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.promise}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """One partition as the ledger has it."""
+
+    entry: LedgerEntry
+
+    def claims(self, variable: str, position: int) -> bool:
+        """Whether a variable is said to have the file of a position."""
+        coverage = self.entry.variables.get(variable)
+        if coverage is None or label_at(position) > (coverage.through or self.entry.region[1]):
+            return False
+        return all(one.file != key_of(position) for one in coverage.missing)
+
+    def version(self, position: int) -> int | None:
+        """Version of the file of a position that was used; None where the ledger does not say."""
+        etag = self.entry.etags.get(key_of(position), "")
+        return int(etag.strip('"').split("-")[1]) if etag else None
+
+
+def known(internal: Bucket, shard: int) -> Known | None:
+    """What the ledger says of a shard."""
+    found = internal.objects.get(f"ledger/{partition_key(label_at(shard * SHARD))}.json")
+    return None if found is None else Known(entries._from_json(json.loads(found[0])))
+
+
+def ledger_is_true(primary: Bucket, internal: Bucket, upstream: Upstream, shard: int) -> Iterator[str]:
+    """Compare every claim about a shard with what readers see there. No run may be writing it."""
+    found = known(internal, shard)
+    if found is None:
+        return
+    end = min(reader.extent(primary), (shard + 1) * SHARD)
+    for variable in VARIABLES:
+        note = f"progress/{found.entry.partition}/{variable}.json"
+        values = reader.shard_values(primary, variable, shard) if variable in reader.arrays(primary) else None
+        if values is None or note in internal.objects:
+            continue
+        for position in range(shard * SHARD, end):
+            if found.claims(variable, position):
+                wanted = _values(variable, position, partial(_versions, internal, upstream, shard, variable))
+                if (wrong := _differs(values[position % SHARD], wanted)) is not None:
+                    yield f"{variable} at {position}: {wrong}"
+
+
+def _versions(internal: Bucket, upstream: Upstream, shard: int, variable: str, position: int) -> set[int | None]:
+    """Versions of a file that values of a shard can be made from; None for no file."""
+    found, own = known(internal, position // SHARD), position // SHARD == shard
+    whole = [version.number for version in upstream.history.get(position, ()) if version.state == "whole"]
+    if found is None or not own or not found.claims(variable, position):
+        return {None, *whole}
+    claimed, current = found.version(position), upstream.files.get(position)
+    if claimed is None:
+        return {*whole}
+    if current is not None and current.number == claimed:
+        return {claimed}
+    return {claimed, *(number for number in whole if number >= claimed)}
+
+
+def _values(variable: str, position: int, versions: Callable[[int], Collection[int | None]]) -> list[float]:
+    """The values that a position can hold, by the versions that each file can be of."""
+    own = versions(position)
+    if variable == INSTANT:
+        return [np.nan if one is None else instant(position, one) for one in own]
+    assert variable == RATE
+    if position == 0:
+        return [np.nan]
+    before = versions(position - 1) if place_in_window(position) > 1 else {0}
+    return [np.nan if None in {one, two} else rate(position, one or 0, two or 0) for one in own for two in before]
+
+
+def _differs(found: npt.NDArray[np.float32], wanted: list[float]) -> str | None:
+    """How the points of one label differ from all the values they can have; None where they all have one of these."""
+    for value in wanted:
+        if np.allclose(found, np.float32(value), rtol=1e-5, atol=0, equal_nan=True):
+            return None
+    return f"found {sorted(set(found.tolist()))}, wanted one of {wanted}"
+
+
+def publishable_end(upstream: Upstream, awaited: Callable[[int], bool]) -> int:
+    """Labels that readers can be shown: a shard whose last file is awaited holds back the shards after it."""
+    usable = {position for position in upstream.files if upstream.usable(position)}
+    newest = max(usable, default=-1)
+    for shard in range(newest // SHARD):
+        last = (shard + 1) * SHARD - 1
+        if last not in usable and awaited(shard):
+            return max((one for one in usable if one < last), default=-1) + 1
+    return newest + 1
+
+
+def truth_after_calm(
+    primary: Bucket, internal: Bucket, upstream: Upstream, awaited: Callable[[int], bool]
+) -> Iterator[tuple[str, str]]:
+    """Compare store and ledger with what the files say: promise and example of each difference.
+
+    Parameters
+    ----------
+    awaited : callable
+        Whether the files of a shard are not given up yet.
+    """
+    end, extent = publishable_end(upstream, awaited), reader.extent(primary)
+    if extent < end and awaited((end - 1) // SHARD):
+        yield "everything is published", f"readers see {extent} labels; there are usable files of {end}"
+
+    def best(position: int) -> set[int | None]:
+        now = upstream.usable(position)
+        if now is not None:
+            return {now.number}
+        found = known(internal, position // SHARD)
+        used = found.version(position) if found is not None and found.claims(INSTANT, position) else None
+        return {used}
+
+    for shard in range(-(-extent // SHARD)):
+        if not awaited(shard):
+            continue
+        found = known(internal, shard)
+        for variable in VARIABLES:
+            values = reader.shard_values(primary, variable, shard)
+            for position in range(shard * SHARD, min(extent, (shard + 1) * SHARD)):
+                if upstream.usable(position) and not (found and found.claims(variable, position)):
+                    yield "ledger is complete", f"{variable} lacks {key_of(position)}, which can be used"
+                wrong = (
+                    None if values is None else _differs(values[position % SHARD], _values(variable, position, best))
+                )
+                if wrong is not None:
+                    yield "store is truth", f"{variable} at {position}: {wrong}"

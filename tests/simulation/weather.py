@@ -1,0 +1,197 @@
+"""The upstream: files, when they come, and what is in them.
+
+In: a seed. Out: the events of every file, an archive that lists and serves what is there, and the values of each version.
+
+A file holds one label: an instantaneous value, and a total that starts anew every `WINDOW` labels. Each version of a file has
+other values, so that a value tells which versions it was made from.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal
+
+from obstore.exceptions import GenericError
+
+from tests.simulation.chance import chance
+from tests.simulation.faults import Families, Faults
+from tests.simulation.objects import Answer, take_step
+from tests.simulation.scheduler import Scheduler
+
+HOUR = 3600.0
+WINDOW = 6
+"""Labels of one total."""
+PER_LABEL = 1000.0
+"""What a total grows by from label to label, but for its version."""
+
+type State = Literal["whole", "truncated", "corrupt", "gone"]
+
+
+@dataclass(frozen=True)
+class FileEvent:
+    """Something that happens to a file upstream."""
+
+    at: float
+    label: int
+    version: int
+    state: State
+
+    @property
+    def name(self) -> str:
+        return f"file {self.label} v{self.version} {self.state}"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a file."""
+
+    label: int
+    number: int
+    state: State
+    written: float
+
+    @property
+    def etag(self) -> str:
+        return f'"{self.label}-{self.number}"'
+
+    @cached_property
+    def content(self) -> bytes:
+        body = struct.pack("<4sqqff", b"SIMU", self.label, self.number, instant(self.label, self.number), self.total)
+        data = body + struct.pack("<I", zlib.crc32(body)) + b"7777"
+        if self.state == "truncated":
+            return data[: len(data) // 2]
+        return data[:20] + b"\xff" + data[21:] if self.state == "corrupt" else data
+
+    @property
+    def total(self) -> float:
+        return place_in_window(self.label) * PER_LABEL + self.number
+
+
+def instant(label: int, version: int) -> float:
+    """The instantaneous value of a version: exact in float32."""
+    return label + version / 64
+
+
+def place_in_window(label: int) -> int:
+    """1 for the first label of a window, `WINDOW` for the last: a window ends at a whole multiple."""
+    return (label - 1) % WINDOW + 1
+
+
+def rate(label: int, version: int, before: int) -> float:
+    """The rate that is made from a version of a file, and one of the file before it."""
+    gained = PER_LABEL + version - (before if place_in_window(label) > 1 else 0)
+    return gained / HOUR
+
+
+def unpack(data: bytes, label: int) -> tuple[float, float] | None:
+    """Both values of a file; None where it is not whole, or not of that label."""
+    body, end = data[:-8], data[-8:]
+    if len(data) != 36 or end != struct.pack("<I", zlib.crc32(body)) + b"7777":
+        return None
+    magic, found, _, first, total = struct.unpack("<4sqqff", body)
+    return (first, total) if (magic, found) == (b"SIMU", label) else None
+
+
+def file_events(seed: int, families: Families, labels: int) -> list[FileEvent]:
+    """What happens to the files of some labels, in no order."""
+    events = []
+    for label in range(labels):
+        rng = chance(seed, "file", label)
+        at = label * HOUR + rng.uniform(600, 3000)
+        if rng.random() < families.missing_files:
+            continue
+        if rng.random() < families.late_files:
+            at += rng.choice((2, 5, 9, 14, 20)) * HOUR
+        version = 1
+        if rng.random() < families.corrupt_files:
+            events.append(FileEvent(at, label, version, rng.choice(("truncated", "corrupt"))))
+            at, version = at + rng.choice((0.02, 0.3, 2, 7)) * HOUR, version + 1
+        events.append(FileEvent(at, label, version, "whole"))
+        while rng.random() < families.corrected_files:
+            at, version = at + rng.choice((0.01, 0.2, 1, 4, 9)) * HOUR, version + 1
+            events.append(FileEvent(at, label, version, "whole"))
+        if rng.random() < families.vanished_files:
+            events.append(FileEvent(at + rng.choice((0.5, 3, 8)) * HOUR, label, version, "gone"))
+    return events
+
+
+@dataclass(eq=False)
+class Upstream:
+    """What the archive holds."""
+
+    key_of: Callable[[int], str]
+    files: dict[int, Version] = field(default_factory=dict)
+    """By label."""
+    objects: dict[str, Version] = field(default_factory=dict)
+    """By key."""
+    history: dict[int, list[Version]] = field(default_factory=dict)
+    """Every version of a label that there was."""
+    out_until: float = 0.0
+
+    def happen(self, event: FileEvent, now: float) -> None:
+        if event.state == "gone":
+            self.files.pop(event.label, None)
+            self.objects.pop(self.key_of(event.label), None)
+            return
+        version = Version(event.label, event.version, event.state, now)
+        self.files[event.label] = self.objects[self.key_of(event.label)] = version
+        self.history.setdefault(event.label, []).append(version)
+
+    def usable(self, label: int) -> Version | None:
+        """The version of a label that can be used now."""
+        found = self.files.get(label)
+        return found if found is not None and found.state == "whole" else None
+
+
+class SimulatedArchive:
+    """The archive as obstore asks it: what `source.clients` opens."""
+
+    def __init__(self, upstream: Upstream, scheduler: Scheduler, faults: Faults, epoch: datetime) -> None:
+        self._upstream, self._scheduler, self._faults, self._epoch = upstream, scheduler, faults, epoch
+
+    def get(self, path: str, *, options: Any = None) -> "SimulatedAnswer":
+        self._ask("source", path)
+        version = self._upstream.objects.get(path)
+        if version is None:
+            raise FileNotFoundError(path)
+        return SimulatedAnswer(version.content, self._meta(path, version))
+
+    def list(self, prefix: str, *, offset: str | None = None, chunk_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+        self._ask("listing", prefix)
+        objects = self._upstream.objects
+        keys = sorted(key for key in objects if key.startswith(f"{prefix}/") and (offset is None or key > offset))
+        if keys:
+            yield [self._meta(key, objects[key]) for key in keys[:chunk_size]]
+
+    def _ask(self, kind: Literal["source", "listing"], key: str) -> None:
+        step = take_step(self._scheduler, self._faults, kind, key)
+        if step.wrong == "refused" or self._scheduler.now < self._upstream.out_until:
+            raise GenericError(f"{key}: Server returned non-2xx status code: 500")
+
+    def _meta(self, key: str, version: Version) -> dict[str, Any]:
+        modified = self._epoch + timedelta(seconds=version.written)
+        return {
+            "path": key,
+            "size": len(version.content),
+            "e_tag": version.etag,
+            "last_modified": modified.replace(tzinfo=UTC),
+        }
+
+
+class _Bytes(bytes):
+    def to_bytes(self) -> bytes:
+        return bytes(self)
+
+
+class SimulatedAnswer(Answer):
+    """A file that was asked for."""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        return {}
+
+    def bytes(self) -> _Bytes:
+        return _Bytes(self.data)

@@ -1,0 +1,259 @@
+"""One simulation: a deployment, its upstream, and what goes wrong, for one seed.
+
+In: a seed, and what is left out of it. Out: an `Outcome` with the promises that were broken.
+"""
+
+import tempfile
+import time
+import warnings
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pandas as pd
+
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.source.clients import Opened
+from reformatters_dagster.core.spec.errors import ReformatError
+from tests.simulation import promises, reader
+from tests.simulation.chance import chance
+from tests.simulation.dataset import SHARD, START, key_of, label_at, simulated_dataset
+from tests.simulation.deployment import Deployment, Run
+from tests.simulation.faults import Families, Faults, families_of
+from tests.simulation.memory import remembering
+from tests.simulation.objects import Bucket, SimulatedObstore
+from tests.simulation.promises import Broken
+from tests.simulation.scheduler import Scheduler
+from tests.simulation.threads import CORE, simulated_threads
+from tests.simulation.weather import HOUR, SimulatedArchive, Upstream, file_events
+
+LABELS = 30
+CALM = 6 * HOUR
+"""How long nothing goes wrong at the end: longer than every cool-down but the longest."""
+
+
+@dataclass
+class Outcome:
+    """What became of one seed."""
+
+    seed: int
+    broken: list[Broken] = field(default_factory=list)
+    runs: int = 0
+    reads: int = 0
+    faults: list[str] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    """Of one core."""
+
+    def __str__(self) -> str:
+        verdict = "; ".join(sorted({str(one) for one in self.broken})[:3]) or "ok"
+        return (
+            f"seed={self.seed} runs={self.runs} reads={self.reads} faults={len(self.faults)} "
+            f"seconds={self.seconds:.2f} {verdict}"
+        )
+
+    @property
+    def promises(self) -> set[str]:
+        return {one.promise for one in self.broken}
+
+
+@lru_cache(maxsize=1)
+def _folder() -> Path:
+    """In memory where the machine has such a folder: thousands of small files are written and deleted."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
+
+
+@lru_cache(maxsize=1)
+def _dataset() -> DynamicalDataset:
+    return simulated_dataset(_folder() / "templates")
+
+
+@dataclass
+class Choices:
+    """What a seed decides of the deployment."""
+
+    publish_policy: Any
+    replicas: Any
+    replica_count: int
+    give_up_age: pd.Timedelta
+    quiet: pd.Timedelta
+
+    @classmethod
+    def of(cls, seed: int) -> "Choices":
+        rng = chance(seed, "deployment")
+        return cls(
+            rng.choice(("any", "all")),
+            rng.choice(("required", "best_effort")),
+            rng.choice((0, 0, 1)),
+            pd.Timedelta(rng.choice(("4D", "8h"))),
+            pd.Timedelta(rng.choice(("1min", "10min"))),
+        )
+
+
+class World:
+    """Everything of one simulation."""
+
+    def __init__(
+        self, seed: int, families: Families | None = None, left_out: Collection[str] = (), *, trace: bool = False
+    ) -> None:
+        self.outcome = Outcome(seed)
+        self.seed, self.traces = seed, trace
+        self.scheduler = Scheduler()
+        self.families = families if families is not None else families_of(seed)
+        self.faults = Faults(seed, self.families, left_out)
+        self.choices = Choices.of(seed)
+        self.upstream = Upstream(key_of)
+        self.primary = Bucket("primary", on_change=self._changed)
+        self.internal = Bucket("internal", on_change=self._changed)
+        self.replicas = [Bucket(f"replica{n}", on_change=self._changed) for n in range(self.choices.replica_count)]
+        self.obstore = SimulatedObstore(self.scheduler, self.faults)
+        self.extent = 0
+        dataset = replace(
+            _dataset(),
+            publish_policy=self.choices.publish_policy,
+            replicas=self.choices.replicas,
+            give_up_age=self.choices.give_up_age,
+            quiet=self.choices.quiet,
+            soft_deadline=pd.Timedelta("2h"),
+        )
+        self.deployment = Deployment(
+            seed=seed,
+            scheduler=self.scheduler,
+            faults=self.faults,
+            declared=dataset,
+            primary=self.primary,
+            internal=self.internal,
+            replicas=self.replicas,
+            tmp=_folder() / "tmp",
+            obstore=self.obstore,
+            on_end=self._ended,
+            tell=self.tell,
+        )
+
+    def run(self) -> Outcome:
+        """Let everything happen, and look whether the promises hold."""
+        started = time.process_time()
+        archive = SimulatedArchive(self.upstream, self.scheduler, self.faults, START.to_pydatetime())
+        with ExitStack() as stack:
+            stack.enter_context(simulated_threads(self.scheduler))
+            stack.enter_context(remembering())
+            stack.enter_context(patch(f"{CORE}.store.location.obstore", self.obstore))
+            opened: Any = Opened(archive, "s3://simulated", "")  # type: ignore[arg-type]
+            stack.enter_context(patch(f"{CORE}.source.archives.open_archive", lambda *_: opened))
+            self._schedule()
+            end = LABELS * HOUR + HOUR
+            self.scheduler.run(end)
+            self._begin_calm()
+            self.scheduler.run(end + CALM)
+            self._look_after_calm()
+        self.outcome.runs = len(self.deployment.runs)
+        self.outcome.faults = list(self.faults.happened)
+        self.outcome.seconds = time.process_time() - started
+        return self.outcome
+
+    def tell(self, line: str) -> None:
+        """Note a line of the trace."""
+        if self.traces:
+            self.outcome.trace.append(f"{self.scheduler.now / HOUR:8.3f} {line}")
+
+    def broken(self, promise: str, detail: str) -> None:
+        assert promise in promises.NAMES, promise
+        self.tell(f"BROKEN {promise}: {detail}")
+        self.outcome.broken.append(Broken(promise, self.scheduler.now, detail))
+
+    def _schedule(self) -> None:
+        undisturbed = Families()
+        usual = {event.name for event in file_events(self.seed, undisturbed, LABELS)}
+        last: dict[int, Any] = {}
+        for event in sorted(file_events(self.seed, self.families, LABELS), key=lambda event: event.at):
+            if event.at > (LABELS + 1) * HOUR or (event.name not in usual and not self.faults.occurs(event.name)):
+                continue
+            last[event.label] = event
+            self.scheduler.call_at(event.at, lambda event=event: self._file(event))  # type: ignore[misc]
+        for kind, every in (("update", 1500.0), ("heal", 3000.0)):
+            self._tick_again(kind, every, 0)
+
+    def _file(self, event: Any) -> None:
+        self.upstream.happen(event, self.scheduler.now)
+        self.tell(event.name)
+
+    def _tick_again(self, kind: str, every: float, number: int) -> None:
+        rng = chance(self.seed, "tick", kind, number)
+        after = every * rng.uniform(0.6, 1.4)
+
+        def tick() -> None:
+            self.deployment.tick(kind)
+            self._tick_again(kind, every, number + 1)
+
+        self.scheduler.call_at(self.scheduler.now + after, tick)
+
+    def _begin_calm(self) -> None:
+        self.faults.calm = True
+        self.tell("calm begins")
+
+    def _changed(self, bucket: Bucket, key: str) -> None:
+        if bucket is not self.primary:
+            return
+        self.tell(f"put {bucket.name}/{key}")
+        if key == reader.ROOT:
+            self.outcome.reads += 1
+            extent = reader.extent(bucket)
+            if extent < self.extent:
+                self.broken("extent never shrinks", f"{extent} labels after {self.extent}")
+            self.extent = extent
+
+    def _ended(self, run: Run) -> None:
+        if run.error is not None and not isinstance(run.error, ReformatError):
+            self.broken("errors are named", f"{run.process.name}: {type(run.error).__name__}: {run.error}")
+        for shard in range(-(-reader.extent(self.primary) // SHARD)):
+            self._look_at(shard)
+
+    def _look_at(self, shard: int) -> None:
+        label = label_at(shard * SHARD)
+        if any(run.label == label and not run.process.ended for run in self.deployment.runs):
+            return
+        self.outcome.reads += 1
+        for detail in promises.ledger_is_true(self.primary, self.internal, self.upstream, shard):
+            self.broken("ledger is true", detail)
+            return
+
+    def _look_after_calm(self) -> None:
+        for shard in range(-(-reader.extent(self.primary) // SHARD)):
+            self._look_at(shard)
+        told: set[str] = set()
+        for promise, detail in promises.truth_after_calm(self.primary, self.internal, self.upstream, self._is_awaited):
+            if promise not in told:
+                told.add(promise)
+                self.broken(promise, detail)
+        left = [key for folder in ("lease", "progress", "degraded", "filling") for key in self.internal.below(folder)]
+        if left:
+            self.broken("nothing is left", ", ".join(left))
+        if self.scheduler.now - self.deployment.last_launch < HOUR:
+            self.broken(
+                "launches end", f"{self.deployment.runs[-1].process.name} was launched in the last hour of calm"
+            )
+        for replica in self.replicas:
+            theirs = {key: data for key, (data, _) in replica.objects.items()}
+            ours = {key: data for key, (data, _) in self.primary.objects.items()}
+            if theirs != ours:
+                differing = sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key))
+                self.broken("replicas are equal", f"{replica.name} differs in {', '.join(differing[:5])}")
+
+    def _is_awaited(self, shard: int) -> bool:
+        """Whether the give-up age of a shard's last label lies ahead."""
+        last = label_at((shard + 1) * SHARD - 1)
+        return bool(START + pd.Timedelta(seconds=self.scheduler.now) - last < self.choices.give_up_age)
+
+
+def simulate(
+    seed: int, *, families: Families | None = None, left_out: Collection[str] = (), trace: bool = False
+) -> Outcome:
+    """Run one seed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return World(seed, families, left_out, trace=trace).run()
