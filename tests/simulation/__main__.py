@@ -25,6 +25,7 @@ def main() -> int:
         for line in outcome.trace:
             sys.stdout.write(f"{line}\n")
         sys.stdout.write(f"{outcome}\n")
+        sys.stdout.flush()
         failed, seeds = failed + bool(outcome.broken), seeds + 1
         runs, reads = runs + outcome.runs, reads + outcome.reads
     seconds = time.monotonic() - started

@@ -9,6 +9,7 @@ cool-downs after attempts with the same files.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from reformatters_dagster.core.run.commit import commit_partition
@@ -70,12 +71,15 @@ class Deployment:
     on_end: Callable[[Run], None]
     tell: Callable[[str], None]
     runs: list[Run] = field(default_factory=list)
+    by_hand: list[Process] = field(default_factory=list)
+    """Updates without Dagster."""
     ticks: int = 0
     last_launch: float = 0.0
 
     def __post_init__(self) -> None:
         terms = replace(self.declared.lease_terms, sleep=self.scheduler.sleep, clock=self.scheduler.monotonic)
         self.dataset = replace(self.declared, lease_terms=terms)
+        self.faults.on_stall = self._stalled
 
     def workspace(self) -> Workspace:
         """The places, opened as every process opens them anew."""
@@ -162,6 +166,46 @@ class Deployment:
         self._begin(run)
         return run
 
+    def update_by_hand(self) -> None:
+        """Begin `reformat update` in a process of its own."""
+        process = self.process("update-by-hand")
+
+        def update() -> None:
+            try:
+                self.dataset.reformat_operational_update(
+                    self.workspace(), run_id=process.name, now=self.now(process), root_run=process.name
+                )
+                self.tell(f"{process.name} ended well")
+            except ReformatError as error:
+                self.tell(f"{process.name} failed: {type(error).__name__}: {error}")
+
+        self.by_hand.append(process)
+        self.tell(f"{process.name} begins")
+        self.spawn(process, update)
+
+    def by_hand_beside(self, label: Timestamp, kind: str) -> None:
+        """Begin a run of a partition whoever else writes it."""
+        keeps = kind == "heal-by-hand"
+        self.start(kind, PartitionRequest(label=label, publish=False, keep_published=keeps))
+
+    def is_written(self, label: Timestamp) -> bool:
+        """Whether a run may be writing a partition."""
+        return any(run.label == label and not run.process.ended for run in self.runs) or any(
+            not process.ended for process in self.by_hand
+        )
+
+    def _stalled(self, name: str, seconds: float) -> None:
+        """Dagster takes a run that stands still for lost, and begins it again, or a person begins another."""
+        run = next((run for run in self.runs if run.process.name == name), None)
+        if run is None or seconds <= RESTARTED_AFTER:
+            return
+        rng = chance(self.seed, name, "lost")
+        drawn, at = rng.random(), self.scheduler.now + rng.uniform(20, 120)
+        if drawn < 0.4:
+            self.scheduler.call_at(at, partial(self._again, run))
+        elif drawn < 0.8:
+            self.scheduler.call_at(at, partial(self.by_hand_beside, run.label, "heal-by-hand"))
+
     def _begin(self, run: Run) -> None:
         self.runs.append(run)
         self.last_launch = self.scheduler.now
@@ -175,12 +219,15 @@ class Deployment:
             if not run.process.ended:
                 self.scheduler.call_at(self.scheduler.now + RESTARTED_AFTER, look)
             elif run.process.dead and chance(self.seed, run.process.name, "again").random() < 0.5:
-                process = self.process(f"{run.kind}-{run.label:%d%H}-again")
-                again = replace(run, process=process, created=self.scheduler.now, outcomes=list(run.outcomes))
-                self.tell(f"{process.name} continues {run.process.name}")
-                self._begin(again)
+                self._again(run)
 
         self.scheduler.call_at(self.scheduler.now + RESTARTED_AFTER, look)
+
+    def _again(self, run: Run) -> None:
+        process = self.process(f"{run.kind}-{run.label:%d%H}-again")
+        again = replace(run, process=process, created=self.scheduler.now, outcomes=list(run.outcomes), error=None)
+        self.tell(f"{process.name} continues {run.process.name}")
+        self._begin(again)
 
     def _carry_out(self, run: Run) -> None:
         assert run.request is not None

@@ -3,7 +3,7 @@
 In: a seed, the name of a process, the number of its request. Out: how long the request takes, and what goes wrong with it.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -67,7 +67,7 @@ RATES = Families(
     replica_outages=0.5,
     clock_errors=0.1,
     second_writers=0.5,
-    odd_sensors=0.1,
+    odd_sensors=0.5,
 )
 """When a family is on."""
 
@@ -105,6 +105,8 @@ class Faults:
         self.calm = False
         """Once it is set, nothing goes wrong any more."""
         self.happened: list[str] = []
+        self.on_stall: Callable[[str, float], None] = lambda process, seconds: None
+        """Told of a process that stands still, and for how many seconds."""
         self._seed = seed
         self._left_out = frozenset(left_out)
 

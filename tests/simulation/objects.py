@@ -36,18 +36,29 @@ class Bucket:
     on_change: OnChange = lambda bucket, key: None
     out_until: float = 0.0
     """It answers nothing before this time."""
+    lost: set[str] = field(default_factory=set)
+    """Keys of objects that have vanished, and were not put again."""
     puts: int = 0
 
     def put(self, key: str, data: bytes) -> str:
         self.puts += 1
         etag = f"{self.name}-{self.puts}"
         self.objects[key] = data, etag
+        self.lost.discard(key)
         self.on_change(self, key)
         return etag
 
     def delete(self, key: str) -> None:
         if self.objects.pop(key, None) is not None:
             self.on_change(self, key)
+
+    def lose(self, draw: float, wanted: Callable[[str], bool]) -> None:
+        """Let one of the wanted objects vanish."""
+        keys = sorted(filter(wanted, self.objects))
+        if keys:
+            key = keys[int(draw * len(keys))]
+            self.lost.add(key)
+            self.delete(key)
 
     def below(self, prefix: str) -> list[str]:
         return sorted(key for key in self.objects if key == prefix or key.startswith(f"{prefix}/") or not prefix)
@@ -128,12 +139,20 @@ class SimulatedObstore:
         if step.wrong == "refused":
             raise GenericError(f"{key}: Server returned non-2xx status code: 500")
         if step.wrong == "late":
-            self._scheduler.call_at(self._scheduler.now + step.later, lambda: _apply_late(apply))
+            self._scheduler.late_calls += 1
+            self._scheduler.call_at(self._scheduler.now + step.later, lambda: self._apply_late(apply))
             raise GenericError(f"{key}: HttpError {{ kind: Timeout }}")
         result = apply()
         if step.wrong == "lost answer":
             raise GenericError(f"{key}: HttpError {{ kind: Interrupted }}")
         return result
+
+    def _apply_late(self, apply: Callable[[], object]) -> None:
+        self._scheduler.late_calls -= 1
+        try:
+            apply()
+        except (AlreadyExistsError, PreconditionError):
+            return
 
 
 def take_step(scheduler: Scheduler, faults: Faults, kind: Kind, key: str) -> Any:
@@ -148,6 +167,7 @@ def take_step(scheduler: Scheduler, faults: Faults, kind: Kind, key: str) -> Any
         raise Killed
     if step.wrong == "stall":
         process.stalled_until = scheduler.now + step.later
+        faults.on_stall(process.name, step.later)
     scheduler.sleep(step.seconds)
     return step
 
@@ -156,13 +176,6 @@ def _found(bucket: Bucket, key: str) -> tuple[bytes, str]:
     if key not in bucket.objects:
         raise FileNotFoundError(f"Object at location {key} not found")
     return bucket.objects[key]
-
-
-def _apply_late(apply: Callable[[], object]) -> None:
-    try:
-        apply()
-    except (AlreadyExistsError, PreconditionError):
-        return
 
 
 class SimulatedStore(Store):

@@ -81,7 +81,7 @@ def ledger_is_true(primary: Bucket, internal: Bucket, upstream: Upstream, shard:
     for variable in VARIABLES:
         note = f"progress/{found.entry.partition}/{variable}.json"
         values = reader.shard_values(primary, variable, shard) if variable in reader.arrays(primary) else None
-        if values is None or note in internal.objects:
+        if values is None or note in internal.objects or _has_lost(primary, variable, shard):
             continue
         for position in range(shard * SHARD, end):
             if found.claims(variable, position):
@@ -162,7 +162,7 @@ def truth_after_calm(
             continue
         found = known(internal, shard)
         for variable in VARIABLES:
-            values = reader.shard_values(primary, variable, shard)
+            values = None if _has_lost(primary, variable, shard) else reader.shard_values(primary, variable, shard)
             for position in range(shard * SHARD, min(extent, (shard + 1) * SHARD)):
                 if upstream.usable(position) and not (found and found.claims(variable, position)):
                     yield "ledger is complete", f"{variable} lacks {key_of(position)}, which can be used"
@@ -171,3 +171,14 @@ def truth_after_calm(
                 )
                 if wrong is not None:
                     yield "store is truth", f"{variable} at {position}: {wrong}"
+
+
+def _has_lost(primary: Bucket, variable: str, shard: int) -> bool:
+    """Whether an object of a shard has vanished: checks find that, runs do not."""
+    return any(key.startswith(f"{variable}/c/{shard}/") for key in primary.lost)
+
+
+def is_shard(key: str) -> bool:
+    """Whether an object holds data."""
+    name, chunks, _ = key.partition("/c/")
+    return bool(chunks) and name in VARIABLES

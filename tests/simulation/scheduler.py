@@ -54,6 +54,8 @@ class Scheduler:
     def __init__(self) -> None:
         self.now = 0.0
         """Seconds since the simulation began."""
+        self.late_calls = 0
+        """Puts that their clients gave up, and that have not landed yet."""
         self._alarms: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._main = getcurrent()

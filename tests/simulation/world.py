@@ -23,6 +23,7 @@ from tests.simulation import promises, reader
 from tests.simulation.chance import chance
 from tests.simulation.dataset import SHARD, START, key_of, label_at, simulated_dataset
 from tests.simulation.deployment import Deployment, Run
+from tests.simulation.disturbances import Disturbance, disturbances
 from tests.simulation.faults import Families, Faults, families_of
 from tests.simulation.memory import remembering
 from tests.simulation.objects import Bucket, SimulatedObstore
@@ -175,12 +176,38 @@ class World:
                 continue
             last[event.label] = event
             self.scheduler.call_at(event.at, lambda event=event: self._file(event))  # type: ignore[misc]
+        for one in disturbances(self.seed, self.families, LABELS):
+            if self.faults.occurs(one.name):
+                self.scheduler.call_at(one.at, lambda one=one: self._disturb(one))  # type: ignore[misc]
         for kind, every in (("update", 1500.0), ("heal", 3000.0)):
             self._tick_again(kind, every, 0)
 
     def _file(self, event: Any) -> None:
         self.upstream.happen(event, self.scheduler.now)
         self.tell(event.name)
+
+    def _disturb(self, one: Disturbance) -> None:
+        self.tell(one.name)
+        until = min(self.scheduler.now + one.hours * HOUR, (LABELS + 1) * HOUR)
+        shards = -(-reader.extent(self.primary) // SHARD)
+        label = label_at(int(one.draw * max(shards, 1)) * SHARD)
+        match one.what:
+            case "archive out":
+                self.upstream.out_until = until
+            case "store out":
+                self.primary.out_until = self.internal.out_until = until
+            case "replica out":
+                for replica in self.replicas:
+                    replica.out_until = until
+            case "object lost":
+                self.primary.lose(one.draw, promises.is_shard)
+            case "update by hand":
+                self.deployment.update_by_hand()
+            case "backfill by hand" | "heal by hand" if shards:
+                self.deployment.by_hand_beside(label, one.what.replace(" ", "-"))
+            case "ticks":
+                for kind in ("update", "update", "heal"):
+                    self.deployment.tick(kind)
 
     def _tick_again(self, kind: str, every: float, number: int) -> None:
         rng = chance(self.seed, "tick", kind, number)
@@ -215,7 +242,7 @@ class World:
 
     def _look_at(self, shard: int) -> None:
         label = label_at(shard * SHARD)
-        if any(run.label == label and not run.process.ended for run in self.deployment.runs):
+        if self.deployment.is_written(label) or self.scheduler.late_calls:
             return
         self.outcome.reads += 1
         for detail in promises.ledger_is_true(self.primary, self.internal, self.upstream, shard):
