@@ -15,5 +15,7 @@ In: a seed. Out: one line, or the first promise that was broken, by name.
 | `deployment` | sensors and runs, as Dagster launches them |
 | `reader` | what a reader sees, decoded without the code under test |
 | `promises` | what must hold, each with a name |
+| `disturbances` | what happens from outside: outages, lost objects, people |
 | `world` | all of it, for one seed |
+| `shrinking` | a failing seed becomes a short list of events |
 """

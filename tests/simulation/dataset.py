@@ -98,7 +98,9 @@ class SimulatedJob(GribRegionJob[HourCoord]):
         data, info = archive.get(coord.key())
         if unpack(data, position_of(coord.time)) is None:
             raise CorruptMessage(f"{coord.get_url()} is not whole")
-        path = folder / local_name(coord, [(0, info.size)])
+        # As files of messages have it: variables that are read apart have other ranges, and so another local copy.
+        ranges = [(VARIABLES.index(data_var.name), info.size) for data_var in data_vars]
+        path = folder / local_name(coord, ranges)
         spans = write_messages(path, {data_vars[0].name: data})
         whole = spans[data_vars[0].name]
         return Downloaded(

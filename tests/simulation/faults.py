@@ -29,6 +29,8 @@ class Families:
     """The process stands still at a request, longer than a lease lives."""
     source_errors: float = 0.0
     """A request to an archive fails."""
+    unreadable_files: float = 0.0
+    """A process cannot read a file, however often it asks."""
     late_files: float = 0.0
     corrected_files: float = 0.0
     corrupt_files: float = 0.0
@@ -56,11 +58,12 @@ RATES = Families(
     kills=0.004,
     stalls=0.003,
     source_errors=0.03,
+    unreadable_files=0.04,
     late_files=0.15,
     corrected_files=0.12,
     corrupt_files=0.08,
     missing_files=0.04,
-    vanished_files=0.04,
+    vanished_files=0.08,
     lost_objects=0.5,
     outages=0.5,
     store_outages=0.5,
@@ -72,6 +75,11 @@ RATES = Families(
 """When a family is on."""
 
 NAMES = tuple(one.name for one in fields(Families))
+
+
+def only(*names: str) -> Families:
+    """These families at their rates, and no others."""
+    return Families(**{name: getattr(RATES, name) for name in names})
 
 
 def families_of(seed: int) -> Families:
@@ -104,7 +112,7 @@ class Faults:
         self.families = families
         self.calm = False
         """Once it is set, nothing goes wrong any more."""
-        self.happened: list[str] = []
+        self.happened: dict[str, None] = {}
         self.on_stall: Callable[[str, float], None] = lambda process, seconds: None
         """Told of a process that stands still, and for how many seconds."""
         self._seed = seed
@@ -114,7 +122,7 @@ class Faults:
         """Note that a fault is about to happen; whether it does."""
         if name in self._left_out:
             return False
-        self.happened.append(name)
+        self.happened[name] = None
         return True
 
     def step(self, process: str, number: int, kind: Kind, key: str) -> Step:
@@ -127,6 +135,11 @@ class Faults:
         if wrong is None or not self.occurs(f"{process}#{number} {wrong}: {kind} {key}"):
             return Step(seconds)
         return Step(seconds, wrong, rng.choice((20.0, 70.0, 130.0, 400.0, 1500.0)))
+
+    def cannot_read(self, process: str, key: str) -> bool:
+        """Whether a process cannot read a file."""
+        drawn = chance(self._seed, process, "reads", key).random()
+        return not self.calm and drawn < self.families.unreadable_files and self.occurs(f"{process} cannot read {key}")
 
     def _wrong(self, drawn: float, kind: Kind) -> Wrong | None:
         families = self.families

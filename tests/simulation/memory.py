@@ -15,7 +15,8 @@ from unittest.mock import patch
 import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.spec import template_files
+from reformatters_dagster.core.job import cutting, files, positions
+from reformatters_dagster.core.spec import template_files, zarr_documents
 from reformatters_dagster.core.store import reading
 from reformatters_dagster.core.store.location import Store
 from tests.simulation.objects import SimulatedStore
@@ -64,6 +65,17 @@ class Remembered:
         found: T = self._opened[key]
         return found
 
+    def asked(self, function: Callable[..., Any], key_of: Callable[..., object]) -> Callable[..., Any]:
+        """A function whose results nobody changes, asked once for each key of its arguments."""
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            key = function.__name__, key_of(*args, **kwargs)
+            if key not in self._opened:
+                self._opened[key] = function(*args, **kwargs)
+            return self._opened[key]
+
+        return ask
+
 
 @cache
 def _remembered() -> Remembered:
@@ -98,9 +110,30 @@ def remembering() -> Iterator[None]:
             (write_arrays, arrays),
             (published_labels, labels),
             (open_published, opened),
+            (positions.template_at, memory.asked(positions.template_at, _of_part)),
+            (files.upstream_objects, memory.asked(files.upstream_objects, _of_objects)),
+            (cutting.regions_of, memory.asked(cutting.regions_of, _of_regions)),
+            (zarr_documents.chunk_values, memory.asked(zarr_documents.chunk_values, _of_chunk)),
         ):
             replace_everywhere(stack, function, replacement)
         yield
+
+
+# Templates live as long as the process: `dataset` keeps them.
+def _of_part(job: Any, part: slice) -> object:
+    return id(job.template_ds), part.start, part.stop
+
+
+def _of_objects(job: Any, since: Any = None, archive: Any = None) -> object:
+    return id(job.template_ds), job.region.start, tuple(one.name for one in job.data_vars), since, archive is None
+
+
+def _of_regions(template: Any, template_ds: Any, *, start: Any = None, end: Any = None, contains: Any = None) -> object:
+    return id(template_ds), start, end, None if contains is None else tuple(contains)
+
+
+def _of_chunk(array: Any, data: bytes) -> object:
+    return repr(array), data
 
 
 def _identity(ds: xr.Dataset) -> object:

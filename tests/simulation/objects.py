@@ -52,6 +52,10 @@ class Bucket:
         if self.objects.pop(key, None) is not None:
             self.on_change(self, key)
 
+    def content(self) -> dict[str, bytes]:
+        """Every object by key."""
+        return {key: data for key, (data, _) in self.objects.items()}
+
     def lose(self, draw: float, wanted: Callable[[str], bool]) -> None:
         """Let one of the wanted objects vanish."""
         keys = sorted(filter(wanted, self.objects))

@@ -164,6 +164,8 @@ def truth_after_calm(
         for variable in VARIABLES:
             values = None if _has_lost(primary, variable, shard) else reader.shard_values(primary, variable, shard)
             for position in range(shard * SHARD, min(extent, (shard + 1) * SHARD)):
+                if variable == RATE and found is not None and _is_beside_vanished(found, upstream, position):
+                    continue
                 if upstream.usable(position) and not (found and found.claims(variable, position)):
                     yield "ledger is complete", f"{variable} lacks {key_of(position)}, which can be used"
                 wrong = (
@@ -171,6 +173,12 @@ def truth_after_calm(
                 )
                 if wrong is not None:
                     yield "store is truth", f"{variable} at {position}: {wrong}"
+
+
+def _is_beside_vanished(found: Known, upstream: Upstream, position: int) -> bool:
+    """Whether a file that a rate may be made from was used, and has been taken back: to read it again fails for good."""
+    beside = (position - 1, position, position + 1)
+    return any(found.claims(RATE, one) and not upstream.usable(one) for one in beside)
 
 
 def _has_lost(primary: Bucket, variable: str, shard: int) -> bool:

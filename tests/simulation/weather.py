@@ -104,7 +104,7 @@ def file_events(seed: int, families: Families, labels: int) -> list[FileEvent]:
         if rng.random() < families.missing_files:
             continue
         if rng.random() < families.late_files:
-            at += rng.choice((2, 5, 9, 14, 20)) * HOUR
+            at += rng.choice((2, 5, 9, 14.5, 20)) * HOUR
         version = 1
         if rng.random() < families.corrupt_files:
             events.append(FileEvent(at, label, version, rng.choice(("truncated", "corrupt"))))
@@ -157,6 +157,8 @@ class SimulatedArchive:
         version = self._upstream.objects.get(path)
         if version is None:
             raise FileNotFoundError(path)
+        if self._faults.cannot_read(self._scheduler.current.process.name, path):
+            raise GenericError(f"{path}: Server returned non-2xx status code: 500")
         return SimulatedAnswer(version.content, self._meta(path, version))
 
     def list(self, prefix: str, *, offset: str | None = None, chunk_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
