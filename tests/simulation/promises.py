@@ -24,6 +24,7 @@ from tests.simulation.weather import Upstream, instant, place_in_window, rate
 
 NAMES = {
     "extent never shrinks": "readers see every label that they saw before",
+    "ledger never goes back": "no run replaces the entry of a later one",
     "ledger is true": "a published label has the values that the ledger claims, of the versions that it names",
     "everything is published": "after calm, readers see every label up to the newest usable file",
     "store is truth": "after calm, the store holds what the files say",
@@ -70,6 +71,11 @@ def known(internal: Bucket, shard: int) -> Known | None:
     """What the ledger says of a shard."""
     found = internal.objects.get(f"ledger/{partition_key(label_at(shard * SHARD))}.json")
     return None if found is None else Known(entries._from_json(json.loads(found[0])))
+
+
+def written_at(internal: Bucket, key: str) -> str:
+    """When an entry of the ledger was written, as its run says."""
+    return str(json.loads(internal.objects[key][0])["written_at"])
 
 
 def ledger_is_true(primary: Bucket, internal: Bucket, upstream: Upstream, shard: int) -> Iterator[str]:
@@ -149,30 +155,35 @@ def truth_after_calm(
     if extent < end and awaited((end - 1) // SHARD):
         yield "everything is published", f"readers see {extent} labels; there are usable files of {end}"
 
-    def best(position: int) -> set[int | None]:
-        now = upstream.usable(position)
-        if now is not None:
-            return {now.number}
-        found = known(internal, position // SHARD)
-        used = found.version(position) if found is not None and found.claims(INSTANT, position) else None
-        return {used}
-
     for shard in range(-(-extent // SHARD)):
-        if not awaited(shard):
+        if awaited(shard):
+            found, positions = known(internal, shard), range(shard * SHARD, min(extent, (shard + 1) * SHARD))
+            for variable in VARIABLES:
+                yield from _truth_of(primary, internal, upstream, found, variable, positions)
+
+
+def _truth_of(
+    primary: Bucket, internal: Bucket, upstream: Upstream, found: Known | None, variable: str, positions: range
+) -> Iterator[tuple[str, str]]:
+    """As `truth_after_calm`, of one variable of one shard."""
+    shard = positions.start // SHARD
+    values = None if _has_lost(primary, variable, shard) else reader.shard_values(primary, variable, shard)
+    for position in positions:
+        if variable == RATE and found is not None and _is_beside_vanished(found, upstream, position):
             continue
-        found = known(internal, shard)
-        for variable in VARIABLES:
-            values = None if _has_lost(primary, variable, shard) else reader.shard_values(primary, variable, shard)
-            for position in range(shard * SHARD, min(extent, (shard + 1) * SHARD)):
-                if variable == RATE and found is not None and _is_beside_vanished(found, upstream, position):
-                    continue
-                if upstream.usable(position) and not (found and found.claims(variable, position)):
-                    yield "ledger is complete", f"{variable} lacks {key_of(position)}, which can be used"
-                wrong = (
-                    None if values is None else _differs(values[position % SHARD], _values(variable, position, best))
-                )
-                if wrong is not None:
-                    yield "store is truth", f"{variable} at {position}: {wrong}"
+        if upstream.usable(position) and not (found and found.claims(variable, position)):
+            yield "ledger is complete", f"{variable} lacks {key_of(position)}, which can be used"
+        wanted = _values(variable, position, partial(_best, internal, upstream))
+        if values is not None and (wrong := _differs(values[position % SHARD], wanted)) is not None:
+            yield "store is truth", f"{variable} at {position}: {wrong}"
+
+
+def _best(internal: Bucket, upstream: Upstream, position: int) -> set[int | None]:
+    """The version of a file that can be used, or was used before it vanished."""
+    if (now := upstream.usable(position)) is not None:
+        return {now.number}
+    found = known(internal, position // SHARD)
+    return {found.version(position) if found is not None and found.claims(INSTANT, position) else None}
 
 
 def _is_beside_vanished(found: Known, upstream: Upstream, position: int) -> bool:

@@ -95,26 +95,26 @@ def unpack(data: bytes, label: int) -> tuple[float, float] | None:
     return (first, total) if (magic, found) == (b"SIMU", label) else None
 
 
-def file_events(seed: int, families: Families, labels: int) -> list[FileEvent]:
-    """What happens to the files of some labels, in no order."""
-    events = []
-    for label in range(labels):
-        rng = chance(seed, "file", label)
-        at = label * HOUR + rng.uniform(600, 3000)
-        if rng.random() < families.missing_files:
-            continue
-        if rng.random() < families.late_files:
-            at += rng.choice((2, 5, 9, 14.5, 20)) * HOUR
-        version = 1
-        if rng.random() < families.corrupt_files:
-            events.append(FileEvent(at, label, version, rng.choice(("truncated", "corrupt"))))
-            at, version = at + rng.choice((0.02, 0.3, 2, 7)) * HOUR, version + 1
-        events.append(FileEvent(at, label, version, "whole"))
-        while rng.random() < families.corrected_files:
+def file_events(seed: int, families: Families, label: int) -> list[FileEvent]:
+    """What happens to the file of a label, in order of time."""
+    rng = chance(seed, "file", label)
+    at = label * HOUR + rng.uniform(600, 3000)
+    drawn = [rng.random() for _ in range(5)]
+    if drawn[0] < families.missing_files:
+        return []
+    if drawn[1] < families.late_files:
+        at += rng.choice((2, 5, 9, 14.5, 20)) * HOUR
+    events, version = list[FileEvent](), 1
+    if drawn[2] < families.corrupt_files:
+        events.append(FileEvent(at, label, version, rng.choice(("truncated", "corrupt"))))
+        at, version = at + rng.choice((0.02, 0.3, 2, 7)) * HOUR, version + 1
+    events.append(FileEvent(at, label, version, "whole"))
+    if drawn[3] < families.corrected_files:
+        for _ in range(rng.choice((1, 1, 2))):
             at, version = at + rng.choice((0.01, 0.2, 1, 4, 9)) * HOUR, version + 1
             events.append(FileEvent(at, label, version, "whole"))
-        if rng.random() < families.vanished_files:
-            events.append(FileEvent(at + rng.choice((0.5, 3, 8)) * HOUR, label, version, "gone"))
+    if drawn[4] < families.vanished_files:
+        events.append(FileEvent(at + rng.choice((0.5, 3, 8)) * HOUR, label, version, "gone"))
     return events
 
 

@@ -30,7 +30,7 @@ from tests.simulation.objects import Bucket, SimulatedObstore
 from tests.simulation.promises import Broken
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.threads import CORE, simulated_threads
-from tests.simulation.weather import HOUR, SimulatedArchive, Upstream, file_events
+from tests.simulation.weather import HOUR, FileEvent, SimulatedArchive, Upstream, file_events
 
 LABELS = 30
 CALM = 5.5 * HOUR
@@ -114,6 +114,8 @@ class World:
         self.replicas = [Bucket(f"replica{n}", on_change=self._changed) for n in range(self.choices.replica_count)]
         self.obstore = SimulatedObstore(self.scheduler, self.faults)
         self.extent = 0
+        self.written: dict[str, str] = {}
+        """When each entry of the ledger was written, as its run says."""
         dataset = replace(
             _dataset(),
             publish_policy=self.choices.publish_policy,
@@ -168,21 +170,24 @@ class World:
         self.outcome.broken.append(Broken(promise, self.scheduler.now, detail))
 
     def _schedule(self) -> None:
-        undisturbed = Families()
-        usual = {event.name for event in file_events(self.seed, undisturbed, LABELS)}
-        last: dict[int, Any] = {}
-        for event in sorted(file_events(self.seed, self.families, LABELS), key=lambda event: event.at):
-            if event.at > (LABELS + 1) * HOUR or (event.name not in usual and not self.faults.occurs(event.name)):
-                continue
-            last[event.label] = event
-            self.scheduler.call_at(event.at, lambda event=event: self._file(event))  # type: ignore[misc]
+        for label in range(LABELS):
+            for event in self._events_of(label):
+                if event.at <= (LABELS + 1) * HOUR:
+                    self.scheduler.call_at(event.at, lambda event=event: self._file(event))  # type: ignore[misc]
         for one in disturbances(self.seed, self.families, LABELS):
             if self.faults.occurs(one.name):
                 self.scheduler.call_at(one.at, lambda one=one: self._disturb(one))  # type: ignore[misc]
         for kind, every in (("update", 1500.0), ("heal", 3000.0)):
             self._tick_again(kind, every, 0)
 
-    def _file(self, event: Any) -> None:
+    def _events_of(self, label: int) -> list[FileEvent]:
+        """What happens to a file: the usual where its faults are left out."""
+        usual, events = (file_events(self.seed, families, label) for families in (Families(), self.families))
+        story = ", ".join(f"v{event.version} {event.state} at {event.at / HOUR:.2f} h" for event in events)
+        is_usual = events == usual or not self.faults.occurs(f"file {label}: {story or 'never comes'}")
+        return usual if is_usual else events
+
+    def _file(self, event: FileEvent) -> None:
         self.upstream.happen(event, self.scheduler.now)
         self.tell(event.name)
 
@@ -200,7 +205,9 @@ class World:
                 for replica in self.replicas:
                     replica.out_until = until
             case "object lost":
-                self.primary.lose(one.draw, promises.is_shard)
+                # Half of the time one of the shard that is being continued.
+                newest = f"/c/{shards - 1}/" if one.draw < 0.5 else "/c/"
+                self.primary.lose(one.draw, lambda key: newest in key and promises.is_shard(key))
             case "update by hand":
                 self.deployment.update_by_hand()
             case "backfill by hand" | "heal by hand" if shards:
@@ -224,15 +231,19 @@ class World:
         self.tell("calm begins")
 
     def _changed(self, bucket: Bucket, key: str) -> None:
-        if bucket is not self.primary:
-            return
-        self.tell(f"put {bucket.name}/{key}")
-        if key == reader.ROOT:
+        self.tell(f"{'put' if key in bucket.objects else 'delete'} {bucket.name}/{key}")
+        if bucket is self.primary and key == reader.ROOT:
             self.outcome.reads += 1
             extent = reader.extent(bucket)
             if extent < self.extent:
                 self.broken("extent never shrinks", f"{extent} labels after {self.extent}")
             self.extent = extent
+        if bucket is self.internal and key.startswith("ledger/"):
+            written = promises.written_at(bucket, key)
+            # Clocks that differ say nothing of the order.
+            if written < self.written.get(key, written) and not self.families.clock_errors:
+                self.broken("ledger never goes back", f"{key} of {written} replaced that of {self.written[key]}")
+            self.written[key] = written
 
     def _ended(self, run: Run) -> None:
         if run.error is not None and not isinstance(run.error, ReformatError):
