@@ -30,9 +30,17 @@ def uploaded_before(job: RegionHooks[Any]) -> Results:
             continue
         if (results := _results_of(job, data_var, upload)) is not None:
             finished[data_var.name] = results
+            remember_doubt(job, data_var)
     if finished:
         log.info("region=%s variables=%s were uploaded by an earlier attempt", job.label, ",".join(finished))
     return finished
+
+
+def remember_doubt(job: RegionHooks[Any], data_var: DataVar) -> None:
+    """Tell of rates that cannot be right in shards of an upload that the ledger does not tell of, and that stay or go on."""
+    upload = job.context.uploads.get(data_var.name)
+    if upload is not None and upload.implausible:
+        job.stats.implausible.setdefault(data_var.name, upload.implausible)
 
 
 def kept_results[Coord: SourceFileCoord](
@@ -48,6 +56,8 @@ def kept_results[Coord: SourceFileCoord](
     upload = job.context.uploads.get(data_var.name)
     made_from = None if upload is None else _results_of(job, data_var, upload)
     if results and not any(result.succeeded for result in results):
+        if made_from is not None:
+            remember_doubt(job, data_var)
         log.warning("region=%s variable=%s no file succeeded; nothing is uploaded", job.label, data_var.name)
         return results if made_from is None else made_from
     lost = [] if job.context.force else _lost_files(job, data_var, results)
@@ -64,6 +74,8 @@ def kept_results[Coord: SourceFileCoord](
     )
     if made_from is None:
         job.stats.kept.append(data_var.name)
+    else:
+        remember_doubt(job, data_var)
     return results if made_from is None else made_from
 
 

@@ -21,7 +21,7 @@ from reformatters_dagster.core.job.files import upstream_objects, wanted_files
 from reformatters_dagster.core.job.folder import job_folder
 from reformatters_dagster.core.job.group_plan import plan_group
 from reformatters_dagster.core.job.hooks import RegionHooks
-from reformatters_dagster.core.job.kept import kept_results, stuck_results, uploaded_before
+from reformatters_dagster.core.job.kept import kept_results, remember_doubt, stuck_results, uploaded_before
 from reformatters_dagster.core.job.parts import make_parts
 from reformatters_dagster.core.job.pools import OneBehind, job_pools, one_ahead
 from reformatters_dagster.core.job.read import read_variable
@@ -79,6 +79,8 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                 parts = make_parts(self, plan, files, folder, arena)
                 for data_var in plan.data_vars:
                     found = read_variable(self, plan, parts, data_var, pools.read)
+                    if plan.continues:
+                        remember_doubt(self, data_var)
                     kept = kept_results(self, plan, data_var, found.results)
                     if kept is None:
                         try:

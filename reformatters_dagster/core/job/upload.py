@@ -20,19 +20,20 @@ log = logging.getLogger(__name__)
 def upload_variable(job: RegionHooks[Any], data_var: DataVar, results: Sequence[FileResult], tmp_store: Path) -> None:
     """Publish a variable's shards.
 
-    A note is put before the first object and after the last one. It tells later runs which files the shards are made from
-    until the ledger does.
+    A note is put before the first object and after the last one. Until the ledger does, it tells later runs which files the
+    shards are made from, and whether their rates can be right.
     """
     context, name = job.context, data_var.name
+    implausible = job.stats.implausible.get(name, "")
     with job.stats.timed("upload") as seconds:
         context.check_writer()
         if context.tracker is not None:
-            context.tracker.begin(name, results, context.uploads.get(name))
+            context.tracker.begin(name, results, context.uploads.get(name), implausible=implausible)
         published = publish_chunks(tmp_store, context.stores, name, shard_of(job), stop=context.upstream.stop)
     job.stats.bytes_out += published.bytes
     job.stats.objects_out += published.objects
     if context.tracker is not None:
-        context.tracker.record(name, results)
+        context.tracker.record(name, results, implausible=implausible)
     context.on_progress(f"upload {name}", 1, 1)
     log.info(
         "region=%s variable=%s objects=%d bytes=%d seconds=%.1f",

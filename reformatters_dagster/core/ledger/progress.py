@@ -29,6 +29,8 @@ class Upload:
     """Keys of files that an earlier upload may lack whose shards may still be in place; empty once this one is finished."""
     readable: bool = True
     """Whether the note of it could be read. If not, nothing is known of the shards."""
+    implausible: str = ""
+    """Why rates of its shards cannot be right, as in `VariableCoverage`."""
 
     @property
     def used(self) -> frozenset[str]:
@@ -94,7 +96,13 @@ class UpdateProgressTracker:
         try:
             document = json.loads(data)
             results = [load_result(self._coord, dumped) for dumped in document["results"]]
-            return Upload(document["root_run"], document["finished"], results, frozenset(document["doubtful"]))
+            return Upload(
+                document["root_run"],
+                document["finished"],
+                results,
+                frozenset(document["doubtful"]),
+                implausible=document.get("implausible", ""),
+            )
         except (ValueError, TypeError, KeyError) as error:
             log.warning("%s cannot be read, as if an unknown run were uploading the variable: %s", key, error)
             return Upload("", finished=False, results=(), readable=False)
@@ -103,23 +111,36 @@ class UpdateProgressTracker:
         """Whether a run with this tracker's root made the upload."""
         return upload.root_run == self._root_run
 
-    def begin(self, variable: str, files: Sequence[FileResult], before: Upload | None) -> None:
+    def begin(
+        self, variable: str, files: Sequence[FileResult], before: Upload | None, *, implausible: str = ""
+    ) -> None:
         """Note that a variable is about to be uploaded; `before` is the upload whose shards it will replace."""
         doubtful = frozenset[str]() if before is None else before.lacking
         if before is not None and not before.readable:
             doubtful = frozenset(file.coord.key() for file in files)
-        self._put(variable, files, finished=False, doubtful=doubtful)
+        if before is not None:
+            implausible = implausible or before.implausible
+        self._put(variable, files, finished=False, doubtful=doubtful, implausible=implausible)
 
-    def record(self, variable: str, files: Sequence[FileResult]) -> None:
-        """Note that a variable is uploaded."""
-        self._put(variable, files, finished=True, doubtful=frozenset())
+    def record(self, variable: str, files: Sequence[FileResult], *, implausible: str = "") -> None:
+        """Note that a variable is uploaded, and why its rates cannot be right, where they cannot."""
+        self._put(variable, files, finished=True, doubtful=frozenset(), implausible=implausible)
 
-    def _put(self, variable: str, files: Sequence[FileResult], *, finished: bool, doubtful: frozenset[str]) -> None:
+    def _put(
+        self,
+        variable: str,
+        files: Sequence[FileResult],
+        *,
+        finished: bool,
+        doubtful: frozenset[str],
+        implausible: str,
+    ) -> None:
         document = {
             "root_run": self._root_run,
             "finished": finished,
             "results": [dump_result(file) for file in files],
             "doubtful": sorted(doubtful),
+            "implausible": implausible,
         }
         self._store.put(f"{self._prefix}/{variable}.json", json.dumps(document).encode())
 

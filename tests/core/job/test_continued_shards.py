@@ -10,6 +10,7 @@ import pytest
 
 from reformatters_dagster.core.run.partition import run_partition
 from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
+from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.spec.errors import NothingSucceeded
 from reformatters_dagster.core.spec.variables import Deaccumulation
 from tests.datasets import INIT, RAIN, SECOND, SUN, TEMPERATURE, THIRD, VARIABLES, Sample, Site, assert_true, gfs_key
@@ -217,6 +218,24 @@ def test_rates_that_cannot_be_right_stay_so_while_their_shard_is_continued(site:
     entry = site.ledger()
     assert entry is not None
     assert entry.variables[RAIN].implausible == ""
+
+
+def test_rates_that_no_ledger_tells_of_stay_wrong_while_their_shard_is_continued(site: Site) -> None:
+    """A run that made them was killed before its commit."""
+    site.update(INIT + 12 * HOUR)
+    rule = Deaccumulation(reset=pd.Timedelta("6h"), expected_clamp_fraction=0.0)
+    wrong = replace(site, dataset=changed(site.dataset, [RAIN], deaccumulation=rule, scale_factor=-1.0))
+    request = PartitionRequest(label=INIT, publish=True, root_run="killed")
+    plan = plan_partition(wrong.dataset, wrong.workspace, request, INIT + 13 * HOUR)
+    context = wrong.dataset.context(wrong.workspace, plan.now, run_id="killed")
+    for group in plan.groups:
+        process_group(wrong.dataset, context, plan, group)
+    for stored, _ in site.stores.internal.list("lease"):
+        site.stores.internal.delete(stored)
+    site.update(LAST)
+    entry = site.ledger()
+    assert entry is not None
+    assert "were slightly negative" in entry.variables[RAIN].implausible
 
 
 def test_a_backfill_makes_a_shard_anew(site: Site) -> None:

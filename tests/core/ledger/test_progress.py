@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
@@ -16,8 +17,10 @@ from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.source.files import FileResult, SourceFileStatus
 from reformatters_dagster.core.spec.errors import LeaseHeld, OutcomeMissing, OutcomeOvertaken
 from reformatters_dagster.core.spec.values import Timedelta
+from reformatters_dagster.core.spec.variables import Deaccumulation
 from reformatters_dagster.core.store.ingested_lengths import INGESTED
-from tests.datasets import IN_ORDER, INIT, SECOND, SOON, TEMPERATURE, Site, assert_forecast_true, gfs_key
+from tests.datasets import IN_ORDER, INIT, RAIN, SECOND, SOON, TEMPERATURE, Site, assert_forecast_true, gfs_key
+from tests.long_shards import changed
 from tests.stores import Stopped
 
 pytest_plugins = ["tests.datasets"]
@@ -68,6 +71,42 @@ def test_an_attempt_that_was_cut_off_is_continued(site: Site, puts: int) -> None
         key: other[key] for key in other if "_internal" not in key
     }
     assert not [key for key in mine if "/progress/" in key or "/lease/" in key]
+
+
+def test_a_resumed_run_remembers_rates_that_cannot_be_right(site: Site) -> None:
+    """The attempt that made them ended before its commit."""
+    site.arrive(INIT)
+    rule = Deaccumulation(reset=pd.Timedelta("6h"), expected_clamp_fraction=0.0, expected_invalid_fraction=0.0)
+    wrong = replace(site, dataset=changed(site.dataset, [RAIN], deaccumulation=rule, scale_factor=-1.0))
+
+    def stop(url: str, key: str) -> None:
+        if "ledger/" in key:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(replace(wrong, before_put=stop), "root", "first")
+    run(wrong, "root", "second")
+    entry = wrong.ledger()
+    assert entry is not None
+    assert "were slightly negative" in entry.variables[RAIN].implausible
+    assert {name for name, known in entry.variables.items() if known.implausible} == {RAIN}
+
+
+def test_a_note_keeps_what_is_said_of_rates(site: Site) -> None:
+    """Until a whole upload replaces the shards it is about; a note of earlier code says nothing."""
+    coord = site.dataset.region_job.source_file_coord
+    tracker = UpdateProgressTracker(site.stores.internal, "2026-07-29T18:00", "root", coord)
+    tracker.record(RAIN, [], implausible="half are negative")
+    assert tracker.uploads()[RAIN].implausible == "half are negative"
+    tracker.begin(RAIN, [], tracker.uploads()[RAIN])
+    assert tracker.uploads()[RAIN].implausible == "half are negative"
+    tracker.record(RAIN, [])
+    assert tracker.uploads()[RAIN].implausible == ""
+    key = f"progress/2026-07-29T18:00/{RAIN}.json"
+    note = json.loads(site.stores.internal.get(key)[0])
+    del note["implausible"]
+    site.stores.internal.put(key, json.dumps(note).encode())
+    assert (tracker.uploads()[RAIN].readable, tracker.uploads()[RAIN].implausible) == (True, "")
 
 
 def test_an_upload_is_told_to_every_run_and_is_that_of_one(site: Site) -> None:
