@@ -146,6 +146,15 @@ def test_a_lead_time_that_lacks_a_level_is_not_ingested(template: TinyTemplate, 
     assert ds["ingested_forecast_length"].item() == pd.Timedelta("1h").to_timedelta64()
 
 
+def test_nothing_is_ingested_where_a_level_is_missing_at_the_first_lead_time(
+    template: TinyTemplate, tmp_path: Path
+) -> None:
+    write_files(tmp_path / "upstream", without=(850, 0))
+    ds, entry = filled(template, tmp_path)
+    assert [one.file for one in entry.variables["temperature"].missing] == ["2026072912/850_f000.grib2"]
+    assert np.isnat(ds["ingested_forecast_length"].to_numpy()).all()
+
+
 def test_the_message_of_another_level_is_refused(template: TinyTemplate, tmp_path: Path) -> None:
     write_files(tmp_path / "upstream", named={850: 500})
     _, entry = filled(template, tmp_path)
