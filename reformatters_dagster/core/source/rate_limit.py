@@ -1,33 +1,61 @@
 """How fast the hosts of archives are asked.
 
-In: the requests per minute that a host tolerates. Out: turns, for which threads wait.
+In: the requests per minute that a host tolerates, and who gives turns to other processes. Out: turns, for which threads wait.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from urllib.parse import urlsplit
 
 from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.sources import SourceArchive
 
+type Reserve = Callable[[int, float], float]
+"""Takes so many turns, so many seconds apart, from those that processes share; returns the seconds until the first."""
+
+SHARED_AT_ONCE = 1.0
+"""Seconds whose turns a process takes from the others at once. Those it does not use are lost."""
+
 
 class RateLimit:
-    """Spaces the requests to one host evenly, over all threads that share it."""
+    """Spaces the requests to one host evenly, over all threads that share it.
 
-    def __init__(self, requests_per_minute: int, patience: Patience) -> None:
+    Parameters
+    ----------
+    reserve : callable, optional
+        Takes turns that other processes leave; without it the limit holds in this process alone.
+    """
+
+    def __init__(self, requests_per_minute: int, patience: Patience, reserve: Reserve | None = None) -> None:
         self._interval = 60 / requests_per_minute
         self._patience = patience
         self._next = patience.clock()
         self._lock = Lock()
+        self._reserve = reserve
+        self._reserved = 0
+        self._ends = patience.clock()
 
     def wait(self) -> None:
         """Sleep until it is this request's turn."""
         with self._lock:
             now = self._patience.clock()
             turn = max(self._next, now)
+            if self._reserve is not None:
+                turn = self._shared_turn(self._reserve, turn)
+                now = self._patience.clock()
             self._next = turn + self._interval
         if turn > now:
             self._patience.sleep(turn - now)
+
+    def _shared_turn(self, reserve: Reserve, turn: float) -> float:
+        """The first turn from a time on that is this process's own."""
+        if not self._reserved or turn > self._ends:
+            self._reserved = max(1, round(SHARED_AT_ONCE / self._interval))
+            first = reserve(self._reserved, self._interval)
+            turn = max(turn, self._patience.clock() + first)
+            self._ends = turn + self._reserved * self._interval
+        self._reserved -= 1
+        return turn
 
     def postpone(self, seconds: float) -> None:
         """Let no request begin for so many seconds."""
@@ -40,10 +68,18 @@ def host_of(source: SourceArchive) -> str:
     return urlsplit(source.url).netloc
 
 
-def rate_limits(archives: Sequence[SourceArchive], patience: Patience) -> dict[str, RateLimit]:
-    """One limit per host, the lowest that any of its archives states."""
+def rate_limits(
+    archives: Sequence[SourceArchive], patience: Patience, share: Callable[[str], Reserve] | None = None
+) -> dict[str, RateLimit]:
+    """One limit per host, the lowest that any of its archives states.
+
+    Parameters
+    ----------
+    share : callable, optional
+        Takes a host, returns who gives its turns to the processes of a deployment.
+    """
     lowest: dict[str, int] = {}
     for source in archives:
         if (stated := source.requests_per_minute) is not None:
             lowest[host_of(source)] = min(stated, lowest.get(host_of(source), stated))
-    return {host: RateLimit(per_minute, patience) for host, per_minute in lowest.items()}
+    return {host: RateLimit(per_minute, patience, share and share(host)) for host, per_minute in lowest.items()}

@@ -4,13 +4,13 @@ In: what `dataset_defs` knows of archives, and a mirror if there is one. Out: op
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Event
 
 from reformatters_dagster.core.source.archives import Archive
 from reformatters_dagster.core.source.clients import refuse_missing_mirror
-from reformatters_dagster.core.source.rate_limit import RateLimit, host_of, rate_limits
+from reformatters_dagster.core.source.rate_limit import RateLimit, Reserve, host_of, rate_limits
 from reformatters_dagster.core.spec.retries import UPSTREAM_PATIENCE, Patience
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.values import Timestamp
@@ -26,6 +26,8 @@ class Upstream:
         Folder or URL (`s3://`, `gs://`, `az://`, `https://`) with one folder per archive, asked instead of the real
         ones. Its host is not rate-limited; its credentials come from the environment, as obstore reads them.
     patience : Patience, optional
+    share : callable, optional
+        Takes a host, returns who gives its turns to the processes of a deployment; see `rate_limits`.
 
     Attributes
     ----------
@@ -39,7 +41,12 @@ class Upstream:
     """
 
     def __init__(
-        self, archives: Sequence[SourceArchive], *, mirror: str | None = None, patience: Patience | None = None
+        self,
+        archives: Sequence[SourceArchive],
+        *,
+        mirror: str | None = None,
+        patience: Patience | None = None,
+        share: Callable[[str], Reserve] | None = None,
     ) -> None:
         patience = patience or UPSTREAM_PATIENCE
         self.stop = Event()
@@ -47,7 +54,7 @@ class Upstream:
             patience = replace(patience, sleep=self.stop.wait)
         limits: dict[str, RateLimit] = {}
         if mirror is None:
-            limits = rate_limits(archives, patience)
+            limits = rate_limits(archives, patience, share)
         else:
             refuse_missing_mirror(mirror, archives)
         self._archives = [

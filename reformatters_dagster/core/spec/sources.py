@@ -47,7 +47,7 @@ class SourceArchive(Frozen):
     until: Time | None = None
     """Append label after which there are no files; None while there are new ones."""
     requests_per_minute: int | None = None
-    """What the host tolerates; None sets no limit."""
+    """What the host tolerates of all processes that write to one store; None sets no limit."""
     answers: Mapping[int, Answer] = STATUS_ANSWERS
     """What each HTTP status means at this host."""
 

@@ -10,6 +10,7 @@
 | `ingested_lengths` | the coordinate that runs write |
 | `reading` | what readers see |
 | `guards`, `template_guards`, `replica_guards` | refusals |
+| `host_turns` | the turns of a rate-limited host, shared by processes |
 | `settings` | `Settings` and `Workspace`: the places a deployment names |
 
 How often a failed request is tried again is in `spec.retries`, what a failure means in `spec.failures`.

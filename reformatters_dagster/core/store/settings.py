@@ -13,13 +13,15 @@ from typing import Self
 import pandas as pd
 from pydantic import Field
 
+from reformatters_dagster.core.source.rate_limit import Reserve
 from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.errors import Refused
 from reformatters_dagster.core.spec.retries import STORE_PATIENCE, Patience
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import Frozen, Time, Timestamp
-from reformatters_dagster.core.store.stores import StoreSet, open_store_set
+from reformatters_dagster.core.store.host_turns import HostTurns
+from reformatters_dagster.core.store.stores import StoreSet, open_store, open_store_set
 
 DEFAULT_STORE = "data/stores"
 
@@ -104,7 +106,7 @@ class Settings(Frozen):
         """
         return Workspace(
             stores=self.stores(template, patience),
-            upstream=Upstream(archives, mirror=self.upstream, patience=patience),
+            upstream=Upstream(archives, mirror=self.upstream, patience=patience, share=self._turns_of),
             tmp=self.tmp_folder(),
         )
 
@@ -116,6 +118,12 @@ class Settings(Frozen):
             asked_for = patience.asked_for + patience.timeout
             ours = replace(ours, attempts=patience.attempts, timeout=patience.timeout, asked_for=asked_for)
         return open_store_set(self.store, self.replicas, template.dataset_id, template.dataset_version, patience=ours)
+
+    def _turns_of(self, host: str) -> Reserve:
+        """The turns of a host, for all datasets and processes of the deployment."""
+        # Two attempts: a limit that cannot be shared is no reason to wait for a store.
+        patience = replace(STORE_PATIENCE, attempts=2, timeout=5.0)
+        return HostTurns(open_store(self.store, "_internal/hosts", patience=patience), host).reserve
 
     def tmp_folder(self) -> Path:
         """Folder for tmp stores and downloads."""

@@ -68,3 +68,47 @@ def test_a_throttled_host_is_left_alone_by_all_its_archives(server: FaultServer,
     time.sleeps.clear()
     second.head(KEY)
     assert time.sleeps == [pytest.approx(20.5, abs=0.01)]
+
+
+def test_turns_are_taken_from_other_processes_a_second_at_a_time(time: FakeTime) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def reserve(turns: int, interval: float) -> float:
+        asked.append((turns, interval))
+        return 3.0  # others come first
+
+    limit = RateLimit(240, time.patience(), reserve)
+    for _ in range(8):
+        limit.wait()
+    assert asked == [(4, 0.25)] * 2
+    assert time.sleeps == [3.0, 0.25, 0.25, 0.25] * 2
+
+
+def test_turns_that_have_passed_are_not_used_later(time: FakeTime) -> None:
+    asked: list[int] = []
+
+    def reserve(turns: int, _: float) -> float:
+        asked.append(turns)
+        return 0.0
+
+    limit = RateLimit(240, time.patience(), reserve)
+    limit.wait()
+    limit.postpone(60)
+    limit.wait()
+    time.now += 100
+    limit.wait()
+    assert asked == [4, 4, 4]
+
+
+def test_a_slow_host_gets_one_turn_at_a_time(time: FakeTime) -> None:
+    asked: list[int] = []
+
+    def reserve(turns: int, _: float) -> float:
+        asked.append(turns)
+        return 0.0
+
+    limit = RateLimit(6, time.patience(), reserve)
+    limit.wait()
+    limit.wait()
+    assert asked == [1, 1]
+    assert time.sleeps == [10.0]

@@ -1,0 +1,97 @@
+"""The turns of one host, shared by all processes of a deployment that write to one store.
+
+In: how many requests a process is going to make, and how far apart they must be. Out: how long to wait for the first of them.
+
+One small object per host says until when its turns are given. A process that wants some moves that time by compare-and-swap.
+Processes compare their clocks, as nothing else here does: a clock that is off by a second costs a second, and a time that lies
+further ahead than any queue is taken for a wrong clock. A store that does not answer stops nobody: then each process keeps to
+the limit by itself.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reformatters_dagster.core.spec.errors import ObjectMoved, ReformatError
+from reformatters_dagster.core.store.location import Store
+
+log = logging.getLogger(__name__)
+
+FURTHEST = 600.0
+"""Seconds. A next turn further ahead than this was written by a clock that is wrong."""
+ATTEMPTS = 20
+"""How often the object is swapped before a process goes on without it."""
+
+
+@dataclass(frozen=True)
+class HostTurns:
+    """The turns of one host.
+
+    Attributes
+    ----------
+    store : Store
+        A location that all processes share.
+    host : str
+    clock : callable
+        Seconds since 1970, the same everywhere.
+    sleep : callable
+        Waits between two attempts to take turns.
+    """
+
+    store: Store
+    host: str
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], object] = time.sleep
+
+    def reserve(self, turns: int, interval: float) -> float:
+        """Take the next turns of the host.
+
+        Parameters
+        ----------
+        turns : int
+            How many.
+        interval : float
+            Seconds from one to the next.
+
+        Returns
+        -------
+        float
+            Seconds until the first of them; 0 where the store does not answer, or others are faster at every attempt.
+        """
+        try:
+            for attempt in range(ATTEMPTS):
+                try:
+                    return self._reserve(turns * interval)
+                except ObjectMoved:
+                    self.sleep(0.01 * (attempt + 1))
+            log.warning(
+                "host=%s turns could not be shared in %d attempts; this process goes by its own", self.host, ATTEMPTS
+            )
+        except ReformatError as error:
+            log.warning("host=%s turns are not shared, this process goes by its own: %s", self.host, error)
+        return 0.0
+
+    def _reserve(self, seconds: float) -> float:
+        found = self.store.get_or_none(self._key)
+        now = self.clock()
+        free = now if found is None else max(_time_in(found[0]), now)
+        first = now if free > now + FURTHEST else free
+        document = json.dumps({"next": round(first + seconds, 3)}).encode()
+        self.store.put(self._key, document, only_if="absent" if found is None else found[1])
+        return first - now
+
+    @property
+    def _key(self) -> str:
+        return f"{self.host.replace('/', '_')}.json"
+
+
+def _time_in(data: bytes) -> float:
+    """When the next turn is free; long ago where the object cannot be read."""
+    try:
+        found = float(json.loads(data)["next"])
+    except (ValueError, LookupError, TypeError):
+        return 0.0
+    return found if math.isfinite(found) else 0.0
