@@ -19,6 +19,10 @@ CONTROL = 0
 _MEMBERS = {"cf": CONTROL, "fc": CONTROL}
 _PERTURBED = "pf"
 _SHORTEST_MESSAGE = 16
+_LONGEST_LINE = 2000
+"""Characters; real lines have up to 300. It bounds how deep a line can be nested."""
+_MOST_BYTES = 1 << 62
+_MOST_MEMBERS = 1000
 
 
 def parse_index(
@@ -53,8 +57,8 @@ def parse_index(
     entries = []
     for number, line in enumerate(lines, 1):
         try:
-            entry = _entry(number, json.loads(line), params)
-        except (ValueError, KeyError, TypeError) as error:
+            entry = _entry(number, _parse(line), params)
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise IndexMismatch(f"{where} line {number} does not parse: {line[:200]!r}; fetch it again") from error
         if entry is None:
             continue
@@ -67,21 +71,41 @@ def parse_index(
     return entries
 
 
+def _parse(line: str) -> dict[str, Any]:
+    if len(line) > _LONGEST_LINE:
+        raise ValueError(f"a line of {len(line)} characters")
+    parsed: dict[str, Any] = json.loads(line)
+    return parsed
+
+
+def _whole(value: object, most: int) -> int:
+    """A number that is written as one: JSON's true, 1.5 and Infinity are none."""
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > most:
+        raise ValueError(f"{value!r} is no whole number up to {most}")
+    return value
+
+
+def _member(value: object) -> int:
+    return _whole(int(value) if isinstance(value, str) else value, _MOST_MEMBERS)
+
+
 def _entry(number: int, line: dict[str, Any], params: Collection[str] | None) -> IndexEntry | None:
     kind, param = line["type"], line["param"]
+    if not isinstance(param, str):
+        raise TypeError(f"parameter {param!r}")
     if (params is not None and param not in params) or (kind != _PERTURBED and kind not in _MEMBERS):
         return None
-    start = int(line["_offset"])
+    start = _whole(line["_offset"], _MOST_BYTES)
     level = f"{line['levtype']} {line['levelist']}" if "levelist" in line else str(line["levtype"])
     return IndexEntry(
         number=number,
         start=start,
-        stop=start + int(line["_length"]),
+        stop=start + _whole(line["_length"], _MOST_BYTES),
         reference_time=_time(f"{line['date']}{line['time']}"),
         element=param,
         level=level,
         window=str(line["step"]),
-        member=int(line["number"]) if kind == _PERTURBED else _MEMBERS[kind],
+        member=_member(line["number"]) if kind == _PERTURBED else _MEMBERS[kind],
     )
 
 

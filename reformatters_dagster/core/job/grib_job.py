@@ -28,6 +28,11 @@ from reformatters_dagster.core.spec.variables import DataVar, GribField, Statist
 
 log = logging.getLogger(__name__)
 
+BYTES_PER_POINT = 8
+"""The most that any packing takes."""
+BESIDE_THE_POINTS = 64 * 1024
+"""Bytes; more than the headers of any message."""
+
 type MessageTimes = tuple[Timestamp, Timedelta, Timedelta | AnyWindow | None]
 """Init time, lead time and length of the time window of a message; an instant has no window.
 
@@ -77,6 +82,11 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
     def source_grid(self, coord: Coord) -> Grid:  # noqa: ARG002
         """The grid the messages of a file are on. Default: the template's."""
         return self.context.template_config.grid
+
+    def most_bytes(self, coord: Coord) -> int:
+        """The most bytes that a message of a file can have, by its grid."""
+        rows, columns = self.source_grid(coord).shape
+        return rows * columns * BYTES_PER_POINT + BESIDE_THE_POINTS
 
     def regrid(self, values: Array2D, where: str) -> Array2D:
         """Bring a field from another `source_grid` to the template's grid."""

@@ -12,16 +12,21 @@ from threading import Lock
 from typing import ClassVar
 
 from reformatters_dagster.core.grib.index import IndexEntry, coalesce
-from reformatters_dagster.core.job.grib_job import GribRegionJob, write_messages
+from reformatters_dagster.core.job.grib_job import GribRegionJob, field_in, write_messages
 from reformatters_dagster.core.source.archives import Archive, FileInfo
 from reformatters_dagster.core.source.files import Downloaded, SourceFileCoord, local_name
-from reformatters_dagster.core.spec.errors import CorruptMessage
+from reformatters_dagster.core.spec.errors import CorruptMessage, IndexMismatch
 from reformatters_dagster.core.spec.variables import DataVar
 
 MAX_GAP = 64 * 1024
 """So many unwanted bytes are fetched to save a second request: they take about as long as its round trip."""
+MOST_INDEX_BYTES = 16 * 1024 * 1024
+"""Real ones have up to 3 MB: a line for each field of each member of an ensemble."""
 INDEXES_KEPT = 16
 """More than the files that are read at the same time."""
+
+_UNPARSED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What a parser may run into that does not expect hostile text."""
 
 type Index = tuple[FileInfo, list[IndexEntry]]
 """A file, and what its index says is in it."""
@@ -87,7 +92,7 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
 
     @abstractmethod
     def parse_index(self, text: str, size: int, where: str) -> list[IndexEntry]:
-        """Entries of an index of a file of `size` bytes; raises `IndexMismatch`."""
+        """Entries of an index of a file of `size` bytes; raises `IndexMismatch`, which other errors of text become too."""
 
     @abstractmethod
     def find_message(self, entries: Sequence[IndexEntry], coord: Coord, data_var: DataVar) -> IndexEntry:
@@ -109,9 +114,16 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
     def _index_of(self, archive: Archive, coord: Coord) -> Index:
         def fetch() -> Index:
             info = archive.head(coord.key())
-            text, _ = archive.get(self.index_key(coord))
             where = f"{archive.url}/{self.index_key(coord)}"
-            return info, self.parse_index(text.decode("ascii", "replace"), info.size, where)
+            try:
+                text, _ = archive.get(self.index_key(coord), most=MOST_INDEX_BYTES)
+                return info, self.parse_index(text.decode("ascii", "replace"), info.size, where)
+            except IndexMismatch:
+                raise
+            except _UNPARSED as error:
+                raise IndexMismatch(
+                    f"{where} cannot be read ({type(error).__name__}: {error}); fetch it again"
+                ) from error
 
         return self.indexes.get((archive.name, coord.key()), fetch) if self.shares_indexes else fetch()
 
@@ -119,17 +131,8 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
         self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path, *, whole: bool
     ) -> Downloaded:
         """Fetch and verify the messages that an index names; with `whole` one bad message fails the file."""
-        info, entries = self._index_of(archive, coord)
-        found: dict[str, IndexEntry] = {}
-        reasons: dict[str, str] = {}
-        for data_var in data_vars:
-            try:
-                found[data_var.name] = self.find_message(entries, coord, data_var)
-            except CorruptMessage as error:
-                reasons[data_var.name] = f"{type(error).__name__}: {error}"
-        if not found:
-            raise CorruptMessage("; ".join(reasons.values()))
-        ranges = {name: (entry.start, info.size if entry.stop is None else entry.stop) for name, entry in found.items()}
+        index = info, _ = self._index_of(archive, coord)
+        ranges, reasons = self._ranges(index, archive, coord, data_vars, whole=whole)
         messages = self._fetch_ranges(archive, coord.key(), ranges)
         for data_var in data_vars:
             try:
@@ -143,6 +146,35 @@ class IndexedGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
         path = folder / local_name(coord, sorted(ranges.values()))
         spans = write_messages(path, messages)
         return Downloaded(path=path, archive=archive.name, etag=info.etag, spans=spans, reasons=reasons)
+
+    def _ranges(
+        self, index: Index, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], *, whole: bool
+    ) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+        """Where the messages lie that an index names, and why others lie nowhere; one of them at least lies somewhere."""
+        info, entries = index
+        most = self.most_bytes(coord)
+        ranges: dict[str, tuple[int, int]] = {}
+        reasons: dict[str, str] = {}
+        for data_var in data_vars:
+            try:
+                entry = self.find_message(entries, coord, data_var)
+            except CorruptMessage as error:
+                reasons[data_var.name] = f"{type(error).__name__}: {error}"
+                continue
+            stop = info.size if entry.stop is None else entry.stop
+            if stop - entry.start <= most:
+                ranges[data_var.name] = entry.start, stop
+                continue
+            oversize = IndexMismatch(
+                f"{archive.url}/{self.index_key(coord)} says that {field_in(data_var, coord.key())} has bytes {entry.start} to "
+                f"{stop}, a message on its grid has {most} at most; fetch index and file again"
+            )
+            if whole:
+                raise oversize
+            reasons[data_var.name] = f"{type(oversize).__name__}: {oversize}"
+        if not ranges:
+            raise CorruptMessage("; ".join(reasons.values()))
+        return ranges, reasons
 
     def _fetch_ranges(self, archive: Archive, key: str, ranges: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
         wanted = sorted(set(ranges.values()))

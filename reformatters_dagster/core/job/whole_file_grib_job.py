@@ -14,11 +14,6 @@ from reformatters_dagster.core.source.files import Downloaded, SourceFileCoord, 
 from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.variables import DataVar
 
-BYTES_PER_POINT = 8
-"""The most that any packing takes."""
-BESIDE_THE_POINTS = 64 * 1024
-"""Bytes; more than the headers of any message."""
-
 
 class WholeFileGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
     """A region job over a source with a file for each field, perhaps compressed; a coord's key names the variable too.
@@ -44,19 +39,18 @@ class WholeFileGribRegionJob[Coord: SourceFileCoord](GribRegionJob[Coord]):
     def fetch(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
         (data_var,) = data_vars
         url = f"{archive.url}/{self.key_in(archive, coord)}"
-        data, info = archive.get(self.key_in(archive, coord))
-        message = self._unpacked(data, field_in(data_var, url))
+        most = self.most_bytes(coord)
+        # What cannot be compressed grows by less than a tenth.
+        data, info = archive.get(self.key_in(archive, coord), most=most + most // 10)
+        message = self._unpacked(data, most, field_in(data_var, url))
         self.verify(message, coord, data_var, url)
         path = folder / local_name(coord, [(0, info.size)])
         spans = write_messages(path, {data_var.name: message})
         return Downloaded(path=path, archive=archive.name, etag=info.etag, spans=spans, fetched=info.size)
 
-    def _unpacked(self, data: bytes, where: str) -> bytes:
-        rows, columns = self.context.template_config.grid.shape
+    def _unpacked(self, data: bytes, most: int, where: str) -> bytes:
         if self.compression is not None:
-            data = decompress(
-                data, self.compression, most=rows * columns * BYTES_PER_POINT + BESIDE_THE_POINTS, where=where
-            )
+            data = decompress(data, self.compression, most=most, where=where)
         declared = int.from_bytes(data[8:16], "big")
         if data[:4] == b"GRIB" and declared < len(data):
             raise CorruptMessage(

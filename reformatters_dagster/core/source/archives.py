@@ -19,7 +19,7 @@ from obstore.store import HTTPStore, LocalStore
 
 from reformatters_dagster.core.source.clients import open_archive
 from reformatters_dagster.core.source.rate_limit import RateLimit
-from reformatters_dagster.core.spec.errors import SourceFileMissing, SourceFileUnavailable
+from reformatters_dagster.core.spec.errors import CorruptMessage, SourceFileMissing, SourceFileUnavailable
 from reformatters_dagster.core.spec.failures import FAILURES, RANGE_PAST_END, Failure, UnusableAnswer, archive_failure
 from reformatters_dagster.core.spec.retries import Patience, ask_patiently
 from reformatters_dagster.core.spec.sources import SourceArchive
@@ -115,11 +115,19 @@ class Archive:
         """Size, ETag and age of a file."""
         return self._info(self._ask(key, partial(self._open_file, key, {"head": True})).meta)
 
-    def get(self, key: str) -> tuple[bytes, FileInfo]:
-        """A whole file, meant for small ones such as an index."""
+    def get(self, key: str, *, most: int | None = None) -> tuple[bytes, FileInfo]:
+        """A whole file, meant for small ones such as an index.
+
+        `CorruptMessage` where it has more than `most` bytes; then none are fetched.
+        """
 
         def read() -> tuple[bytes, FileInfo]:
             answer = self._open_file(key, {})
+            size = answer.meta["size"]
+            if most is not None and size > most:
+                raise CorruptMessage(
+                    f"{key!r} at {self.url!r} has {size} bytes, it can need {most} at most; it is damaged or another file"
+                )
             return answer.bytes().to_bytes(), self._info(answer.meta)
 
         return self._ask(key, read)

@@ -15,7 +15,7 @@ class _Stream(Protocol):
     def eof(self) -> bool: ...
     @property
     def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+    def decompress(self, data: memoryview, max_length: int, /) -> bytes: ...
 
 
 _GZIP_HEADER = 16 + zlib.MAX_WBITS
@@ -23,6 +23,11 @@ _STREAMS: Mapping[Compression, Callable[[], _Stream]] = {
     "bz2": bz2.BZ2Decompressor,
     "gzip": lambda: zlib.decompressobj(_GZIP_HEADER),
 }
+
+
+_PIECE = 64 * 1024
+_MOST_STREAMS = 1000
+"""Parallel packers cut a file every 100 to 900 kB."""
 
 
 def decompress(data: bytes, kind: Compression, *, most: int, where: str) -> bytes:
@@ -40,20 +45,29 @@ def decompress(data: bytes, kind: Compression, *, most: int, where: str) -> byte
     Raises
     ------
     CorruptMessage
-        When the file is empty, has another format, is damaged, ends early, or holds more than `most` bytes.
+        When the file is empty, has another format, is damaged, ends early, holds more than `most` bytes, or is cut into more
+        streams than any packer makes.
     """
     if not data:
         raise CorruptMessage(f"{where} is empty; its upload may have only begun, try later")
     found = bytearray()
-    rest = data
-    while rest:
-        stream = _STREAMS[kind]()
-        try:
-            found += stream.decompress(rest, most + 1 - len(found))
-        except (OSError, zlib.error) as error:
-            at = len(data) - len(rest)
+    begin = streams = 0
+    while begin < len(data):
+        streams += 1
+        if streams > _MOST_STREAMS:
             raise CorruptMessage(
-                f"{where} was to be {kind}; of its {len(data)} bytes those from {at} on, {rest[:4]!r}, are not ({error}); "
+                f"{where}: its {len(data)} bytes of {kind} are more than {_MOST_STREAMS} streams; the file is damaged"
+            )
+        try:
+            begin = _read_stream(_STREAMS[kind](), memoryview(data), begin, found, most)
+        except (OSError, zlib.error) as error:
+            raise CorruptMessage(
+                f"{where} was to be {kind}; of its {len(data)} bytes those from {begin} on, {data[begin : begin + 4]!r}, are not "
+                f"({error}); fetch it again"
+            ) from error
+        except EOFError as error:
+            raise CorruptMessage(
+                f"{where}: its {len(data)} bytes of {kind} end before the {kind} stream does, after {len(found)} bytes came out; "
                 "fetch it again"
             ) from error
         if len(found) > most:
@@ -61,10 +75,20 @@ def decompress(data: bytes, kind: Compression, *, most: int, where: str) -> byte
                 f"{where}: {len(data)} bytes of {kind} hold more than the {most} that one field on the template's grid can take; "
                 "the file is damaged, or holds something else"
             )
-        if not stream.eof:
-            raise CorruptMessage(
-                f"{where}: its {len(data)} bytes of {kind} end before the {kind} stream does, after {len(found)} bytes came out; "
-                "fetch it again"
-            )
-        rest = stream.unused_data
     return bytes(found)
+
+
+def _read_stream(stream: _Stream, data: memoryview, begin: int, found: bytearray, most: int) -> int:
+    """Unpack one stream, or as much of it as exceeds `most`; return the byte after it.
+
+    A decompressor copies what follows its stream, so it is never given more than a piece.
+    """
+    while begin < len(data):
+        piece = data[begin : begin + _PIECE]
+        found += stream.decompress(piece, most + 1 - len(found))
+        begin += len(piece)
+        if stream.eof:
+            return begin - len(stream.unused_data)
+        if len(found) > most:
+            return begin
+    raise EOFError

@@ -1,11 +1,14 @@
 """The `.index` of real files, members in it, and texts that cannot be one."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reformatters_dagster.core.grib.mars_index import find_message, parse_index
 from reformatters_dagster.core.spec.errors import IndexMismatch
@@ -55,8 +58,37 @@ def test_members_are_told_apart_and_means_left_out() -> None:
         (LINE, 149, "the index line 1 has bytes 100 to 150 of a file of 149"),
         (LINE.replace("50}", "5}"), None, "the index line 1 has bytes 100 to 105"),
         (LINE.replace("100", "-1"), None, "the index line 1 has bytes -1 to 49"),
+        (LINE.replace("100", "Infinity"), None, "the index line 1 does not parse: "),
+        (LINE.replace("100", "NaN"), None, "the index line 1 does not parse: "),
+        (LINE.replace("100", "1e999"), None, "the index line 1 does not parse: "),
+        (LINE.replace("100", "100.5"), None, "the index line 1 does not parse: "),
+        (LINE.replace("100", "true"), None, "the index line 1 does not parse: "),
+        (LINE.replace("100", "9" * 30), None, "the index line 1 does not parse: "),
+        (LINE.replace("50}", '"50"}'), None, "the index line 1 does not parse: "),
+        (LINE.replace('"7"', "true"), None, "the index line 1 does not parse: "),
+        (LINE.replace('"7"', "7.5"), None, "the index line 1 does not parse: "),
+        (LINE.replace('"7"', '"' + "7" * 9 + '"'), None, "the index line 1 does not parse: "),
+        (LINE.replace('"2t"', '["2t"]'), None, "the index line 1 does not parse: "),
+        (LINE.replace('"20240401"', "{}"), None, "the index line 1 does not parse: "),
+        (LINE.replace('"0000"', '"' + "0" * 5000 + '"'), None, "the index line 1 does not parse: "),
+        ("[" * 100_000, None, "the index line 1 does not parse: "),
+        ('{"a":' * 100_000, None, "the index line 1 does not parse: "),
     ],
 )
 def test_an_index_that_cannot_be_right_is_refused(text: str, size: int | None, words: str) -> None:
     with pytest.raises(IndexMismatch, match=words):
         parse_index(text, size)
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(json.loads(LINE))), JUNK), st.text(max_size=200))
+def test_any_text_parses_or_is_refused(changes: dict[str, Any], text: str) -> None:
+    for one in (json.dumps(json.loads(LINE) | changes), text):
+        with suppress(IndexMismatch):
+            assert all(0 <= e.start < (e.stop or 0) <= 150 for e in parse_index(one, 150, params={"2t", "x"}))

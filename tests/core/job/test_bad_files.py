@@ -1,6 +1,8 @@
 """One bad file fails no other, and its result says why it failed."""
 
+import os
 import re
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob, GfsSourceFileCoord
+from reformatters_dagster.core.grib.index import IndexEntry
+from reformatters_dagster.core.source.archives import Archive, Range
 from reformatters_dagster.core.source.files import Downloaded, SourceFileStatus
 from reformatters_dagster.core.spec.values import Array2D, Timedelta
 from reformatters_dagster.core.spec.variables import DataVar
@@ -80,6 +84,83 @@ def test_a_damaged_message_costs_its_own_variable_only(site: Site) -> None:
     results = site.job().process()
     assert {name for name, files in results.items() if not of_lead(files, BAD).succeeded} == {SUN}
     assert "CorruptMessage: DSWRF:surface in" in str(of_lead(results[SUN], BAD).reason)
+
+
+def swell(path: Path) -> None:
+    """To four gigabytes of nothing, which the index gives to the last message."""
+    os.truncate(path, 4 << 30)
+
+
+def swell_index(path: Path) -> None:
+    os.truncate(f"{path}.idx", 500_000_000)
+
+
+def test_a_message_of_gigabytes_is_not_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.arrive(INIT)
+    swell(site.file(BAD))
+    asked: list[Range] = []
+    get_ranges = Archive.get_ranges
+
+    def noted(archive: Archive, key: str, ranges: Sequence[Range]) -> list[bytes]:
+        asked.extend(ranges)
+        return get_ranges(archive, key, ranges)
+
+    monkeypatch.setattr(Archive, "get_ranges", noted)
+    results = site.job().process()
+    assert {name for name, files in results.items() if not of_lead(files, BAD).succeeded} == {SUN}
+    assert re.search(
+        r"f003\.idx says that DSWRF:surface in \S+ has bytes \d+ to 4294967296, a message on its grid has 71008 at most",
+        str(of_lead(results[SUN], BAD).reason),
+    )
+    assert asked
+    assert all(stop is not None and stop - start < 1_000_000 for start, stop in asked)
+
+
+@pytest.mark.parametrize("spoil", [swell, swell_index])
+def test_what_is_too_large_in_one_archive_is_had_from_the_next(site: Site, spoil: Callable[[Path], None]) -> None:
+    site.arrive(INIT)
+    site.arrive(INIT, leads=[BAD], archive=NOMADS)
+    spoil(site.file(BAD))
+    results = site.job().process()
+    assert all(of_lead(files, BAD).succeeded for files in results.values())
+    assert of_lead(results[SUN], BAD).archive == NOMADS
+
+
+def test_an_index_of_500_megabytes_is_not_fetched(site: Site) -> None:
+    site.arrive(INIT)
+    swell_index(site.file(BAD))
+    tracemalloc.start()
+    try:
+        results = site.job(variables=[TEMPERATURE]).process()
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+    reason = str(of_lead(results[TEMPERATURE], BAD).reason)
+    assert "f003.idx' at" in reason
+    assert "has 500000000 bytes, it can need 16777216 at most" in reason
+
+
+class Careless(GfsForecastRegionJob):
+    """Parses an index as if every line were right."""
+
+    error: Exception
+
+    def parse_index(self, text: str, size: int, where: str) -> list[IndexEntry]:
+        if "f003" in where and PRIMARY in where:
+            raise self.error
+        return super().parse_index(text, size, where)
+
+
+@pytest.mark.parametrize(
+    "error", [OverflowError("inf"), RecursionError("deep"), KeyError("type"), AttributeError("none"), TypeError("odd")]
+)
+def test_whatever_a_parser_raises_the_next_archive_is_asked(site: Site, error: Exception) -> None:
+    site.arrive(INIT)
+    careless = site.having(region_job=type("CarelessJob", (Careless,), {"error": error}))
+    reason = str(of_lead(careless.job(variables=[TEMPERATURE]).process()[TEMPERATURE], BAD).reason)
+    assert re.search(rf"f003\.idx cannot be read \({type(error).__name__}: .*\); fetch it again", reason)
+    site.arrive(INIT, leads=[BAD], archive=NOMADS)
+    assert of_lead(careless.job(variables=[TEMPERATURE]).process()[TEMPERATURE], BAD).archive == NOMADS
 
 
 @pytest.mark.parametrize(("age", "asked"), [("5h", True), ("12h", True), ("13h", False)])

@@ -1,6 +1,7 @@
 """Files of one message each: which archive they come from, and what is refused of them."""
 
 import bz2
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -98,6 +99,13 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         r"bytes of bz2 hold more than the 67472 that one field on the template's grid can take",
     ),
 }
+
+
+def test_a_file_that_no_field_can_need_is_not_fetched(site: Site) -> None:
+    os.truncate(in_copy(site, 2), 500_000_000)
+    reason = results_of(site)[2].reason or ""
+    assert "_002_T_2M.grib2.bz2' at" in reason
+    assert "has 500000000 bytes, it can need 74219 at most; it is damaged or another file" in reason
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reformatters_dagster.core.source.archives import Archive
-from reformatters_dagster.core.spec.errors import SourceFileMissing, SourceFileUnavailable
+from reformatters_dagster.core.spec.errors import CorruptMessage, SourceFileMissing, SourceFileUnavailable
 from reformatters_dagster.core.spec.values import Timestamp
 from tests.core.source.hosts import ASKS, DATA, FILE, KEY, NOMADS, Ask, FakeTime, each_ask, over_http, source
 from tests.upstreams import Answer, Cut, FaultServer, Short, Slow, Status, Whole
@@ -39,6 +39,12 @@ def test_a_file_and_what_is_known_of_it_over_http(server: FaultServer, time: Fak
     assert [request.method for request in server.requests] == ["GET", "HEAD"]
     assert (archive.name, archive.url) == ("noaa", f"{server.url}/noaa")
     assert archive.get("Days:1-10/a b+c.grib2")[0] == b"colon"
+
+
+def test_a_file_that_is_too_large_is_not_fetched(faultless: Archive) -> None:
+    assert faultless.get(KEY, most=5000)[0] == DATA
+    with pytest.raises(CorruptMessage, match=f"'{KEY}' at '.*noaa' has 5000 bytes, it can need 4999 at most"):
+        faultless.get(KEY, most=4999)
 
 
 def test_a_file_and_what_is_known_of_it_in_a_folder(mirror: Path, time: FakeTime) -> None:
