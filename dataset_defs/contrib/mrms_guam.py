@@ -85,6 +85,7 @@ class MrmsGuamRegionJob(WholeFileGribRegionJob[MrmsGuamFileCoord]):
 
     source_file_coord = MrmsGuamFileCoord
     compression = "gzip"
+    centre = 161  # NOAA's Office of Oceanic and Atmospheric Research
 
     def generate_source_file_coords(
         self,

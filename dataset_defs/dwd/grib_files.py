@@ -6,6 +6,9 @@ import pandas as pd
 
 from reformatters_dagster import GribField, Statistic, whole_hours
 
+OFFENBACH = 78
+"""DWD's number as a centre, of common code table C-11."""
+
 type Surface = tuple[int, float | None]
 
 

@@ -4,6 +4,9 @@ import pandas as pd
 
 from reformatters_dagster import DataVar, Duration, ForecastFileCoord, GribField, MarsIndexGribRegionJob
 
+ECMWF = 98
+"""Of common code table C-11."""
+
 
 class EcmwfVar(DataVar):
     """A variable, with what of its source depends on the lead time. Its `field` speaks the words of MARS."""
@@ -19,6 +22,8 @@ class EcmwfVar(DataVar):
 
 class EcmwfGribRegionJob[Coord: ForecastFileCoord](MarsIndexGribRegionJob[Coord]):
     """Finds each `EcmwfVar` by the name that its parameter has at the lead time."""
+
+    centre = ECMWF
 
     def params(self, data_var: DataVar) -> tuple[str, ...]:
         assert isinstance(data_var, EcmwfVar)

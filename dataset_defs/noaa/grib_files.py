@@ -5,6 +5,9 @@ from collections.abc import Mapping
 
 from reformatters_dagster import GribField, Statistic
 
+NCEP = 7
+"""Originating centre, of common code table C-11. Table A of its ON388 numbers its generating processes."""
+
 type Parameter = tuple[int, int, int]
 
 ELEMENTS: Mapping[str, Parameter] = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from dataset_defs.dwd.grib_files import file_name
+from dataset_defs.dwd.grib_files import OFFENBACH, file_name
 from dataset_defs.dwd.icon_eu.archives import DWD_SERVER, ICON_EU_ARCHIVES, ICON_EU_COPY
 from dataset_defs.dwd.icon_eu.variables import ICON_EU_DATA_VARS
 from reformatters_dagster import (
@@ -53,6 +53,10 @@ TEMPLATE = TemplateConfig(
 )
 
 
+ICON_EU_PROCESSES = (2,)
+"""By DWD's own table: the nest over Europe. The global ICON has 1."""
+
+
 class IconEuSourceFileCoord(ForecastFileCoord):
     """One variable at one lead time of one init."""
 
@@ -75,7 +79,11 @@ class IconEuForecastRegionJob(ForecastRegionJob[IconEuSourceFileCoord], WholeFil
 
     source_file_coord = IconEuSourceFileCoord
     compression = "bz2"
+    centre = OFFENBACH
     every_variable_has_hour_0 = True
+
+    def processes(self, coord: IconEuSourceFileCoord) -> tuple[int, ...]:  # noqa: ARG002
+        return ICON_EU_PROCESSES
 
     def coord_fields(self, data_vars: Sequence[DataVar]) -> Mapping[str, object]:
         (data_var,) = data_vars

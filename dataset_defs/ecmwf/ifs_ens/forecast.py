@@ -24,6 +24,9 @@ from reformatters_dagster import (
     lead_time,
 )
 
+IFS_PROCESSES = range(100, 255)
+"""Each cycle of the IFS has the next number: 154 in 2024, 158 in 2025. Models of the AIFS have small ones."""
+
 TEMPLATE = TemplateConfig(
     dataset_id="ecmwf-ifs-ens-forecast-15-day-0-25-degree",
     dataset_version="0.1.0",
@@ -57,6 +60,9 @@ class IfsEnsForecastRegionJob(ForecastRegionJob[IfsEnsFileCoord], EcmwfGribRegio
 
     def index_member(self, coord: IfsEnsFileCoord) -> int:
         return coord.ensemble_member
+
+    def processes(self, coord: IfsEnsFileCoord) -> range:  # noqa: ARG002
+        return IFS_PROCESSES
 
     def member(self, coord: IfsEnsFileCoord) -> int | tuple[int | None, ...] | None:
         return (None, CONTROL) if coord.is_single else coord.ensemble_member

@@ -1,19 +1,27 @@
 """What the region jobs of GEFS datasets share: members, and fields of coarser grids."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from dataset_defs.noaa.gefs.files import KNOWN_MISSING_FILES, GefsFileCoord, GefsFileType
+from dataset_defs.noaa.gefs.files import KNOWN_MISSING_FILES, REFORECAST_END, GefsFileCoord, GefsFileType
 from dataset_defs.noaa.gefs.variables import GefsDataVar
+from dataset_defs.noaa.grib_files import NCEP
 from reformatters_dagster import Array2D, DataVar, IdxGribRegionJob, LatLonGrid, coarsened, refine
+
+GEFS_PROCESSES = (107,)
 
 
 class GefsRegionJob[Coord: GefsFileCoord](IdxGribRegionJob[Coord]):
     """Messages carry a member; fields of 0.5 and 1 degree are interpolated."""
 
     known_missing_files = KNOWN_MISSING_FILES
+    centre = NCEP
 
     def member(self, coord: Coord) -> int:
         return coord.ensemble_member
+
+    def processes(self, coord: Coord) -> Collection[int] | None:
+        # The numbers of the reforecast are not known for all of its years.
+        return None if coord.init_time < REFORECAST_END else GEFS_PROCESSES
 
     def source_grid(self, coord: Coord) -> LatLonGrid:
         return coarsened(self._fine, coord.coarseness)

@@ -7,8 +7,9 @@ import xarray as xr
 
 from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
-from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
+from dataset_defs.noaa.gfs.forecast import GFS_PROCESSES, GfsSourceFileCoord
 from dataset_defs.noaa.gfs.variables import GFS_ANALYSIS_DATA_VARS, WINDOW
+from dataset_defs.noaa.grib_files import NCEP
 from reformatters_dagster import (
     GLOBAL_0P25,
     STANDARD_CHECKS,
@@ -54,6 +55,10 @@ class GfsAnalysisRegionJob(IdxGribRegionJob[GfsAnalysisFileCoord]):
     """60 days, and the hour before them: an hourly rate is the difference of two totals."""
 
     source_file_coord = GfsAnalysisFileCoord
+    centre = NCEP
+
+    def processes(self, coord: GfsAnalysisFileCoord) -> tuple[int, ...]:  # noqa: ARG002
+        return GFS_PROCESSES
 
     def get_processing_region(self) -> slice:
         return slice(max(self.region.start - 1, 0), self.region.stop)

@@ -7,6 +7,7 @@ import pandas as pd
 from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.gfs.archives import GFS_ARCHIVES
 from dataset_defs.noaa.gfs.variables import GFS_DATA_VARS
+from dataset_defs.noaa.grib_files import NCEP
 from reformatters_dagster import (
     GLOBAL_0P25,
     STANDARD_CHECKS,
@@ -50,6 +51,10 @@ def _key(init_time: pd.Timestamp, lead_time: pd.Timedelta) -> str:
     return f"gfs.{init_time:%Y%m%d/%H}/atmos/gfs.t{init_time:%H}z.pgrb2.0p25.f{hours:03d}"
 
 
+GFS_PROCESSES = (81, 96)
+"""Hour 0 has that of the analysis, other hours that of the forecast."""
+
+
 class GfsSourceFileCoord(ForecastFileCoord):
     """One lead time of one init: every variable of it lies in one file."""
 
@@ -64,6 +69,10 @@ class GfsForecastRegionJob(ForecastRegionJob[GfsSourceFileCoord], IdxGribRegionJ
     """One init time."""
 
     source_file_coord = GfsSourceFileCoord
+    centre = NCEP
+
+    def processes(self, coord: GfsSourceFileCoord) -> tuple[int, ...]:  # noqa: ARG002
+        return GFS_PROCESSES
 
 
 DATASET = DynamicalDataset(

@@ -6,8 +6,9 @@ import pandas as pd
 import xarray as xr
 
 from dataset_defs.noaa.attributes import ncep_attributes
+from dataset_defs.noaa.grib_files import NCEP
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES
-from dataset_defs.noaa.hrrr.forecast import HrrrSourceFileCoord
+from dataset_defs.noaa.hrrr.forecast import HRRR_PROCESSES, HrrrSourceFileCoord
 from dataset_defs.noaa.hrrr.variables import HOUR, HRRR_ANALYSIS_DATA_VARS
 from reformatters_dagster import (
     STANDARD_CHECKS,
@@ -53,6 +54,10 @@ class HrrrAnalysisRegionJob(IdxGribRegionJob[HrrrAnalysisFileCoord]):
     """90 days, and the hour before them: the first of a row of rates is left out."""
 
     source_file_coord = HrrrAnalysisFileCoord
+    centre = NCEP
+
+    def processes(self, coord: HrrrAnalysisFileCoord) -> tuple[int, ...]:  # noqa: ARG002
+        return HRRR_PROCESSES
 
     def get_processing_region(self) -> slice:
         return slice(max(self.region.start - 1, 0), self.region.stop)

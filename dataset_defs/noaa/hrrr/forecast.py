@@ -3,6 +3,7 @@
 import pandas as pd
 
 from dataset_defs.noaa.attributes import ncep_attributes
+from dataset_defs.noaa.grib_files import NCEP
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES, forecast_length, hrrr_key
 from dataset_defs.noaa.hrrr.variables import HRRR_DATA_VARS
 from reformatters_dagster import (
@@ -49,6 +50,9 @@ TEMPLATE = HrrrForecastTemplate(
 )
 
 
+HRRR_PROCESSES = (83,)
+
+
 class HrrrSourceFileCoord(ForecastFileCoord):
     """One lead time of one init: every variable of it lies in one file."""
 
@@ -63,6 +67,10 @@ class HrrrForecastRegionJob(ForecastRegionJob[HrrrSourceFileCoord], IdxGribRegio
     """One init time, as far as its forecast reaches."""
 
     source_file_coord = HrrrSourceFileCoord
+    centre = NCEP
+
+    def processes(self, coord: HrrrSourceFileCoord) -> tuple[int, ...]:  # noqa: ARG002
+        return HRRR_PROCESSES
 
 
 DATASET = DynamicalDataset(

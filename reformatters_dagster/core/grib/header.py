@@ -44,6 +44,10 @@ class GridHeader:
 class MessageHeader:
     """What a message says it is."""
 
+    centre: int
+    """Originating centre (common code table C-11)."""
+    process: int
+    """Generating process, by the centre's own table."""
     discipline: int
     category: int
     number: int
@@ -58,6 +62,8 @@ class MessageHeader:
     """Type (code table 4.5) and value in SI units of the first fixed surface."""
     member: int | None
     """Perturbation number; None where the product template has none."""
+    derived: int | None
+    """What of the ensemble it is (code table 4.7), such as its mean or its spread; None for a forecast."""
     packing: int
     """Data representation template (code table 5.0)."""
     points: int
@@ -67,15 +73,16 @@ class MessageHeader:
 class _ProductOctets(NamedTuple):
     member: int | None
     window_end: int | None
+    derived: int | None = None
 
 
 _PRODUCTS: Mapping[int, _ProductOctets] = {
     0: _ProductOctets(None, None),
     1: _ProductOctets(36, None),
-    2: _ProductOctets(None, None),
+    2: _ProductOctets(None, None, 35),
     8: _ProductOctets(None, 35),
     11: _ProductOctets(36, 38),
-    12: _ProductOctets(None, 37),
+    12: _ProductOctets(None, 37, 35),
 }
 
 
@@ -128,6 +135,8 @@ def read_header(message: bytes, where: str) -> MessageHeader:
     points, grid = _read_grid(sections[3])
     _check_point_counts(sections, points)
     return MessageHeader(
+        centre=sections[1].unsigned(6, 2),
+        process=product.unsigned(14, 1),
         discipline=message[6],
         category=product.unsigned(10, 1),
         number=product.unsigned(11, 1),
@@ -137,6 +146,7 @@ def read_header(message: bytes, where: str) -> MessageHeader:
         statistic="instant" if octets.window_end is None else _statistic(product, octets.window_end),
         surface=_surface(product),
         member=None if octets.member is None else product.unsigned(octets.member, 1),
+        derived=None if octets.derived is None else product.unsigned(octets.derived, 1),
         packing=sections[5].unsigned(10, 2),
         points=points,
         grid=grid,

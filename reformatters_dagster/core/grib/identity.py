@@ -3,6 +3,7 @@
 In: the header of a message, and the field, times and member that were asked for. Out: nothing, or CorruptMessage.
 """
 
+from collections.abc import Collection
 from math import isclose
 from typing import Literal
 
@@ -29,6 +30,8 @@ def check_identity(
     lead_time: Timedelta,
     window: Timedelta | AnyWindow | None,
     member: int | tuple[int | None, ...] | None = None,
+    centre: int | None = None,
+    processes: Collection[int] | None = None,
     where: str,
 ) -> None:
     """Check that a message is the one that was asked for.
@@ -43,6 +46,10 @@ def check_identity(
         Length of the time window, which ends at `lead_time`; None for an instant.
     member : int, None or tuple of these
         Perturbation number; None asks for a message without one. A tuple accepts any of its items.
+    centre : int, optional
+        Originating centre; None accepts any.
+    processes : collection of int, optional
+        Generating processes of that centre; None accepts any.
     where : str
         Names the message in an error.
 
@@ -67,6 +74,9 @@ def check_identity(
         ("start", (start,), header.start, start == header.start),
         ("stop", (lead_time,), header.stop, lead_time == header.stop),
         ("member", members, header.member, header.member in members),
+        ("derived forecast", (field.derived,), header.derived, field.derived == header.derived),
+        ("centre", (centre,), header.centre, centre is None or centre == header.centre),
+        ("generating process", (processes,), header.process, processes is None or header.process in processes),
     )
     if all(same for *_, same in items):
         return
@@ -77,7 +87,7 @@ def check_identity(
     )
     raise CorruptMessage(
         f"{where} is another message: {differences}; the index does not fit the file, or the file not its name: fetch it again; "
-        "where every file differs so, correct the variable's row"
+        "where every file differs so, correct the variable's row, or what its region job says of their origin"
     )
 
 

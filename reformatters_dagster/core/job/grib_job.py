@@ -5,8 +5,9 @@ In: a coord and the archives that keep its file. Out: verified messages on local
 
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -45,6 +46,9 @@ Timestamp('2026-01-01 15:00:00')
 class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
     """Implements `download_file` and `read_data`; a subclass says how an archive's file becomes messages."""
 
+    centre: ClassVar[int | None] = None
+    """Originating centre that messages must carry (common code table C-11); None for any."""
+
     @abstractmethod
     def fetch(self, archive: Archive, coord: Coord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
         """Fetch and verify the messages of one file from one archive; raises when one of them is bad."""
@@ -77,6 +81,10 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
 
     def member(self, coord: Coord) -> int | tuple[int | None, ...] | None:  # noqa: ARG002 for those who override it
         """Perturbation number that the message must carry; a tuple when any of several will do. Default: None, no ensemble."""
+        return None
+
+    def processes(self, coord: Coord) -> Collection[int] | None:  # noqa: ARG002
+        """Generating processes that the message may name, by the centre's own table: they tell its models apart. Default: any."""
         return None
 
     def source_grid(self, coord: Coord) -> Grid:  # noqa: ARG002
@@ -142,6 +150,8 @@ class GribRegionJob[Coord: SourceFileCoord](RegionJob[Coord]):
             lead_time=lead_time,
             window=window,
             member=self.member(coord),
+            centre=self.centre,
+            processes=self.processes(coord),
             where=where,
         )
 

@@ -61,6 +61,8 @@ class GribField(Frozen):
     """Other numbers the same field has carried, those of its alternatives included."""
     alternative_surfaces: tuple[tuple[int, float | None], ...] = ()
     """Other surfaces the same field may carry."""
+    derived: int | None = None
+    """What of an ensemble the field is (code table 4.7): 0 its mean, 4 its spread; None for a forecast."""
     first_of_duplicates: bool = False
     """The index may name the field twice with the same words; the first message is meant."""
 

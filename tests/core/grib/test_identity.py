@@ -1,5 +1,6 @@
 """A message is told from every other message, item by item."""
 
+import struct
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from reformatters_dagster.core.grib.header import MessageHeader, read_header
 from reformatters_dagster.core.grib.identity import ANY_WINDOW, check_identity
 from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.variables import GribField
-from tests.core.grib.real_messages import MEMBER, THREE, first_of, messages_of
+from tests.core.grib.real_messages import DATA, MEMBER, THREE, first_of, messages_of
 
 FIELD = GribField(element="APCP", level="surface", parameter=(0, 1, 8), surface=(1, None), statistic="acc")
 INIT = pd.Timestamp("2020-03-30T18")
@@ -76,6 +77,7 @@ def test_swapped_messages_are_told_apart() -> None:
         ({"start": pd.Timedelta("5h")}, "start asked .*06:00:00.*found .*05:00:00"),
         ({"stop": pd.Timedelta("11h")}, "stop asked .*12:00:00.*found .*11:00:00"),
         ({"member": 8}, "member asked None, found 8"),
+        ({"derived": 4}, "derived forecast asked None, found 4"),
     ],
 )
 def test_each_item_of_identity_is_compared(change: dict[str, Any], says: str) -> None:
@@ -102,3 +104,57 @@ def test_member_of_an_ensemble_message() -> None:
     header = read_header(first_of(MEMBER), "gep08")
     with pytest.raises(CorruptMessage, match="member asked 0, found 8"):
         check(header, member=0)
+
+
+MEAN = DATA / "gefs/naschidaniel__spatialMOS--GFSE_20210416_0000_avg_f006.grb2"
+AIFS = DATA / "ecmwf/mpiannucci__gribberish--aifs-single-t500.grib2"
+
+
+def check_as_it_is(header: MessageHeader, **asked: Any) -> None:
+    """Ask for what a message is, but for its kind and origin."""
+    field = GribField(
+        element="?", level="?", parameter=(header.discipline, header.category, header.number), surface=header.surface
+    )
+    wanted = {"derived": asked.pop("derived", None)}
+    times: dict[str, Any] = {"init_time": header.reference_time, "lead_time": header.stop, "window": None}
+    check_identity(header, field.model_copy(update=wanted), **times, member=header.member, where="it", **asked)
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_the_mean_of_an_ensemble_is_no_forecast() -> None:
+    mean = read_header(first_of(MEAN), "mean")
+    assert (mean.derived, mean.member) == (0, None)
+    check_as_it_is(mean, derived=0)
+    for asked in (None, 4):
+        with pytest.raises(CorruptMessage, match=f"it is another message: derived forecast asked {asked}, found 0;"):
+            check_as_it_is(mean, derived=asked)
+
+
+@pytest.mark.usefixtures("shared_data")
+@pytest.mark.parametrize("template", [2, 12])
+def test_a_spread_is_no_mean(template: int) -> None:
+    message = bytearray(first_of(MEAN))
+    product = message.index(struct.pack(">BHH", 4, 0, 2))
+    if template == 12:  # octets of the window follow those of the derived forecast
+        length = int.from_bytes(message[product - 4 : product], "big")
+        window = struct.pack(">HBBBBBBIBBBIBI", 2021, 4, 16, 6, 0, 0, 1, 0, 0, 2, 1, 6, 255, 0)
+        message[product - 4 + length : product - 4 + length] = window
+        message[product - 4 : product] = (length + len(window)).to_bytes(4, "big")
+        message[product + 3 : product + 5] = struct.pack(">H", 12)
+        message[8:16] = len(message).to_bytes(8, "big")
+    message[product - 4 + 34] = 4
+    assert read_header(bytes(message), "spread").derived == 4
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_models_are_told_apart_by_centre_and_process() -> None:
+    aifs = read_header(first_of(AIFS), "AIFS")
+    assert (aifs.centre, aifs.process) == (98, 4)
+    check_as_it_is(aifs, centre=98, processes=(4,))
+    check_as_it_is(aifs, centre=98)
+    with pytest.raises(CorruptMessage, match="it is another message: centre asked 7, found 98; the index"):
+        check_as_it_is(aifs, centre=7, processes=(4,))
+    with pytest.raises(
+        CorruptMessage, match=r"generating process asked range\(100, 255\), found 4; .* of their origin$"
+    ):
+        check_as_it_is(aifs, centre=98, processes=range(100, 255))
