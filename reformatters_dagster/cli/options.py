@@ -4,6 +4,7 @@ In: arguments, the `REFORMATTERS_*` variables, the wall clock. Out: settings, da
 """
 
 import os
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +65,7 @@ def dataset_of(dataset_id: str) -> "DynamicalDataset":
 def open_dataset(dataset_id: str, settings: "Settings") -> "tuple[DynamicalDataset, Workspace]":
     """The dataset of an id, from its start in these settings, and where it reads and writes."""
     dataset = dataset_of(dataset_id).started_by(settings)
-    return dataset, dataset.workspace(settings)
+    return dataset, dataset.workspace(settings, wall_clock=time.time)
 
 
 def names_of(text: str | None) -> tuple[str, ...] | None:

@@ -5,6 +5,7 @@ In: the environment and the clock. Out: settings, the stores of a dataset, and a
 
 import json
 import os
+import time
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -57,7 +58,7 @@ class Reformatters(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def workspace(self, dataset: DynamicalDataset, patience: Patience | None = None) -> Workspace:
         """Open everything that one dataset needs; `patience` says how long to wait for archives and stores."""
-        return dataset.workspace(self.settings(), patience)
+        return dataset.workspace(self.settings(), patience, wall_clock=time.time)
 
 
 class JsonIOManager(dg.ConfigurableIOManager):

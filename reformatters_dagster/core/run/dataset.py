@@ -4,7 +4,7 @@ In: the fields of a `Declaration`. Out: workspaces, an operational update, check
 partition's run are functions: `plan_partition`, `process_group`, `commit_partition`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
@@ -43,9 +43,15 @@ class DynamicalDataset(Declaration):
         """The dataset with its archive starting where a deployment wants it to."""
         return replace(self, template_config=settings.start_of(self.template_config))
 
-    def workspace(self, settings: Settings, patience: Patience | None = None) -> Workspace:
-        """Open the stores and archives of this dataset; `patience` says how long archives are waited for."""
-        return settings.workspace(self.template_config, self.archives, patience)
+    def workspace(
+        self,
+        settings: Settings,
+        patience: Patience | None = None,
+        *,
+        wall_clock: Callable[[], float] | None = None,
+    ) -> Workspace:
+        """Open the stores and archives of this dataset: see `Settings.workspace`."""
+        return settings.workspace(self.template_config, self.archives, patience, wall_clock=wall_clock)
 
     def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:
         """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers."""

@@ -43,7 +43,7 @@ class HostTurns:
 
     store: Store
     host: str
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float]
     sleep: Callable[[float], object] = time.sleep
 
     def reserve(self, turns: int, interval: float) -> float:

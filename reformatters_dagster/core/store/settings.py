@@ -4,9 +4,10 @@ In: environment variables, read elsewhere. Out: the settings, and the places of 
 """
 
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -90,7 +91,12 @@ class Settings(Frozen):
             )
 
     def workspace(
-        self, template: TemplateConfig, archives: tuple[SourceArchive, ...], patience: Patience | None = None
+        self,
+        template: TemplateConfig,
+        archives: tuple[SourceArchive, ...],
+        patience: Patience | None = None,
+        *,
+        wall_clock: Callable[[], float] | None = None,
     ) -> Workspace:
         """Open everything one dataset needs.
 
@@ -98,6 +104,9 @@ class Settings(Frozen):
         ----------
         patience : Patience, optional
             How long archives are asked, and stores hardly longer. Default: as a run asks, which has hours.
+        wall_clock : callable, optional
+            Seconds since 1970. With it, all processes of the deployment share the rate limit of each host; without it each
+            keeps a limit of its own.
 
         Raises
         ------
@@ -106,7 +115,12 @@ class Settings(Frozen):
         """
         return Workspace(
             stores=self.stores(template, patience),
-            upstream=Upstream(archives, mirror=self.upstream, patience=patience, share=self._turns_of),
+            upstream=Upstream(
+                archives,
+                mirror=self.upstream,
+                patience=patience,
+                share=None if wall_clock is None else partial(self._turns_of, wall_clock),
+            ),
             tmp=self.tmp_folder(),
         )
 
@@ -119,11 +133,11 @@ class Settings(Frozen):
             ours = replace(ours, attempts=patience.attempts, timeout=patience.timeout, asked_for=asked_for)
         return open_store_set(self.store, self.replicas, template.dataset_id, template.dataset_version, patience=ours)
 
-    def _turns_of(self, host: str) -> Reserve:
+    def _turns_of(self, wall_clock: Callable[[], float], host: str) -> Reserve:
         """The turns of a host, for all datasets and processes of the deployment."""
         # Two attempts: a limit that cannot be shared is no reason to wait for a store.
         patience = replace(STORE_PATIENCE, attempts=2, timeout=5.0)
-        return HostTurns(open_store(self.store, "_internal/hosts", patience=patience), host).reserve
+        return HostTurns(open_store(self.store, "_internal/hosts", patience=patience), host, wall_clock).reserve
 
     def tmp_folder(self) -> Path:
         """Folder for tmp stores and downloads."""
