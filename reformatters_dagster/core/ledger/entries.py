@@ -112,7 +112,7 @@ class LedgerEntry(Recorded):
     """First of the chain of retries the run belongs to."""
     written_at: Time
     upstream: str = ""
-    """Fingerprint of what the upstream listed when the run was launched; empty when no sensor looked."""
+    """Fingerprint of what the upstream listed when the run was launched; empty when no sensor looked, or not all was tried."""
     published: bool = False
     """Whether the run could publish new labels."""
     retry: bool = False
@@ -123,6 +123,11 @@ class LedgerEntry(Recorded):
     def published_again(self, listed: Mapping[str, str]) -> tuple[str, ...]:
         """Keys of used files of which another version is listed. A file from another archive cannot be compared."""
         return tuple(key for key, etag in self.etags.items() if etag and listed.get(key, etag) != etag)
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Keys of the files that some variable lacks."""
+        return frozenset(lost.file for coverage in self.variables.values() for lost in coverage.missing)
 
     @property
     def is_complete(self) -> bool:

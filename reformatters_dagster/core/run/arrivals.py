@@ -74,8 +74,8 @@ def find_arrivals(
     known : LedgerEntry, optional
         The partition as its last run left it.
     settled_before : Timestamp, optional
-        In a shard of many labels, files of labels before this are taken from `known` where it covers them, and only a few
-        of the others are listed: to list a shard of many days takes long. Default: those past the give-up age.
+        In a shard of many labels, files of labels before this are taken from `known` where it has them, and only a few of
+        the others are listed: to list a shard of many days takes long. Default: those past the give-up age.
 
     Raises
     ------
@@ -91,6 +91,7 @@ def find_arrivals(
         unknown = objects
         if known is not None:
             unknown = job.upstream_objects(since=min(settled_before, known.region[1] + MOMENT))
+            unknown |= {key: objects[key] for key in objects.keys() & known.lacking}
             settled = {key: known.etags[key] for key in objects if key not in unknown and key in known.etags}
         older = _spread(sorted(unknown.keys() - recent.keys()), OLDER_LOOKED_FOR)
         listed = {key: unknown[key] for key in [*older, *recent]}

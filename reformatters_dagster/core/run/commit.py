@@ -126,7 +126,7 @@ def _commit(
     entry = entry.model_copy(
         update={
             "root_run": root_run,
-            "upstream": request.upstream,
+            "upstream": request.upstream if _tried_all(results) else "",
             "published": request.publish,
             "retry": worth.refused or _may_be_had_later(results, stats),
             "known_missing": request.accept_missing and not entry.is_complete,
@@ -187,6 +187,11 @@ def _visible(job: RegionJob[Any], results: Results, stats: JobStats, growth: Gro
     if growth is Growth.TO_RESULTS_OR_BEFORE and template_ds.sizes[job.append_dim] < published:
         return job.template_ds.isel({job.append_dim: slice(0, published)})
     return template_ds
+
+
+def _tried_all(results: Results) -> bool:
+    """Whether every file that is not in the shard was asked for: what was not tried does not count as seen."""
+    return all(file.succeeded or file.was_tried for files in results.values() for file in files)
 
 
 def _may_be_had_later(results: Results, stats: JobStats) -> bool:

@@ -20,6 +20,7 @@ from reformatters_dagster.core.run.outcomes import GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionPlan
 from reformatters_dagster.core.run.targets import stores_for_partition
 from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.values import MOMENT
 
 
 def process_group(
@@ -74,6 +75,7 @@ def _published_shard(dataset: Declaration, plan: PartitionPlan, entry: LedgerEnt
     """What the ledger says of the shard; None where it says nothing of this version of the dataset."""
     if entry is None or entry.version != dataset.template_config.dataset_version:
         return None
-    # A backfill fills holes of any age. Updates come again and again, and do not try old ones each time.
-    since = plan.now - dataset.give_up_age if plan.request.publish else None
-    return PublishedShard(entry, frozenset(plan.redo), since)
+    # A backfill fills holes of any age. An update does not try those of a shard that is given up.
+    last = plan.label + dataset.template_config.shard_duration - dataset.template_config.append_dim.frequency
+    is_old = plan.request.publish and plan.now - last >= dataset.give_up_age
+    return PublishedShard(entry, frozenset(plan.redo), last + MOMENT if is_old else None)

@@ -191,18 +191,23 @@ def test_a_run_of_one_variable_leaves_the_others_to_be_continued(site: Site) -> 
 
 
 def test_an_update_does_not_try_for_ever_what_is_missing_and_a_backfill_does(site: Site) -> None:
+    """It does so until the shard's last label, not only the missing one, is past the give-up age."""
     site = site.having(give_up_age=6 * HOUR)
-    site.file(4).unlink()
+    end = INIT + 23 * HOUR
+    for lead in (4, 5):
+        site.file(lead).unlink()
     site.update(INIT + 9 * HOUR)
+    site.arrive(INIT, leads=[5])
+    assert INIT + 5 * HOUR in read_labels(site.update(end + 5 * HOUR), TEMPERATURE)
     site.arrive(INIT, leads=[4])
-    report = site.update(INIT + 11 * HOUR)
+    report = site.update(end + 6 * HOUR)
     assert INIT + 4 * HOUR not in read_labels(report, TEMPERATURE)
-    (lost,) = report.commits[0].entry.variables[TEMPERATURE].missing
+    lost, *_ = report.commits[0].entry.variables[TEMPERATURE].missing
     assert (lost.file, lost.reason.partition(":")[0]) == (gfs_key(INIT, 4), "SourceFileMissing")
     dataset, workspace = site.dataset, site.workspace
     request = PartitionRequest(label=INIT, publish=False, keep_published=True)
-    plan = plan_partition(dataset, workspace, request, INIT + 11 * HOUR)
-    assert run_partition(dataset, workspace, plan, run_id="by hand").entry.is_complete
+    plan = plan_partition(dataset, workspace, request, end + 6 * HOUR)
+    assert gfs_key(INIT, 4) not in run_partition(dataset, workspace, plan, run_id="by hand").entry.lacking
     assert_true(site.read()[TEMPERATURE].sel(time=INIT + 4 * HOUR), TEMPERATURE, INIT, 4)
 
 

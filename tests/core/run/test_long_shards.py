@@ -16,7 +16,7 @@ from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.run.reasons import Launch
 from reformatters_dagster.core.spec.errors import StoreMissing
 from reformatters_dagster.core.spec.values import Timestamp
-from tests.datasets import INIT, TEMPERATURE, Sample, Site
+from tests.datasets import INIT, TEMPERATURE, Sample, Site, gfs_key
 from tests.long_shards import HOUR, LAST, chunks, make, read_labels
 
 pytest_plugins = ["tests.datasets"]
@@ -114,3 +114,34 @@ def test_a_store_that_was_lost_beside_its_ledger_is_noticed(site: Site) -> None:
     (launch,) = unpublished(site, now).launches
     with pytest.raises(StoreMissing, match="no store stands there, while the ledger says"):
         run(site, launch, now)
+
+
+def test_a_late_file_of_an_old_label_is_seen_while_its_shard_is_young(tmp_path: Path, gfs_sample: Sample) -> None:
+    """The shard's last label counts, for what an update tries and for what a look lists."""
+    site = make(tmp_path / "young", gfs_sample).having(give_up_age=6 * HOUR, quiet=pd.Timedelta("-3650D"))
+    site.file(4).unlink()
+    site.update(INIT + 9 * HOUR)
+    now = INIT + pd.Timedelta("28h")
+    assert now - pd.Timedelta("6h") > INIT + 4 * HOUR
+    site.arrive(INIT, leads=[4])
+    (launch,) = survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
+    assert launch.reason == "1 files that were missing have arrived"
+    (launch,) = unpublished(site, now).launches
+    report = run(site, launch, now)
+    assert INIT + 4 * HOUR in read_labels(report, TEMPERATURE)
+    assert report.commits[0].entry.upstream == launch.arrivals.fingerprint
+
+
+def test_what_an_update_did_not_try_does_not_count_as_seen(site: Site) -> None:
+    site = site.having(give_up_age=6 * HOUR, quiet=pd.Timedelta("-3650D"))
+    site.file(4).unlink()
+    site.update(INIT + 9 * HOUR)
+    site.arrive(INIT, leads=[4])
+    now = INIT + pd.Timedelta("29h")
+    (launch,) = unpublished(site, now).launches
+    report = run(site, launch, now)
+    assert INIT + 4 * HOUR not in read_labels(report, TEMPERATURE)
+    assert report.commits[0].entry.upstream == ""
+    later = now + site.dataset.heal_cool_down
+    (heal,) = survey_incomplete(site.dataset, site.workspace, later, Budget(20)).launches
+    assert gfs_key(INIT, 4) not in run(site, heal, later).commits[0].entry.lacking
