@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from reformatters_dagster.core.ledger.lease import FOLDER
+from reformatters_dagster.core.ledger.lease import FOLDER, Sign
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.spec.values import Frozen, Time, Timedelta, Timestamp
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.orchestration.names import DATASET_TAG, EXCLUSIVE_TAG, asset_key
 from reformatters_dagster.orchestration.resources import in_cluster
@@ -26,14 +26,6 @@ LOST_AFTER = Timedelta("10min")
 LOST_WITHOUT_LEASE = Timedelta("1h")
 """A run is lost when it has held no lease for so long. A live run holds none while it plans and while it validates."""
 PARTITION_TAG = "dagster/partition"
-
-
-class Sign(Frozen):
-    """What a run's lease says, and since when it is seen to say so."""
-
-    lease: str
-    """The whole document; empty where the run holds no lease."""
-    since: Time
 
 
 def end_lost_runs(

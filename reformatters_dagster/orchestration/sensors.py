@@ -13,6 +13,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from pydantic import Field
 
+from reformatters_dagster.core.ledger.lease import Sign, sweep_leases
 from reformatters_dagster.core.run.arrivals import Arrivals
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.launches import Budget, Survey, survey_incomplete, survey_unpublished
@@ -22,7 +23,7 @@ from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import Frozen, Timedelta, Timestamp
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.orchestration.assets import launched_config
-from reformatters_dagster.orchestration.lost_runs import Sign, end_lost_runs
+from reformatters_dagster.orchestration.lost_runs import end_lost_runs
 from reformatters_dagster.orchestration.names import (
     ATTEMPT_TAG,
     BACKFILL_TAG,
@@ -84,13 +85,15 @@ class Attempts:
 class Memory(Frozen):
     """What a tick keeps for the next in its cursor.
 
-    A lost cursor costs a repeated observation, and delays the end of a lost run.
+    A lost cursor costs a repeated observation, and delays the end of a lost run and the sweeping of its lease.
     """
 
     observed: dict[str, str] = Field(default_factory=dict)
     """Fingerprint of the observed upstream files, by partition, so that an arrival is recorded once."""
     signs: dict[str, Sign] = Field(default_factory=dict)
     """Signs of life, by run id."""
+    leases: dict[str, Sign] = Field(default_factory=dict)
+    """What leases say, by partition."""
 
 
 def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
@@ -126,7 +129,8 @@ def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAsset
 def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
     """A sensor that runs a published partition again when missing files have appeared or files have changed.
 
-    Past the dataset's give-up age it marks the partition as known missing instead.
+    Past the dataset's give-up age it marks the partition as known missing instead. It sweeps leases of runs that have ended,
+    and runs again what they left uncommitted.
     """
 
     @dg.sensor(
@@ -138,6 +142,8 @@ def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJo
     )
     def heal(context: dg.SensorEvaluationContext, reformatters: Reformatters) -> dg.SensorResult | dg.SkipReason:
         workspace, memory, budget = _open(context, dataset, reformatters)
+        leases = sweep_leases(workspace.stores.internal, memory.leases, utc_now())
+        memory = memory.model_copy(update={"leases": leases})
         survey = survey_incomplete(dataset, workspace, utc_now(), budget)
         tags = {MODE_TAG: "heal", PRIORITY_TAG: HEAL_PRIORITY}
         return _answer(context, dataset, survey, memory, most=MAX_HEALS, tags=tags)

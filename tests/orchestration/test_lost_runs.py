@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
-from reformatters_dagster.core.ledger.lease import hold_lease
+from reformatters_dagster.core.ledger.lease import Sign, hold_lease
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.stores import open_store
-from reformatters_dagster.orchestration.lost_runs import Sign, end_lost_runs
+from reformatters_dagster.orchestration.lost_runs import end_lost_runs
 from reformatters_dagster.orchestration.names import BACKFILL_TAG, DATASET_TAG, EXCLUSIVE_TAG, asset_key
 from tests.datasets import INIT
 

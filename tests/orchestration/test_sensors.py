@@ -267,3 +267,15 @@ def test_arrival_to_publication_to_a_hole_that_heals(watched: Watched) -> None:
     watched.deployment.run("backfill", FIRST, tags=dict(heal.tags), **settings_of(heal))
     assert_forecast_true(watched.site.read(), FIRST, variables=[TEMPERATURE])
     assert skipped(watched.tick("heal"))
+
+
+def test_the_lease_of_a_run_that_ended_is_swept_by_the_heal_sensor(watched: Watched) -> None:
+    watched.announce(FIRST)
+    watched.publish(FIRST)
+    internal, key = watched.site.stores.internal, f"lease/{partition_key(FIRST)}.json"
+    internal.put(key, b'{"holder": "killed"}')
+    memory = json.loads(watched.tick("heal").cursor or "")
+    assert memory["leases"][partition_key(FIRST)]["lease"] == '{"holder": "killed"}'
+    memory["leases"][partition_key(FIRST)]["since"] = str(utc_now() - Timedelta("31min"))
+    assert json.loads(watched.tick("heal", json.dumps(memory)).cursor or "")["leases"] == {}
+    assert not internal.exists(key)

@@ -9,7 +9,7 @@ live is dead.
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from threading import Event, Lock, Thread
 
 from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, ReformatError
 from reformatters_dagster.core.spec.retries import STORE_PATIENCE
+from reformatters_dagster.core.spec.values import Frozen, Time, Timedelta, Timestamp
 from reformatters_dagster.core.store.location import Etag, Store
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ FOLDER = "lease"
 UNKNOWN = "a holder that its lease does not name"
 PATIENCE = 5.0
 """Seconds to wait, when the lease ends, for a renewal that has begun."""
+SWEPT_AFTER = Timedelta("30min")
+"""A lease that has not changed for so long is swept. A live one changes four times a minute, or is between two steps."""
+SWEEPER = "sweeper"
 RENEWALS = 3
 """Tries at a renewal that steps of the same run cross."""
 
@@ -143,10 +147,56 @@ class _Found:
     etag: Etag
 
 
+class Sign(Frozen):
+    """What a lease says, and since when it is seen to say so."""
+
+    lease: str
+    """The whole document; empty where there is none."""
+    since: Time
+
+
+def leased_partitions(store: Store) -> set[str]:
+    """Partitions that have a lease, of a holder who lives or of one that has died with it."""
+    return {key.rpartition("/")[2].removesuffix(".json") for key, _ in store.list(FOLDER)}
+
+
+def sweep_leases(store: Store, seen: Mapping[str, Sign], now: Timestamp) -> dict[str, Sign]:
+    """Remove the leases that have not changed for `SWEPT_AFTER`, and return what the others say, by partition.
+
+    Parameters
+    ----------
+    seen : mapping
+        What the last look returned; empty if that was forgotten. Two looks lie a heartbeat or more apart.
+    now : Timestamp
+        By the clock of the one who looks. It is never compared with that of a holder.
+    """
+    signs: dict[str, Sign] = {}
+    for partition in sorted(leased_partitions(store)):
+        found = store.get_or_none(f"{FOLDER}/{partition}.json")
+        if found is None:
+            continue
+        lease, before = found[0].decode(errors="replace"), seen.get(partition)
+        sign = before if before is not None and before.lease == lease else Sign(lease=lease, since=now)
+        if now - sign.since < SWEPT_AFTER:
+            signs[partition] = sign
+            continue
+        sweeper = _Lease(store, partition, SWEEPER)
+        try:
+            sweeper.write(
+                found[1]
+            )  # no condition holds for a delete: a holder who wakes now would lose a lease of its own
+        except ObjectMoved:
+            continue
+        sweeper.release()
+        log.warning(
+            "partition=%s lease is swept: it has not changed since %s", partition, f"{sign.since:%Y-%m-%dT%H:%M}"
+        )
+    return signs
+
+
 def lease_holders(store: Store) -> set[str]:
     """Everyone who holds a lease of any partition, or has died with one."""
-    partitions = [key.rpartition("/")[2].removesuffix(".json") for key, _ in store.list(FOLDER)]
-    found = (_Lease(store, partition).found() for partition in partitions)
+    found = (_Lease(store, partition).found() for partition in leased_partitions(store))
     return {lease.holder for lease in found if lease is not None}
 
 

@@ -49,6 +49,11 @@ def unfinished_runs(store: Store) -> list[str]:
     return sorted({root for one in found if one is not None and (root := _root_run_of(one[0]))})
 
 
+def noted_partitions(store: Store) -> set[str]:
+    """Partitions of which some upload is noted that no commit has accounted for."""
+    return {key.split("/")[-2] for key, _ in store.list(FOLDER)}
+
+
 def _variable_of(key: str) -> str:
     return key.rpartition("/")[2].removesuffix(".json")
 

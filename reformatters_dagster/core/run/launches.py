@@ -8,11 +8,13 @@ changes nothing.
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry, read_version, write_ledger
+from reformatters_dagster.core.ledger.lease import leased_partitions
+from reformatters_dagster.core.ledger.progress import noted_partitions
 from reformatters_dagster.core.run.arrivals import Arrivals, find_arrivals, find_elsewhere
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.reasons import Launch, why_cool_down, why_heal, why_publish
@@ -20,14 +22,14 @@ from reformatters_dagster.core.spec.errors import LedgerUnreadable, ObjectMoved,
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.zarr_documents import arrays_of
-from reformatters_dagster.core.store.location import Etag
+from reformatters_dagster.core.store.location import Etag, Store
 from reformatters_dagster.core.store.reading import is_published, published_labels, read_root
 from reformatters_dagster.core.store.settings import Workspace
 
 log = logging.getLogger(__name__)
 
 SHARDS_GIVEN_UP = 4
-"""Published shards past the give-up age that are still looked at, to be marked as known missing."""
+"""Published shards past twice the give-up age that are still looked at, to be marked as known missing."""
 
 
 @dataclass
@@ -102,11 +104,14 @@ def survey_incomplete(dataset: Declaration, workspace: Workspace, now: Timestamp
     Each is, in this order:
 
     - left alone, where its entry cannot be read: it waits for a person to run it again;
-    - marked as known missing in the ledger, where it is past the give-up age and no run has written it meanwhile;
+    - left alone, where it is past the give-up age and whole, never written, or known missing, unless an upload is noted;
     - left to cool down, where it ran a moment ago;
-    - launched, where `why_heal` has a reason.
+    - launched, where `why_heal` has a reason: past the give-up age too, since its runs may have failed for another reason than
+      its files, such as a replica that is down;
+    - marked as known missing in the ledger, where it is past the give-up age and no run has written it meanwhile; past twice
+      that age before anything else.
     """
-    survey, stored = Survey(), _stored_variables(dataset, workspace)
+    survey, stored, noted = Survey(), _stored_variables(dataset, workspace), _abandoned(workspace.stores.internal)
     for label in _recent_published(dataset, workspace, now):
         key = partition_key(label)
         if budget.is_spent:
@@ -118,18 +123,34 @@ def survey_incomplete(dataset: Declaration, workspace: Workspace, now: Timestamp
             log.warning("%s", error)
             survey.waiting.append(f"{key} has no readable entry: {error}")
             continue
-        if _past_give_up(dataset, label, now):
-            _give_up(dataset, workspace, entry, version, label, survey)
+        is_old = _past_give_up(dataset, label, now)
+        settled = entry is None or entry.known_missing or is_whole(dataset, entry)
+        if is_old and settled and key not in noted:
+            continue
+        if entry is not None and not settled and _past_give_up(dataset, label, now, times=2):
+            _give_up(workspace, entry, version, label, survey)
             continue
         if entry is not None and (cooling := why_cool_down(dataset, entry, now)) is not None:
             survey.waiting.append(f"{key} {cooling}")
             continue
         known = entry if dataset.template_config.shard_length > 1 else None
         arrivals = _list(dataset, workspace, now, label, survey, entry=known)
-        launch = None if arrivals is None else why_heal(dataset, arrivals, entry, now, stored=stored)
+        launch = (
+            None if arrivals is None else why_heal(dataset, arrivals, entry, now, stored=stored, abandoned=key in noted)
+        )
         if launch is not None:
-            survey.launches.append(launch)
+            survey.launches.append(replace(launch, past_give_up=is_old))
+        elif is_old and entry is not None and not settled:
+            _give_up(workspace, entry, version, label, survey)
     return survey
+
+
+def _abandoned(internal: Store) -> set[str]:
+    """Partitions of which some upload is noted, and on which nobody holds a lease: no commit will account for it."""
+    # Before and after: a run may begin meanwhile, or end.
+    leased = leased_partitions(internal)
+    noted = noted_partitions(internal) - leased
+    return noted - leased_partitions(internal) if noted else noted
 
 
 def unpublished_labels(dataset: Declaration, workspace: Workspace, now: Timestamp) -> list[Timestamp]:
@@ -148,7 +169,8 @@ def is_whole(dataset: Declaration, entry: LedgerEntry) -> bool:
 def _recent_published(dataset: Declaration, workspace: Workspace, now: Timestamp) -> Iterator[Timestamp]:
     """Published shards that have begun, up to some past the give-up age, newest first.
 
-    How many does not depend on the archive's length, nor on how far into the future its metadata was extended.
+    How many does not depend on the archive's length, nor on how far into the future its metadata was extended. Those past the
+    age are seen for as long again: their heals may have waited for a replica, or nobody may have looked.
     """
     template = dataset.template_config
     published = published_labels(workspace.stores.primary, template.append_dim.name)
@@ -156,7 +178,7 @@ def _recent_published(dataset: Declaration, workspace: Workspace, now: Timestamp
         return
     start, length = template.append_dim.start, template.shard_duration
     label = start + (min(published[-1], now) - start) // length * length
-    oldest = max(now - dataset.give_up_age - SHARDS_GIVEN_UP * length, start)
+    oldest = max(now - 2 * dataset.give_up_age - SHARDS_GIVEN_UP * length, start)
     while label >= oldest:
         yield label
         label -= length
@@ -207,24 +229,21 @@ def _list(
     return arrivals
 
 
-def _past_give_up(dataset: Declaration, label: Timestamp, now: Timestamp) -> bool:
-    """Whether the last label of a shard, not only its first, is past the give-up age."""
+def _past_give_up(dataset: Declaration, label: Timestamp, now: Timestamp, *, times: int = 1) -> bool:
+    """Whether the last label of a shard, not only its first, is past the give-up age, or past so many of it."""
     template = dataset.template_config
     last = label + template.shard_duration - template.append_dim.frequency
-    return bool(now - last >= dataset.give_up_age)
+    return bool(now - last >= times * dataset.give_up_age)
 
 
 def _give_up(
-    dataset: Declaration,
     workspace: Workspace,
-    entry: LedgerEntry | None,
+    entry: LedgerEntry,
     version: Etag | None,
     label: Timestamp,
     survey: Survey,
 ) -> None:
     """Mark an incomplete partition as known missing."""
-    if entry is None or entry.known_missing or is_whole(dataset, entry):
-        return
     try:
         write_ledger(workspace.stores.internal, entry.model_copy(update={"known_missing": True}), only_if=version)
     except ObjectMoved:

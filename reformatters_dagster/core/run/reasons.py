@@ -118,6 +118,7 @@ def why_heal(
     now: Timestamp,
     *,
     stored: frozenset[str],
+    abandoned: bool = False,
 ) -> Launch | None:
     """Whether a published partition is run again to fill its holes. The first row that fits decides.
 
@@ -125,6 +126,7 @@ def why_heal(
     the partition                                                            is run for
     =======================================================================  ===========================
     was never written, and is due                                            all variables
+    has shards of a run that ended before its commit                         all variables
     lacks files that archives refused, and they are listed                   all variables
     holds outdated values, and the files that they wait for are listed       all variables
     has the same files as at its last run, and that one had what it wanted   the last row, if that fits
@@ -141,11 +143,15 @@ def why_heal(
     ----------
     stored : names
         Variables of the template that the store has arrays for.
+    abandoned : bool
+        Some upload to the partition is noted, and nobody holds its lease: the ledger may not be true of its shards.
     """
     request = PartitionRequest(label=arrivals.label, publish=False, keep_published=True, upstream=arrivals.fingerprint)
     is_due = arrivals.complete or _is_due(dataset, arrivals, now)
     if entry is None:
         return Launch(request, arrivals, f"never written, and {_count(arrivals)} are there") if is_due else None
+    if abandoned:
+        return Launch(request, arrivals, "a run ended after it had begun to upload, and before its commit")
     if (reason := _why_all_variables(dataset, arrivals, entry, now)) is not None:
         return Launch(request, arrivals, reason)
     if is_due and (unwritten := tuple(sorted(stored - entry.variables.keys()))):
@@ -155,7 +161,7 @@ def why_heal(
 
 
 def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEntry, now: Timestamp) -> str | None:
-    """The rows of `why_heal` that lie between the first and the last."""
+    """The rows of `why_heal` that lie between the second and the last."""
     waited_for = _waited_for(entry) & arrivals.etags.keys()
     if entry.upstream == arrivals.fingerprint:
         if refused := len(_asked_again(entry, arrivals)):

@@ -4,9 +4,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from reformatters_dagster.core.ledger.lease import DEFAULT_TERMS, LeaseTerms, hold_lease
+from reformatters_dagster.core.ledger.lease import DEFAULT_TERMS, LeaseTerms, Sign, hold_lease, sweep_leases
 from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, StoreUnavailable
 from reformatters_dagster.core.spec.retries import STORE_PATIENCE
 from reformatters_dagster.core.store.location import Store
@@ -239,3 +240,43 @@ def test_a_lease_whose_renewal_takes_too_long_is_not_held(store: Store, monkeypa
             LeaseHeld, match=r"not be renewed for the 90 s in which a put may land, .* run the partition again"
         ):
             check_lease()
+
+
+NOW, MINUTE = pd.Timestamp("2026-07-30T05:00"), pd.Timedelta("1min")
+
+
+def test_a_lease_that_stands_still_is_swept_by_its_age(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """By that of the one who looks: what its first look found is as old as that look."""
+    with hold_lease(store, PARTITION, "killed", keep=True, terms=QUICK):
+        """It was killed here."""
+    seen: dict[str, Sign] = {}
+    for minutes in (0, 5, 29):
+        seen = sweep_leases(store, seen, NOW + minutes * MINUTE)
+        assert (seen[PARTITION].since, store.exists(KEY)) == (NOW, True)
+    assert sweep_leases(store, seen, NOW + 30 * MINUTE) == {}
+    assert not store.exists(KEY)
+    assert caplog.messages[-1] == f"partition={PARTITION} lease is swept: it has not changed since 2026-07-30T05:00"
+
+
+def test_a_lease_that_is_alive_is_not_swept(store: Store) -> None:
+    """However the clock of the one who looks jumps."""
+    terms = LeaseTerms(time_to_live=120, put_timeout=90, heartbeat=1000)
+    seen: dict[str, Sign] = {}
+    for days in range(3):
+        with hold_lease(store, PARTITION, "run", attempt=f"{days}", keep=True, terms=terms):
+            seen = sweep_leases(store, seen, NOW + days * pd.Timedelta("1D"))
+            assert store.exists(KEY)
+
+
+def test_a_holder_who_wakes_while_its_lease_is_swept_keeps_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hold_lease(store, PARTITION, "run", keep=True, terms=QUICK):
+        """It stalls."""
+    put, seen = store.put, sweep_leases(store, {}, NOW)
+
+    def wake_first(key: str, data: bytes, *, only_if: str | None = None) -> str:
+        put(key, b'{"holder": "run", "attempt": "", "beats": 99}')
+        return put(key, data, only_if=only_if)
+
+    monkeypatch.setattr(store, "put", wake_first)
+    sweep_leases(store, seen, NOW + 60 * MINUTE)
+    assert b"99" in store.get(KEY)[0]

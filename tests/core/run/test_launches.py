@@ -23,7 +23,7 @@ from reformatters_dagster.core.run.launches import (
 from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
 from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.run.reasons import Launch
-from reformatters_dagster.core.spec.errors import NothingSucceeded
+from reformatters_dagster.core.spec.errors import NothingSucceeded, StoreUnavailable
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.store.metadata import put_template
@@ -46,6 +46,7 @@ from tests.datasets import (
     gfs_forecast,
     gfs_key,
 )
+from tests.stores import Stopped
 from tests.upstreams import FaultServer
 
 pytest_plugins = ["tests.datasets"]
@@ -298,15 +299,80 @@ def test_past_its_age_a_hole_is_known_missing(site: Site) -> None:
     assert survey_incomplete(site.dataset, site.workspace, old, Budget(20)).given_up == []
 
 
+@pytest.mark.parametrize("after", [Timedelta("1h"), Timedelta("5D")])
+def test_what_a_killed_run_left_is_healed_once_its_lease_is_gone(site: Site, after: Timedelta) -> None:
+    """The ledger is complete, and may not be true of the shards any more."""
+    site.arrive(INIT)
+    site.update()
+
+    def kill(url: str, key: str) -> None:
+        if f"{TEMPERATURE}/c/" in key:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        replace(site, before_put=kill).backfill(contains=(INIT,), overwrite_chunks=True)
+    (note, *_) = [key for key, _ in site.stores.internal.list("progress")]
+    site.stores.internal.put("lease/2026-07-29T18:00.json", b'{"holder": "backfill", "attempt": "", "beats": 1}')
+    now = INIT + SOON + after
+    assert heals(site, now) == [], "it may be alive"
+    site.stores.internal.delete("lease/2026-07-29T18:00.json")
+    (launch,) = heals(site, now)
+    assert launch.reason == "a run ended after it had begun to upload, and before its commit"
+    run(site, launch, now)
+    assert not site.stores.internal.exists(note)
+    assert heals(site, now + Timedelta("1h")) == []
+    assert_forecast_true(site.read(), INIT)
+
+
+@pytest.mark.parametrize("late", ["0h", "90h"])
+def test_past_its_age_what_has_arrived_and_could_not_be_written_waits(site: Site, late: str) -> None:
+    """Its heals fail for as long as a required replica is down."""
+    site.arrive(INIT, leads=range(6))
+    now = INIT + LATE
+    run(site, launches(site, now)[0], now)
+    site.arrive(INIT, leads=range(6, 10))
+
+    def is_down(url: str, key: str) -> None:
+        if "/copy/" in url:
+            raise StoreUnavailable("it is down")
+
+    old = INIT + site.dataset.give_up_age + Timedelta(late)
+    copied = replace(site, settings={"replicas": (str(site.folder / "copy"),)})
+    shutil.copytree(site.stores.primary.url, copied.stores.replicas[0].url)
+    for reason in ("4 files that were missing have arrived", "a run ended after it had begun to upload"):
+        survey = survey_incomplete(site.dataset, site.workspace, old, Budget(20))
+        (launch,) = survey.launches
+        assert launch.reason.startswith(reason)
+        assert (launch.past_give_up, survey.given_up) == (True, [])
+        with pytest.raises(StoreUnavailable, match="it is down"):
+            run(replace(copied, before_put=is_down), launch, old)
+    assert survey_incomplete(copied.dataset, copied.workspace, old, Budget(20)).launches == [launch]
+    run(copied, giving_up(launch), old)
+    entry = site.ledger()
+    assert entry is not None
+    assert not entry.known_missing
+    assert is_whole(site.dataset, entry)
+    assert heals(site, old + Timedelta("1h")) == []
+
+
+def test_past_twice_its_age_nothing_is_waited_for(site: Site) -> None:
+    site.arrive(INIT, leads=range(6))
+    now = INIT + LATE
+    run(site, launches(site, now)[0], now)
+    site.arrive(INIT, leads=range(6, 10))
+    survey = survey_incomplete(site.dataset, site.workspace, INIT + 2 * site.dataset.give_up_age, Budget(20))
+    assert (survey.launches, survey.given_up) == ([], [INIT])
+
+
 def test_giving_up_leaves_an_entry_that_a_run_writes_meanwhile(site: Site) -> None:
     site.arrive(INIT, leads=range(6))
     now = INIT + LATE
     run(site, launches(site, now)[0], now)
-    site.arrive(INIT)
     old = INIT + site.dataset.give_up_age
 
     def backfill_first(url: str, key: str) -> None:
         if key.startswith("ledger/"):
+            site.arrive(INIT)
             site.backfill(old, contains=(INIT,), overwrite_chunks=True)
 
     beside = replace(site, before_put=backfill_first)

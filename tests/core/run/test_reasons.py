@@ -178,6 +178,13 @@ def test_why_a_published_partition_is_healed(
         assert (launch.request.publish, launch.request.keep_published, launch.request.variables) == (False, True, ())
 
 
+def test_what_a_run_left_uncommitted_is_healed(forecast_dataset: DynamicalDataset) -> None:
+    launch = why_heal(forecast_dataset, arrived(), entry(**SAME), LATE, stored=frozenset(VARIABLES), abandoned=True)
+    assert launch is not None
+    assert launch.reason == "a run ended after it had begun to upload, and before its commit"
+    assert launch.request.variables == ()
+
+
 @pytest.mark.parametrize(("present", "now"), [(3, EARLY), (2, LATE), (2, EARLY), (0, LATE)])
 def test_variables_that_no_run_has_written_are_healed_alone(
     forecast_dataset: DynamicalDataset, present: int, now: Timestamp
