@@ -13,9 +13,10 @@ import threading
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pytest
 
@@ -91,8 +92,10 @@ class FaultStore(Store):
     def reader(self) -> "ZarrStore":
         return self.inner.reader()
 
-    def guarded(self, check_writer: Callable[[], None]) -> "FaultStore":
-        return FaultStore(self.inner.guarded(check_writer), self.before_put)
+    def guarded(self, check_writer: Callable[[], None]) -> Self:
+        guarded = copy(self)
+        guarded.inner = self.inner.guarded(check_writer)
+        return guarded
 
     def put(self, key: str, data: bytes | Path, *, only_if: Expected | None = None) -> Etag:
         self.before_put(self.url, key)
