@@ -22,4 +22,19 @@ class Row:
         return only(*self.families)
 
 
-OPEN: tuple[Row, ...] = ()
+_WRITERS = ("late_puts", "stalls", "kills")
+_READS = ("late_files", "corrected_files", "unreadable_files")
+
+OPEN: tuple[Row, ...] = (
+    Row("a failed margin leaves a stale rate under a complete ledger", 12, _READS, "ledger is true"),
+    Row("a put that lands after its lease is lost leaves a note", 1, _WRITERS, "nothing is left"),
+    Row(
+        "one lost object and one vanished file stop all publishing",
+        10,
+        ("lost_objects", "vanished_files"),
+        "everything is published",
+    ),
+    Row("a late commit replaces a newer ledger entry", 4, _WRITERS, "ledger never goes back"),
+    Row("a corrected file beside a shard does not reach its first rate", 1, _READS, "store is truth"),
+    Row("a file whose neighbour could not be read once is not asked for again", 5, _READS, "ledger is complete"),
+)

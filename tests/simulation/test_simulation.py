@@ -42,6 +42,14 @@ def test_open_breaks(row: Row) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", range(1, 61, 10))
+def test_seeds_break_nothing_but_what_open_breaks_break(first: int) -> None:
+    open_promises = {row.promise for row in OPEN}
+    for outcome in map(simulate, range(first, first + 10)):
+        assert outcome.promises <= open_promises, str(outcome)
+
+
+@pytest.mark.slow
 def test_a_corrected_file_that_nobody_reads_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LedgerEntry, "published_again", lambda entry, listed: ())
     families = only("corrected_files", "late_files")
