@@ -3,7 +3,7 @@
 import pytest
 
 from tests.simulation.scheduler import Killed, Process, Scheduler
-from tests.simulation.threads import SimulatedEvent, SimulatedThread
+from tests.simulation.threads import SimulatedEvent, SimulatedLock, SimulatedThread
 
 
 @pytest.fixture
@@ -77,3 +77,17 @@ def test_an_event_wakes_who_waits_for_it(scheduler: Scheduler) -> None:
     scheduler.spawn(Process("a"), work)
     scheduler.run(100.0)
     assert seen == [(False, 1.0), (True, 5.0)]
+
+
+def test_a_lock_is_held_over_steps(scheduler: Scheduler) -> None:
+    lock, seen = SimulatedLock(scheduler), list[tuple[str, float]]()
+
+    def work(name: str) -> None:
+        with lock:
+            scheduler.sleep(5.0)
+            seen.append((name, scheduler.now))
+
+    for name in "ab":
+        scheduler.spawn(Process(name), lambda name=name: work(name))  # type: ignore[misc]
+    scheduler.run(100.0)
+    assert seen == [("a", 5.0), ("b", 10.0)]

@@ -84,6 +84,25 @@ class SimulatedEvent:
         return self._set
 
 
+class SimulatedLock:
+    """A lock that a fiber may hold from one step to the next."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._held = False
+        self._waiters: list[Fiber] = []
+
+    def __enter__(self) -> bool:
+        while self._held:
+            self._scheduler.wait(self._waiters, None)
+        self._held = True
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        self._held = False
+        self._scheduler.wake(self._waiters)
+
+
 class SimulatedThread:
     """A thread of the process whose turn it is."""
 
@@ -111,4 +130,5 @@ def simulated_threads(scheduler: Scheduler) -> Iterator[None]:
         stack.enter_context(patch(f"{CORE}.job.pools.Thread", InlineThread))
         stack.enter_context(patch(f"{CORE}.ledger.lease.Thread", partial(SimulatedThread, scheduler)))
         stack.enter_context(patch(f"{CORE}.ledger.lease.Event", partial(SimulatedEvent, scheduler)))
+        stack.enter_context(patch(f"{CORE}.ledger.lease.Lock", partial(SimulatedLock, scheduler)))
         yield
