@@ -1,6 +1,6 @@
-"""Breaks that are open: seeds that find them.
+"""Breaks that seeds have found: those that are open, and those that were mended.
 
-Each row fails as it says, strictly: whoever mends a break deletes its rows. `families` are the faults that a seed is run with.
+An open row fails as it says, strictly: whoever mends a break moves its rows to the mended ones, which must hold.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from tests.simulation.faults import Families, only
 
 @dataclass(frozen=True)
 class Row:
-    """One seed that breaks one promise."""
+    """One seed that breaks one promise, or did."""
 
     what: str
     seed: int
     families: tuple[str, ...]
+    """The faults that it is run with."""
     promise: str
 
     @property
@@ -26,15 +27,19 @@ _WRITERS = ("late_puts", "stalls", "kills")
 _READS = ("late_files", "corrected_files", "unreadable_files")
 
 OPEN: tuple[Row, ...] = (
-    Row("a failed margin leaves a stale rate under a complete ledger", 12, _READS, "ledger is true"),
+    Row("a complete ledger over a rate that is NaN", 12, _READS, "ledger is true"),
+    Row("a file whose neighbour could not be read once is not asked for again", 5, _READS, "ledger is complete"),
+    Row("so its value stays NaN", 5, _READS, "store is truth"),
+)
+
+MENDED: tuple[Row, ...] = (
     Row("a put that lands after its lease is lost leaves a note", 1, _WRITERS, "nothing is left"),
+    Row("a late commit replaces a newer ledger entry", 4, _WRITERS, "ledger never goes back"),
+    Row("a corrected file beside a shard does not reach its first rate", 1, _READS, "store is truth"),
     Row(
         "one lost object and one vanished file stop all publishing",
         10,
         ("lost_objects", "vanished_files"),
         "everything is published",
     ),
-    Row("a late commit replaces a newer ledger entry", 4, _WRITERS, "ledger never goes back"),
-    Row("a corrected file beside a shard does not reach its first rate", 1, _READS, "store is truth"),
-    Row("a file whose neighbour could not be read once is not asked for again", 5, _READS, "ledger is complete"),
 )

@@ -17,6 +17,7 @@ import xarray as xr
 
 from reformatters_dagster.core.job import cutting, files, positions
 from reformatters_dagster.core.spec import template_files, zarr_documents
+from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY
 from reformatters_dagster.core.store import reading
 from reformatters_dagster.core.store.location import Store
 from tests.simulation.objects import SimulatedStore
@@ -54,16 +55,15 @@ class Remembered:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
 
-    def opened[T](self, what: str, store: Store, make: Callable[[], T]) -> T:
-        """What a function reads from the documents and coordinates of a store, once for each version of these."""
+    def opened(self, function: Callable[..., Any], store: Store, *args: object) -> Any:
+        """What a function reads of a store, once for each version of it. The requests are the same each time."""
         assert isinstance(store, SimulatedStore)
-        key = what, store.visible()
-        if key not in self._opened:
-            self._opened[key] = make()
-        else:
+        if store.get_or_none(ROOT_KEY) is not None:
             store.ask_for_all()
-        found: T = self._opened[key]
-        return found
+        key = function.__name__, store.visible()
+        if key not in self._opened:
+            self._opened[key] = function(store.still(), *args)
+        return self._opened[key]
 
     def asked(self, function: Callable[..., Any], key_of: Callable[..., object]) -> Callable[..., Any]:
         """A function whose results nobody changes, asked once for each key of its arguments."""
@@ -97,12 +97,12 @@ def remembering() -> Iterator[None]:
         memory.written(("arrays", names, _identity(ds)), path, lambda path: write_arrays(ds, names, path))
 
     def labels(store: Store, append_dim: str) -> pd.DatetimeIndex:
-        if reading.read_root(store) is None:
-            return pd.DatetimeIndex([], dtype="datetime64[us]")
-        return memory.opened("labels", store, lambda: published_labels(store, append_dim))
+        found: pd.DatetimeIndex = memory.opened(published_labels, store, append_dim)
+        return found
 
     def opened(store: Store) -> xr.Dataset:
-        return memory.opened("dataset", store, lambda: open_published(store))
+        found: xr.Dataset = memory.opened(open_published, store)
+        return found
 
     with ExitStack() as stack:
         for function, replacement in (

@@ -204,12 +204,30 @@ class SimulatedStore(Store):
     def reader(self) -> "ZarrStore":
         """Everything but the shards, as it is now."""
         self.ask_for_all()
+        return self.still().reader()
+
+    def still(self) -> "StillStore":
+        """What readers see now, without a request."""
         objects = self._bucket.objects
         found: dict[str, AnyBuffer] = {
             key: Buffer.from_bytes(data) for key, (data, _) in objects.items() if not self._is_shard(key)
         }
-        return MemoryStore(found, read_only=True)
+        return StillStore(self.url, found)
 
     def _is_shard(self, key: str) -> bool:
         name, chunks, _ = key.partition("/c/")
         return bool(chunks) and name in self._sharded
+
+
+@dataclass(frozen=True)
+class StillStore:
+    """What a store holds at one moment, but for its shards."""
+
+    url: str
+    found: "dict[str, AnyBuffer]"
+
+    def get_or_none(self, key: str) -> tuple[bytes, str] | None:
+        return (self.found[key].to_bytes(), "") if key in self.found else None
+
+    def reader(self) -> "ZarrStore":
+        return MemoryStore(self.found, read_only=True)
