@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from reformatters_dagster.core.spec.errors import DatasetExists, NotACheckout, UnusableName
-from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY
 
 _PROVIDER = re.compile(r"[a-z][a-z0-9]*")
 _WORDS = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -145,7 +144,7 @@ def _copies(root: Path, example: Words, name: DatasetName) -> dict[Path, bytes]:
     example_id = "-".join(example)
     template = root / "templates" / example_id / "latest.zarr"
     definition = root / _DATASETS / provider / model / f"{variant}.py"
-    if not (definition.exists() and (template / ROOT_KEY).exists()):
+    if not (definition.exists() and template.is_dir()):
         raise NotACheckout(
             f"a dataset was to be made from the example; {definition} or {template} is not there: run this in a checkout of "
             "the project, installed as `uv sync` does it"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LARGEST = float(np.finfo(np.float32).max)
 _WIDEST = 32
-_MOST_BITS: Mapping[int, int] = {0: _WIDEST, 40: 25}
+_MOST_BITS: Mapping[int, int] = {0: _WIDEST, 40: 24}
 """Simple packing and JPEG 2000 with more are for ecCodes: OpenJPEG loses some."""
 _IEEE = 4
 _PRECISIONS: Mapping[int, str] = {1: ">f4", 2: ">f8"}
@@ -112,7 +112,7 @@ def unpack(message: bytes, units: Units, out: Float32Array, where: str, placing:
     -------
     bool
         True for templates 0, 2, 3, 4, 40, 41 and 42. False for other templates, for simple packing in more than 32 bits and
-        for JPEG 2000 in more than 25; then nothing is written.
+        for JPEG 2000 in more than 24; then nothing is written.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def inserted(offset: int, octets: bytes) -> bytes:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 25), st.sampled_from([(1, 1), (1, 40), (13, 17), (64, 70)]), st.integers(0, 2**32))
+@given(st.integers(1, 24), st.sampled_from([(1, 1), (1, 40), (13, 17), (64, 70)]), st.integers(0, 2**32))
 def test_values_are_those_of_eccodes(bits: int, shape: tuple[int, int], seed: int) -> None:
     kind = np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32
     numbers = np.random.default_rng(seed).integers(0, 2**bits, shape).astype(kind)
