@@ -134,17 +134,17 @@ def test_it_is_told_by_a_run_that_was_killed(site: Site, refused: set[str]) -> N
 
 
 def test_what_is_given_up_is_not_filled_by_being_read_for_others(site: Site) -> None:
-    """Hour 3 is past the give-up age when its file comes; it is read for the sake of hour 5, and its rate is not made."""
+    """Hour 8 comes when its shard is given up. It is read for the sake of hour 9, beside new hours; its own rate is not made."""
     site = site.having(give_up_age=6 * HOUR)
-    site.remove(3, 5)
+    site.remove(2, init_time=SECOND)
     site.update(INIT + 9 * HOUR)
-    site.arrive(INIT, leads=[3, 5])
-    site.update(INIT + 10 * HOUR)
+    site.arrive(SECOND, leads=[2])
+    site.update(INIT + 23 * HOUR + 6 * HOUR)
     rain = site.read()[RAIN]
-    assert rain.sel(time=INIT + 3 * HOUR).isnull().all()
-    assert_true(rain.sel(time=INIT + 4 * HOUR), RAIN, INIT, 4)
-    assert_true(rain.sel(time=INIT + 5 * HOUR), RAIN, INIT, 5)
-    assert [one.file for one in entry_of(site).variables[RAIN].missing] == [gfs_key(INIT, 3)]
+    assert rain.sel(time=INIT + 8 * HOUR).isnull().all()
+    for lead in (3, 4):
+        assert_true(rain.sel(time=SECOND + lead * HOUR), RAIN, SECOND, lead)
+    assert gfs_key(SECOND, 2) in [one.file for one in entry_of(site).variables[RAIN].missing]
 
 
 def test_a_correction_that_is_refused_stays_wanted(site: Site, refused: set[str]) -> None:

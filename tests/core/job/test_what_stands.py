@@ -17,7 +17,13 @@ from reformatters_dagster.core.run.partition import run_partition
 from reformatters_dagster.core.run.plan import PartitionPlan, PartitionRequest, plan_partition
 from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.run.reasons import Launch
-from reformatters_dagster.core.spec.errors import CorruptMessage, LeaseHeld, ReformatError, SourceFileUnavailable
+from reformatters_dagster.core.spec.errors import (
+    CorruptMessage,
+    LeaseHeld,
+    ReformatError,
+    SourceFileUnavailable,
+    StoreMissing,
+)
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from tests.datasets import (
     INIT,
@@ -292,6 +298,10 @@ def test_a_ledger_whose_store_is_gone_keeps_nothing(site: Site) -> None:
     for path in sorted(Path(site.stores.primary.url).rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     site.remove(7)
+    with pytest.raises(StoreMissing, match="no store stands there, while the ledger says"):
+        site.update()
+    for name, _ in site.stores.internal.list():
+        site.stores.internal.delete(name)
     site.update()
     assert holes(site) == [7]
     assert [one.file for one in entry_of(site).variables[TEMPERATURE].missing] == [key(7)]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from threading import Lock
 
 import pandas as pd
 import pytest
@@ -220,11 +221,14 @@ def test_no_object_of_a_shard_is_put_once_the_lease_is_lost(site: Site) -> None:
     """A variable has two objects. Nor is it noted as uploaded: the note of its beginning tells that it may be."""
     site.arrive(INIT)
     begun: list[str] = []
+    one_at_a_time = Lock()
 
     def take_over(url: str, key: str) -> None:
-        if f"{TEMPERATURE}/c/" in key and not begun:
-            begun.append(key)
-            take_the_lease(site)
+        if f"{TEMPERATURE}/c/" in key:
+            with one_at_a_time:
+                if not begun:
+                    take_the_lease(site)
+                begun.append(key)
 
     with pytest.raises(LeaseHeld, match="held by 'slow'; another writer took it meanwhile"):
         run(replace(site, before_put=take_over), "slow", "slow")
