@@ -3,7 +3,7 @@
 In: the header of a message, and the field, times and member that were asked for. Out: nothing, or CorruptMessage.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import isclose
 from typing import Literal
 
@@ -20,6 +20,10 @@ ANY_WINDOW: AnyWindow = "any"
 >>> times[2]
 'any'
 """
+
+
+type _Item = tuple[str, tuple[object, ...], object, bool]
+"""What is compared, what was asked, what was found, and whether that is the same."""
 
 
 def check_identity(
@@ -66,7 +70,7 @@ def check_identity(
     )
     on_surface = any(_same_surface(one, header.surface) for one in surfaces)
     members = member if isinstance(member, tuple) else (member,)
-    items: tuple[tuple[str, tuple[object, ...], object, bool], ...] = (
+    items: tuple[_Item, ...] = (
         ("parameter", parameters, parameter, parameter in parameters),
         ("surface", surfaces, header.surface, on_surface),
         ("reference time", (init_time,), header.reference_time, init_time == header.reference_time),
@@ -78,14 +82,17 @@ def check_identity(
         ("centre", (centre,), header.centre, centre is None or centre == header.centre),
         ("generating process", (processes,), header.process, processes is None or header.process in processes),
     )
-    if all(same for *_, same in items):
-        return
+    if not all(same for *_, same in items):
+        raise CorruptMessage(_explain(items, where))
+
+
+def _explain(items: Sequence[_Item], where: str) -> str:
     differences = "; ".join(
         f"{item} asked {' or '.join(map(repr, asked))}, found {found!r}"
         for item, asked, found, same in items
         if not same
     )
-    raise CorruptMessage(
+    return (
         f"{where} is another message: {differences}; the index does not fit the file, or the file not its name: fetch it again; "
         "where every file differs so, correct the variable's row, or what its region job says of their origin"
     )

@@ -8,7 +8,8 @@ The first row that is true of a position decides:
 ========================================================================  ========  ====  =================================
 what is known of the position                                             state     read  the published shard holds there
 ========================================================================  ========  ====  =================================
-the ledger lacks its file, and its label is before `retry_since`          GIVEN_UP  no    nothing
+the ledger lacks its file, which no archive refused, and its label is     GIVEN_UP  no    nothing
+before `retry_since`
 the ledger lacks its file                                                 LACKING   yes   nothing
 its label is after the last one that the ledger tells of                  LACKING   yes   nothing
 an upload that the ledger does not tell of may have left its file out     LACKING   yes   nothing, or a value: unknown
@@ -46,8 +47,10 @@ class PublishedShard:
     """Missing files of earlier labels are not tried again; None tries all."""
 
     def has_given_up(self, missing: MissingFile) -> bool:
-        """Whether a missing file is not tried again."""
-        return self.retry_since is not None and missing.label is not None and missing.label < self.retry_since
+        """Whether a missing file is not tried again. A file that archives merely refused is tried at any age."""
+        if self.retry_since is None or missing.label is None or missing.was_refused:
+            return False
+        return missing.label < self.retry_since
 
 
 class State(IntEnum):
