@@ -1,7 +1,8 @@
-"""Why a partition gets a run now, or waits: two tables over what has arrived and what the ledger says.
+"""Why a partition gets a run now, or waits: three tables over what has arrived and what the ledger says.
 
 In: a dataset, the arrivals of one partition, its ledger entry, the time it is. Out: a `Launch`, or why there is none.
-Nothing is read or written here.
+Nothing is read or written here. `launches` picks the partitions that are asked about, and holds back those that cool down or
+are given up.
 """
 
 from dataclasses import dataclass

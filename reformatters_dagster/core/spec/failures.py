@@ -2,7 +2,8 @@
 
 In: an exception of obstore or of the file system. Out: a `Failure`: a verdict, on which `retries` acts, and words for people.
 
-An archive says in its own table what its statuses mean (`SourceArchive.answers`). Stores have one meaning for all.
+An archive says in its own table what its statuses mean (`SourceArchive.answers`, by default `sources.STATUS_ANSWERS`). Stores
+have one meaning for all.
 """
 
 import re

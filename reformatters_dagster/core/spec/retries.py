@@ -1,8 +1,9 @@
 """How often and how long a host is asked again after a failure: one policy and one loop, for archives and for stores.
 
 In: a request, and a `Patience`. Out: what the request returns, or the error to give up with. `failures` says what a status such
-as 503 means. Both modules lie on the lowest floor because two rooms need them: `source` and `store`. There is one policy for all
-archives of a dataset, handed out by `source.upstream`, and one for its stores, handed out by `store.stores`.
+as 503 means. Both modules lie on the lowest floor because two rooms need them: `source` and `store`. There is one policy for
+all archives of a dataset, handed out by `source.upstream`, and one for its stores, handed out by `store.stores`. Sensors list
+with a shorter one of their own.
 """
 
 import itertools

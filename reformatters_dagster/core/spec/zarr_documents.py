@@ -1,8 +1,9 @@
 """Zarr v3 as stores hold it: what documents say, under which keys objects lie, what one chunk holds.
 
 In: documents as `json.loads` gives them, shapes, the bytes of a chunk. Out: names, keys, lengths, values. Other modules know
-these layouts by its functions alone: another layout of documents or keys begins here. Another way to commit, as Icechunk has
-one, begins in `store.metadata`, which puts the root last, and `store.location`, which puts objects.
+these layouts by its functions alone: another layout of documents or keys begins here, and `template_files` writes the documents
+first. Another way to commit, as Icechunk has one, begins in `store.metadata`, which puts the root last, and `store.location`,
+which puts objects.
 """
 
 import itertools
