@@ -77,13 +77,26 @@ class Turns:
             self._moved.notify_all()
 
 
-class FaultStore(Store):
-    """A store that asks before each put; what is asked may record, wait or raise."""
+def _ask_nothing(*_: str) -> None:
+    """What a store asks that has no faults."""
 
-    def __init__(self, inner: Store, before_put: Callable[[str, str], None]) -> None:
+
+class FaultStore(Store):
+    """A store that asks before it puts, gets or lists; what is asked may record, wait or raise."""
+
+    def __init__(
+        self,
+        inner: Store,
+        before_put: Callable[[str, str], None] = _ask_nothing,
+        *,
+        before_get: Callable[[str], None] = _ask_nothing,
+        before_list: Callable[[str], None] = _ask_nothing,
+    ) -> None:
         self.inner = inner
         self.url = inner.url
         self.before_put = before_put
+        self.before_get = before_get
+        self.before_list = before_list
 
     @property
     def backend(self) -> Any:
@@ -102,12 +115,14 @@ class FaultStore(Store):
         return self.inner.put(key, data, only_if=only_if)
 
     def get(self, key: str) -> tuple[bytes, Etag]:
+        self.before_get(key)
         return self.inner.get(key)
 
     def head(self, key: str) -> tuple[int, Etag]:
         return self.inner.head(key)
 
     def list(self, prefix: str = "") -> list[tuple[str, int]]:
+        self.before_list(prefix)
         return self.inner.list(prefix)
 
     def delete(self, key: str) -> None:

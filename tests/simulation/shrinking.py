@@ -4,13 +4,24 @@ In: a seed and a promise that it breaks. Out: the fewest faults found that break
 every number depends on the seed and a name only.
 """
 
+from typing import Any
+
+from reformatters_dagster.core.job.region_job import RegionJob
+from tests.simulation.dataset import SimulatedJob
 from tests.simulation.faults import Families
 from tests.simulation.world import simulate
 
 MOST_TRIES = 200
 
 
-def shrink(seed: int, promise: str, families: Families | None = None, *, most_tries: int = MOST_TRIES) -> list[str]:
+def shrink(
+    seed: int,
+    promise: str,
+    families: Families | None = None,
+    *,
+    most_tries: int = MOST_TRIES,
+    region_job: type[RegionJob[Any]] = SimulatedJob,
+) -> list[str]:
     """Names of faults of a seed that suffice to break a promise: halves are left out, then quarters, and so on.
 
     Raises
@@ -18,7 +29,7 @@ def shrink(seed: int, promise: str, families: Families | None = None, *, most_tr
     ValueError
         When the seed does not break the promise.
     """
-    whole = simulate(seed, families=families)
+    whole = simulate(seed, families=families, region_job=region_job)
     if promise not in whole.promises:
         raise ValueError(f"seed {seed} was to be shrunk; it does not break {promise!r}")
     kept, left_out, tries, size = whole.faults, list[str](), 0, max(len(whole.faults) // 2, 1)
@@ -27,7 +38,7 @@ def shrink(seed: int, promise: str, families: Families | None = None, *, most_tr
         for start in range(0, len(kept), size):
             tries += 1
             without = [*left_out, *kept[start : start + size]]
-            outcome = simulate(seed, families=families, left_out=without)
+            outcome = simulate(seed, families=families, left_out=without, region_job=region_job)
             if promise in outcome.promises:
                 # Other faults may happen where some do not.
                 smaller, left_out = outcome.faults, without

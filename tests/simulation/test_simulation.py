@@ -4,10 +4,12 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.source.files import Downloaded
+from tests.simulation.dataset import SimulatedJob
 from tests.simulation.faults import Families, only
 from tests.simulation.known_breaks import MENDED, OPEN, Row
 from tests.simulation.promises import NAMES
@@ -47,12 +49,20 @@ def test_mended_breaks(row: Row) -> None:
     assert row.promise not in simulate(row.seed, families=row.faults).promises
 
 
+class ForgetfulJob(SimulatedJob):
+    """A job that does not say in which version it has read a file."""
+
+    def fetch(self, *wanted: Any) -> Downloaded:
+        return super().fetch(*wanted).model_copy(update={"etag": None})
+
+
 @pytest.mark.slow
-def test_a_corrected_file_that_nobody_reads_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LedgerEntry, "published_again", lambda entry, listed: ())
-    families = only("corrected_files", "late_files")
-    seed = next(seed for seed in range(1, 6) if "store is truth" in simulate(seed, families=families).promises)
-    (fault,) = shrink(seed, "store is truth", families, most_tries=40)
+def test_a_corrected_file_that_nobody_reads_again_is_found() -> None:
+    families, wrong = only("corrected_files", "late_files"), ForgetfulJob
+    seed = next(
+        seed for seed in range(1, 6) if "store is truth" in simulate(seed, families=families, region_job=wrong).promises
+    )
+    (fault,) = shrink(seed, "store is truth", families, most_tries=40, region_job=wrong)
     assert "v2 whole" in fault
 
 

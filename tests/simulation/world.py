@@ -16,12 +16,12 @@ from unittest.mock import patch
 
 import pandas as pd
 
+from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.source.clients import Opened
 from reformatters_dagster.core.spec.errors import ReformatError
 from tests.simulation import promises, reader
 from tests.simulation.chance import chance
-from tests.simulation.dataset import SHARD, START, key_of, label_at, simulated_dataset
+from tests.simulation.dataset import SHARD, START, SimulatedJob, key_of, label_at, simulated_dataset
 from tests.simulation.deployment import Deployment, Run
 from tests.simulation.disturbances import Disturbance, disturbances
 from tests.simulation.faults import Families, Faults, families_of
@@ -100,7 +100,13 @@ class World:
     """Everything of one simulation."""
 
     def __init__(
-        self, seed: int, families: Families | None = None, left_out: Collection[str] = (), *, trace: bool = False
+        self,
+        seed: int,
+        families: Families | None = None,
+        left_out: Collection[str] = (),
+        *,
+        trace: bool = False,
+        region_job: type[RegionJob[Any]] = SimulatedJob,
     ) -> None:
         self.outcome = Outcome(seed)
         self.seed, self.traces = seed, trace
@@ -123,6 +129,7 @@ class World:
             give_up_age=self.choices.give_up_age,
             quiet=self.choices.quiet,
             soft_deadline=pd.Timedelta("2h"),
+            region_job=region_job,
         )
         self.deployment = Deployment(
             seed=seed,
@@ -146,8 +153,7 @@ class World:
             stack.enter_context(simulated_threads(self.scheduler))
             stack.enter_context(remembering())
             stack.enter_context(patch(f"{CORE}.store.location.obstore", self.obstore))
-            opened: Any = Opened(archive, "s3://simulated", "")  # type: ignore[arg-type]
-            stack.enter_context(patch(f"{CORE}.source.archives.open_archive", lambda *_: opened))
+            stack.enter_context(patch(f"{CORE}.source.clients.S3Store", lambda *_, **__: archive))
             self._schedule()
             end = LABELS * HOUR + HOUR
             self.scheduler.run(end)
@@ -289,9 +295,14 @@ class World:
 
 
 def simulate(
-    seed: int, *, families: Families | None = None, left_out: Collection[str] = (), trace: bool = False
+    seed: int,
+    *,
+    families: Families | None = None,
+    left_out: Collection[str] = (),
+    trace: bool = False,
+    region_job: type[RegionJob[Any]] = SimulatedJob,
 ) -> Outcome:
-    """Run one seed."""
+    """Run one seed; `region_job` may be one that does something wrong, to see that it is found."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return World(seed, families, left_out, trace=trace).run()
+        return World(seed, families, left_out, trace=trace, region_job=region_job).run()

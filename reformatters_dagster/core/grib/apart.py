@@ -20,15 +20,22 @@ import numpy as np
 from reformatters_dagster.core.spec.errors import CorruptMessage
 
 _LONGEST_REASON = 4096
-_CHILD = Path(__file__).with_name("pygrib_child.py")
+CHILD = Path(__file__).with_name("pygrib_child.py")
 
 type Values = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
-class _Unpacker:
-    """One child process at a time, started when it is first needed; it serves one message after the other."""
+class Unpacker:
+    """One child process at a time, started when it is first needed; it serves one message after the other.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    script : Path
+        What the child runs.
+    """
+
+    def __init__(self, script: Path = CHILD) -> None:
+        self._script = script
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = Lock()
 
@@ -58,7 +65,7 @@ class _Unpacker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._child = subprocess.Popen(
-            [sys.executable, "-P", _CHILD],
+            [sys.executable, "-P", self._script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # ecCodes says there what its error says too
@@ -100,8 +107,8 @@ def _close(pipe: BinaryIO) -> None:
         pipe.close()
 
 
-_unpacker = _Unpacker()
-_of_parents: list[_Unpacker] = []
+_unpacker = Unpacker()
+_of_parents: list[Unpacker] = []
 
 
 def _close_unpacker() -> None:
@@ -112,7 +119,7 @@ def _forget_unpacker() -> None:
     """In a fork: the child, and perhaps the lock, are those of the parent, and freeing them would write to its pipe."""
     global _unpacker  # noqa: PLW0603
     _of_parents.append(_unpacker)
-    _unpacker = _Unpacker()
+    _unpacker = Unpacker()
 
 
 atexit.register(_close_unpacker)

@@ -19,15 +19,6 @@ ROOT = Path(__file__).parents[3]
 WIDE = simple([2**40 - 1, 5], 40, (1, 2))
 
 
-@pytest.fixture
-def child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A script that takes the place of the child's."""
-    script = tmp_path / "child.py"
-    monkeypatch.setattr(apart, "_CHILD", script)
-    monkeypatch.setattr(apart, "_unpacker", apart._Unpacker())
-    return script
-
-
 READ = "import os, signal, struct, sys, time\nhead = sys.stdin.buffer.read(16)\n"
 ANSWER = "sys.stdout.buffer.write({}); sys.stdout.flush()\n"
 
@@ -44,15 +35,17 @@ ANSWER = "sys.stdout.buffer.write({}); sys.stdout.flush()\n"
         (READ + ANSWER.format("struct.pack('<q', -(1 << 60))") + "time.sleep(60)", "ended by SIGKILL"),
     ],
 )
-def test_a_child_that_ends_costs_one_message(child: Path, script: str, says: str) -> None:
+def test_a_child_that_ends_costs_one_message(tmp_path: Path, script: str, says: str) -> None:
+    child = tmp_path / "child.py"
+    unpacker = apart.Unpacker(child)
     child.write_text(script)
     with pytest.raises(CorruptMessage, match=f"^TMP in f006: .*{says}"):
-        decode(WIDE, where="TMP in f006")
+        unpacker.unpack(WIDE, 2, "TMP in f006")
     child.write_text(READ + "sys.stdin.buffer.read(struct.unpack('<QQ', head)[1])\n")
     with child.open("a") as file:
         file.write(ANSWER.format("struct.pack('<qdd', 2, 7, float('nan'))"))
-    np.testing.assert_array_equal(decode(WIDE), [[7, np.nan]])
-    apart._unpacker.close()
+    np.testing.assert_array_equal(unpacker.unpack(WIDE, 2, "TMP in f006"), [7, np.nan])
+    unpacker.close()
 
 
 def test_a_crash_of_the_child_is_no_crash_of_the_run() -> None:

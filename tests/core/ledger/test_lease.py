@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from reformatters_dagster.core.ledger.lease import DEFAULT_TERMS, LeaseTerms, Sign, hold_lease, sweep_leases
-from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, StoreUnavailable
+from reformatters_dagster.core.spec.errors import LeaseHeld, StoreUnavailable
 from reformatters_dagster.core.spec.retries import STORE_PATIENCE
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.stores import open_store
+from tests.stores import FaultStore
 
 PARTITION = "2026-07-29T18:00"
 KEY = f"lease/{PARTITION}.json"
@@ -111,30 +112,22 @@ def test_a_lease_that_cannot_be_read_is_no_longer_held(store: Store) -> None:
     assert store.get(KEY)[0] == b""
 
 
-def test_a_store_that_fails_where_steps_of_one_run_meet_does_not_stop_the_heart(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moved, failed = threading.Event(), threading.Event()
-    put, looked = store.put, store.get_or_none
+def test_a_store_that_fails_where_steps_of_one_run_meet_does_not_stop_the_heart(store: Store) -> None:
+    renewed, tried, failed = threading.Event(), threading.Event(), threading.Event()
 
-    def watched(key: str, data: bytes, *, only_if: str | None = None) -> str:
-        try:
-            return put(key, data, only_if=only_if)
-        except ObjectMoved:
-            moved.set()
-            raise
+    def note(*_: str) -> None:
+        if renewed.is_set():
+            tried.set()  # it is refused: the object has moved
 
-    def fail_once(key: str) -> Any:
-        if moved.is_set() and not failed.is_set():
+    def fail_once(_: str) -> None:
+        if tried.is_set() and not failed.is_set():
             failed.set()
             raise StoreUnavailable("out of order")
-        return looked(key)
 
-    with hold_lease(store, PARTITION, "run", terms=QUICK):
-        monkeypatch.setattr(store, "put", watched)
-        monkeypatch.setattr(store, "get_or_none", fail_once)
+    with hold_lease(FaultStore(store, note, before_get=fail_once), PARTITION, "run", terms=QUICK):
         # As another step of the same run does.
-        put(KEY, b'{"holder": "run", "attempt": "", "beats": 1000}')
+        store.put(KEY, b'{"holder": "run", "attempt": "", "beats": 1000}')
+        renewed.set()
         assert failed.wait(10)
         met = store.get(KEY)
         assert any(store.get(KEY) != met for _ in range(500) if not threading.Event().wait(0.02))
@@ -225,17 +218,16 @@ def test_steps_that_share_a_lease_renew_it_by_turns(store: Store) -> None:
             second()
 
 
-def test_a_lease_whose_renewal_takes_too_long_is_not_held(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, put = Clock(), store.put
+def test_a_lease_whose_renewal_takes_too_long_is_not_held(store: Store) -> None:
+    clock, seconds = Clock(), 0.0
 
-    def slow(*found: Any, **condition: Any) -> str:
-        clock.now += 31
-        return put(*found, **condition)
+    def wait(*_: str) -> None:
+        clock.now += seconds
 
     terms = LeaseTerms(time_to_live=120, put_timeout=90, heartbeat=1000, sleep=clock.sleep, clock=lambda: clock.now)
-    with hold_lease(store, PARTITION, "one", terms=terms) as check_lease:
+    with hold_lease(FaultStore(store, wait), PARTITION, "one", terms=terms) as check_lease:
         clock.now += 60
-        monkeypatch.setattr(store, "put", slow)
+        seconds = 31
         with pytest.raises(
             LeaseHeld, match=r"not be renewed for the 90 s in which a put may land, .* run the partition again"
         ):
@@ -268,15 +260,13 @@ def test_a_lease_that_is_alive_is_not_swept(store: Store) -> None:
             assert store.exists(KEY)
 
 
-def test_a_holder_who_wakes_while_its_lease_is_swept_keeps_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_who_wakes_while_its_lease_is_swept_keeps_it(store: Store) -> None:
     with hold_lease(store, PARTITION, "run", keep=True, terms=QUICK):
         """It stalls."""
-    put, seen = store.put, sweep_leases(store, {}, NOW)
+    seen = sweep_leases(store, {}, NOW)
 
-    def wake_first(key: str, data: bytes, *, only_if: str | None = None) -> str:
-        put(key, b'{"holder": "run", "attempt": "", "beats": 99}')
-        return put(key, data, only_if=only_if)
+    def wake(_: str, key: str) -> None:
+        store.put(key, b'{"holder": "run", "attempt": "", "beats": 99}')
 
-    monkeypatch.setattr(store, "put", wake_first)
-    sweep_leases(store, seen, NOW + 60 * MINUTE)
+    sweep_leases(FaultStore(store, wake), seen, NOW + 60 * MINUTE)
     assert b"99" in store.get(KEY)[0]

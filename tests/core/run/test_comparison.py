@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -23,6 +22,7 @@ from tests.datasets import (
     TEMPERATURE,
     Site,
 )
+from tests.stores import FaultStore
 
 pytest_plugins = ["tests.datasets"]
 
@@ -97,20 +97,16 @@ def test_a_difference_while_a_run_is_writing_is_a_warning(replicated: Site, key:
     assert "backfill the partition to write all copies anew" in found.message
 
 
-def test_a_run_that_ends_while_replicas_are_compared_was_writing(
-    replicated: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_ends_while_replicas_are_compared_was_writing(replicated: Site) -> None:
     damaged(replicated, "init_time/c/0")
     internal, replica = replicated.stores.internal, replicated.stores.replicas[0]
     internal.put("lease/2026-07-30T00:00.json", b"{}")
-    looked = type(replica).get
 
-    def get(self: Any, key: str) -> Any:
+    def end(_: str) -> None:
         internal.delete("lease/2026-07-30T00:00.json")
-        return looked(self, key)
 
-    monkeypatch.setattr(type(replica), "get", get)
-    assert check_replicas(replicated.stores, INIT).severity == "WARN"
+    stores = replace(replicated.stores, replicas=(FaultStore(replica, before_get=end),))
+    assert check_replicas(stores, INIT).severity == "WARN"
 
 
 def test_a_replica_that_cannot_be_read_is_an_error_whoever_writes(replicated: Site) -> None:
@@ -121,17 +117,15 @@ def test_a_replica_that_cannot_be_read_is_an_error_whoever_writes(replicated: Si
     assert "cannot be read (no store stands there)" in found.message
 
 
-def test_leases_that_cannot_be_listed_excuse_nothing(replicated: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_that_cannot_be_listed_excuse_nothing(replicated: Site) -> None:
     damaged(replicated, "init_time/c/0")
-    looked = type(replicated.stores.internal).list
 
-    def fails(self: Any, prefix: str = "") -> Any:
+    def fail(prefix: str) -> None:
         if prefix == "lease":
             raise StoreUnavailable("out of order")
-        return looked(self, prefix)
 
-    monkeypatch.setattr(type(replicated.stores.internal), "list", fails)
-    assert check_replicas(replicated.stores, INIT).severity == "ERROR"
+    stores = replace(replicated.stores, internal=FaultStore(replicated.stores.internal, before_list=fail))
+    assert check_replicas(stores, INIT).severity == "ERROR"
 
 
 def test_no_moment_of_an_update_is_an_error(replicated: Site) -> None:
@@ -159,12 +153,12 @@ def test_a_damaged_root_is_told(replicated: Site, root: bytes) -> None:
     assert "zarr.json was to be read as the root of a store; it is none" in found.message
 
 
-def test_whatever_breaks_the_comparison_is_told(replicated: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
+def test_whatever_breaks_the_comparison_is_told(replicated: Site) -> None:
+    def break_down(_: str) -> None:
         raise RuntimeError("out of order")
 
-    monkeypatch.setattr(type(replicated.stores.replicas[0]), "list", broken)
-    found = check_replicas(replicated.stores, INIT)
+    replicas = tuple(FaultStore(replica, before_list=break_down) for replica in replicated.stores.replicas)
+    found = check_replicas(replace(replicated.stores, replicas=replicas), INIT)
     assert not found.passed
     assert "could not be compared (RuntimeError: out of order)" in found.message
 

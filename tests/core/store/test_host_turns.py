@@ -17,6 +17,7 @@ from reformatters_dagster.core.store.host_turns import FURTHEST, HostTurns
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.core.store.stores import open_store
+from tests.stores import FaultStore
 from tests.tiny import tiny_template
 from tests.upstreams import Answer, FaultServer, Request
 
@@ -96,27 +97,21 @@ def test_a_clock_that_is_far_ahead_blocks_nobody(internal: Store) -> None:
     assert json.loads(internal.get("host.json")[0])["next"] <= NOON + FURTHEST
 
 
-def test_a_store_that_fails_stops_nobody(
-    internal: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object, **__: object) -> None:
+def test_a_store_that_fails_stops_nobody(internal: Store, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_: str) -> None:
         raise StoreUnavailable("it is out")
 
-    monkeypatch.setattr(internal, "put", fail)
     with caplog.at_level(logging.WARNING):
-        assert HostTurns(internal, "host", clock=lambda: NOON).reserve(1, 1) == 0
+        assert HostTurns(FaultStore(internal, fail), "host", clock=lambda: NOON).reserve(1, 1) == 0
     assert "host=host turns are not shared, this process goes by its own: it is out" in caplog.text
 
 
-def test_a_process_that_always_loses_goes_by_its_own(
-    internal: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def lose(*_: object, **__: object) -> None:
+def test_a_process_that_always_loses_goes_by_its_own(internal: Store, caplog: pytest.LogCaptureFixture) -> None:
+    def lose(*_: str) -> None:
         raise ObjectMoved("another was first")
 
-    monkeypatch.setattr(internal, "put", lose)
     pauses: list[float] = []
     with caplog.at_level(logging.WARNING):
-        assert HostTurns(internal, "host", clock=lambda: NOON, sleep=pauses.append).reserve(1, 1) == 0
+        assert HostTurns(FaultStore(internal, lose), "host", clock=lambda: NOON, sleep=pauses.append).reserve(1, 1) == 0
     assert "turns could not be shared in 20 attempts; this process goes by its own" in caplog.text
     assert 0 < sum(pauses) < 5
