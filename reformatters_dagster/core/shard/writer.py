@@ -6,6 +6,7 @@ zarr-python writes them.
 
 import errno
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _FUSED = "zarr.core.codec_pipeline.FusedCodecPipeline"
 """A codec pipeline of zarr-python that gives each shard to one thread. It takes less CPU than the default one, which shares each
 shard between threads."""
+_SETTING = threading.Lock()
 
 
 def write_shards(
@@ -76,9 +78,11 @@ def write_shards(
         if len(tiles) < threads:
             list(pool.map(write_tile, tiles))
         else:
-            with zarr.config.set({"codec_pipeline.path": _FUSED}):
-                array = _open(tmp_store, variable)  # an array keeps the pipeline it was opened with
-                list(pool.map(write_tile, tiles))
+            # An array keeps the pipeline it was opened with. The setting is of the whole process: of two threads that set it
+            # for a moment each, the second one would put back the value of the first.
+            with _SETTING, zarr.config.set({"codec_pipeline.path": _FUSED}):
+                array = _open(tmp_store, variable)
+            list(pool.map(write_tile, tiles))
     return len(tiles)
 
 

@@ -27,15 +27,14 @@ def write_metadata(ds: xr.Dataset, path: Path) -> None:
     ValueError
         For a path of another name, or an array without an explicit fill value.
     """
-    import zarr
 
     if path.name != "latest.zarr" and not path.name.endswith("-tmp.zarr"):
         raise ValueError(f"{path} would be overwritten; only 'latest.zarr' and '*-tmp.zarr' may be")
     if unfilled := [str(name) for name in ds.variables if "fill_value" not in ds[name].encoding]:
         raise ValueError(f"arrays {unfilled} have no explicit fill_value in their encoding; every array needs one")
     shutil.rmtree(path, ignore_errors=True)
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        ds.drop_vars(list(ds.data_vars)).to_zarr(path, mode="w-", zarr_format=3, consolidated=False)
+    coordinates = ds.drop_vars(list(ds.data_vars))
+    coordinates.to_zarr(path, mode="w-", zarr_format=3, consolidated=False, write_empty_chunks=True)
     write_arrays(ds, map(str, ds.data_vars), path)
     consolidate(path)
 

@@ -1,5 +1,6 @@
 """Shards are the same whichever codec pipeline of zarr-python writes them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,13 @@ def test_large_chunks(tmp_path: Path) -> None:
     assert_all_write_the_same(tmp_path, values, (20, 121, 121), (2, 1, 2), 0)
 
 
-def test_the_codec_pipeline_of_others_stays_as_it_was(tmp_path: Path) -> None:
+def test_writers_at_the_same_time_leave_the_codec_pipeline_as_it_was(tmp_path: Path) -> None:
     before = zarr.config.get("codec_pipeline.path")
     create(tmp_path, (2, 4, 4), (2, 2, 2), (1, 1, 1), 0)
-    write_shards(np.zeros((2, 4, 4), np.float32), tmp_path, "v", slice(0, 2), threads=2)
+
+    def write(_: int) -> None:
+        write_shards(np.zeros((2, 4, 4), np.float32), tmp_path, "v", slice(0, 2), threads=2)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(40)))
     assert zarr.config.get("codec_pipeline.path") == before
