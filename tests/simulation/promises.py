@@ -61,6 +61,11 @@ class Known:
             return False
         return all(one.file != key_of(position) for one in coverage.missing)
 
+    def says_outdated(self, variable: str, position: int) -> bool:
+        """Whether the value at a position is said to be made without files that are used beside it."""
+        coverage = self.entry.variables.get(variable)
+        return coverage is not None and any(one.file == key_of(position) for one in coverage.outdated)
+
     def version(self, position: int) -> int | None:
         """Version of the file of a position that was used; None where the ledger does not say."""
         etag = self.entry.etags.get(key_of(position), "")
@@ -90,7 +95,7 @@ def ledger_is_true(primary: Bucket, internal: Bucket, upstream: Upstream, shard:
         if values is None or note in internal.objects or _has_lost(primary, variable, shard):
             continue
         for position in range(shard * SHARD, end):
-            if found.claims(variable, position):
+            if found.claims(variable, position) and not found.says_outdated(variable, position):
                 wanted = _values(variable, position, partial(_versions, internal, upstream, shard, variable))
                 if (wrong := _differs(values[position % SHARD], wanted)) is not None:
                     yield f"{variable} at {position}: {wrong}"
@@ -173,6 +178,8 @@ def _truth_of(
             continue
         if upstream.usable(position) and not (found and found.claims(variable, position)):
             yield "ledger is complete", f"{variable} lacks {key_of(position)}, which can be used"
+        if found is not None and found.says_outdated(variable, position):
+            yield "ledger is complete", f"{variable} at {position} is outdated, and its files can be used"
         wanted = _values(variable, position, partial(_best, internal, upstream))
         if values is not None and (wrong := _differs(values[position % SHARD], wanted)) is not None:
             yield "store is truth", f"{variable} at {position}: {wrong}"

@@ -194,7 +194,7 @@ def _outdated(coverage: VariableCoverage, upload: Upload | None) -> dict[str, Ou
     """Outdated values that the ledger tells of, and those of an upload that it does not tell of."""
     told = {one.file: Outdated(one.waits_for, one.reason) for one in coverage.outdated}
     for file in () if upload is None else upload.results:
-        if file.waits_for is not None:
+        if file.is_outdated and file.waits_for is not None:
             told[file.coord.key()] = Outdated(file.waits_for, file.reason or "")
     return told
 

@@ -40,11 +40,14 @@ class MissingFile(Recorded):
     reason: str
     label: Time | None = None
     """Label of the append dimension that it lies at."""
+    waits_for: str | None = None
+    """Key of a file that was used before and failed now, where that is why its value was not made."""
 
     @property
     def was_refused(self) -> bool:
-        """Whether archives refused the file. They may give it the next time."""
-        return self.reason.startswith(SourceFileUnavailable.__name__)
+        """Whether archives refused the file, or the one that it waits for. They may give it the next time."""
+        refused = SourceFileUnavailable.__name__
+        return self.reason.startswith(refused) or (self.waits_for is not None and f": {refused}" in self.reason)
 
 
 class OutdatedValue(Recorded):

@@ -16,7 +16,7 @@ state before         file now     endangered  the file's result
 LACKING or GIVEN_UP  not read     -           still missing, for the reason that the ledger has
 LACKING or GIVEN_UP  failed       -           failed, for the reason it has now
 LACKING or GIVEN_UP  succeeded    no          succeeded
-LACKING or GIVEN_UP  succeeded    yes         failed: the value is made without that neighbour
+LACKING or GIVEN_UP  succeeded    yes         failed: the value is made without that neighbour, and waits for it
 OUTDATED             succeeded    no          succeeded
 OUTDATED or RIGHT    -            yes         as published: the position keeps its value, and its ETag
 RIGHT                -            no          as published
@@ -160,8 +160,8 @@ def _of_no_value(
         return FileResult(coord=coord, was_tried=False).advance(SourceFileStatus.DOWNLOAD_FAILED, reason)
     if danger is None or not own.succeeded:
         return own
-    failed = f"its neighbour {_failed_now(danger)}"
-    return own.model_copy(update={"status": SourceFileStatus.READ_FAILED, "reason": failed})
+    failed = {"status": SourceFileStatus.READ_FAILED, "reason": f"its neighbour {_failed_now(danger)}"}
+    return own.model_copy(update={**failed, "waits_for": danger.coord.key()})
 
 
 def _failed_now(lost: FileResult) -> str:

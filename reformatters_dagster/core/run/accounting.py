@@ -165,7 +165,7 @@ def _coverage(
             label=_label(file, append_dim),
         )
         for file in files
-        if file.waits_for is not None
+        if file.is_outdated and file.waits_for is not None
     )
     return VariableCoverage(
         expected=len(files),
@@ -210,6 +210,7 @@ def _missing(file: FileResult, append_dim: AppendDim, reason: str | None = None)
         labels=_labels_text(file),
         reason=reason or file.reason or str(file.status),
         label=_label(file, append_dim),
+        waits_for=file.waits_for,
     )
 
 

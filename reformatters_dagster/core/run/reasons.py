@@ -90,7 +90,7 @@ def why_continue_later(
         return None
     # A run that fills holes has seen the files of new labels, and left them to an update.
     if entry is not None and entry.published and entry.upstream == arrivals.fingerprint:
-        if not entry.retry and not _asked_again(entry, arrivals):
+        if not entry.retry and not _asked_again(entry, arrivals) and not _waited_for_still(entry, arrivals):
             return "has nothing new since its last run"
         if (cooling := why_cool_down(dataset, entry, now)) is not None:
             return cooling
@@ -129,7 +129,7 @@ def why_heal(
     was never written, and is due                                            all variables
     has shards of a run that ended before its commit                         all variables
     lacks files that archives refused, and they are listed                   all variables
-    holds outdated values, and the files that they wait for are listed       all variables
+    has values that wait for files, and these are listed                     all variables
     has the same files as at its last run, and that one had what it wanted   the last row, if that fits
     was made from files that were published again                            all variables
     lacks files, and they have arrived                                       all variables
@@ -137,8 +137,9 @@ def why_heal(
     lacks variables that the store has, and is due                           those variables
     =======================================================================  ===========================
 
-    With the same files as at its last run, outdated values wait for files that archives refused, or in a version that was used
-    before: another may fail for good.
+    A value waits for a file that was used before and failed when the value was to be made, or made again. With the same files as
+    at its last run, it waits only for those that archives refused, or that are listed in the version that was used before:
+    another may fail for good.
 
     Parameters
     ----------
@@ -167,7 +168,7 @@ def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEn
     if entry.upstream == arrivals.fingerprint:
         if refused := len(_asked_again(entry, arrivals)):
             return f"{refused} files that archives refused are asked for again"
-        waited_for -= set(entry.published_again(arrivals.etags)) - _waited_for(entry, only_refused=True)
+        waited_for = _waited_for_still(entry, arrivals)
         if not entry.retry and not waited_for:
             return None
     if again := len(entry.published_again(arrivals.etags)):
@@ -175,7 +176,7 @@ def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEn
     if arrived := len(_lacking(entry) & arrivals.etags.keys()):
         return f"{arrived} files that were missing have arrived"
     if waited_for:
-        return f"{len(waited_for)} files that outdated values wait for are there"
+        return f"{len(waited_for)} files that values wait for are there"
     if (arrivals.complete or _is_settled(dataset, arrivals, now)) and (
         fallen_due := _due_since(dataset, entry, arrivals)
     ):
@@ -206,9 +207,15 @@ def _lacking(entry: LedgerEntry) -> set[str]:
 
 
 def _waited_for(entry: LedgerEntry, *, only_refused: bool = False) -> set[str]:
-    """Files that failed when published values were to be made again from what is new beside them."""
-    values = (value for coverage in entry.variables.values() for value in coverage.outdated)
-    return {value.waits_for for value in values if value.was_refused or not only_refused}
+    """Files that were used before, and failed when values were to be made from what is new beside them."""
+    values = (one for coverage in entry.variables.values() for one in (*coverage.outdated, *coverage.missing))
+    return {one.waits_for for one in values if one.waits_for is not None and (one.was_refused or not only_refused)}
+
+
+def _waited_for_still(entry: LedgerEntry, arrivals: Arrivals) -> set[str]:
+    """Those that are listed as at the last run, and may be read this time: archives refused them, or they were read before."""
+    newer = set(entry.published_again(arrivals.etags))
+    return _waited_for(entry) & arrivals.etags.keys() - (newer - _waited_for(entry, only_refused=True))
 
 
 def _due_since(dataset: Declaration, entry: LedgerEntry, arrivals: Arrivals) -> int:

@@ -145,7 +145,8 @@ class FileResult(Frozen):
     archive: str | None = None
     """Archive the bytes came from."""
     waits_for: str | None = None
-    """Where the published value at its place is outdated, the key of the file that failed when it was to be made again."""
+    """Key of a file that was used before and failed now. Where this one succeeded, the published value at its place is
+    outdated; where not, that file is why."""
     beside: Mapping[str, str] = {}
     """ETags, by key, of files beside the region that a value of this one's reach was made from, too, in this run."""
     was_tried: bool = True
@@ -157,8 +158,9 @@ class FileResult(Frozen):
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the published value at its place is not made from all files that were used: one that it needs failed."""
-        return self.waits_for is not None
+        """Whether the published value at its place is outdated: a file that it is made from failed when it was to be made
+        again."""
+        return self.succeeded and self.waits_for is not None
 
     @property
     def was_read(self) -> bool:

@@ -95,10 +95,10 @@ def test_a_rate_beside_a_corrected_file_stays_wanted(site: Site, refused: set[st
 def test_it_stays_wanted_while_the_file_fails(site: Site, refused: set[str]) -> None:
     filled_while_a_margin_fails(site, refused)
     before = site.objects()
-    assert heal(site, INIT + 14 * HOUR) == "1 files that outdated values wait for are there"
+    assert heal(site, INIT + 14 * HOUR) == "1 files that values wait for are there"
     assert not entry_of(site).is_complete
     assert chunks(site) == {key: data for key, data in before.items() if "/c/" in key}
-    assert heal(site, INIT + 15 * HOUR) == "1 files that outdated values wait for are there"
+    assert heal(site, INIT + 15 * HOUR) == "1 files that values wait for are there"
     refused.clear()
     heal(site, INIT + 16 * HOUR)
     assert entry_of(site).is_complete

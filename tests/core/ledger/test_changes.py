@@ -190,6 +190,7 @@ SPOILT = AS_READ.model_copy(
     update={
         "status": SourceFileStatus.READ_FAILED,
         "reason": "its neighbour f005 was used before and failed now: spoilt",
+        "waits_for": "f005",
     }
 )
 
@@ -268,6 +269,13 @@ def test_what_does_not_count_outdates_nothing(state: State) -> None:
     """The file beside it fails itself, or fails since its own value cannot be made."""
     assert judged_at({AT: state}, AT) == []
     assert judged_at({AT: state}, AT + 1) == []
+
+
+@pytest.mark.parametrize("state", [State.LACKING, State.GIVEN_UP])
+def test_a_value_that_was_not_made_waits_for_the_neighbour_that_failed(state: State) -> None:
+    read = [(AT, result(AT)), (AT + 1, result(AT + 1, succeeded=False))]
+    (lost,) = judge({File(at=AT): AT}, Changed({AT: state}), read, lambda _: None, 1, REGION).results
+    assert (lost.succeeded, lost.is_outdated, lost.waits_for) == (False, False, "f005")
 
 
 def test_a_value_whose_file_was_published_again_is_outdated_until_it_is_made() -> None:

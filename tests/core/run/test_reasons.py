@@ -27,15 +27,21 @@ def arrived(present: int = 3, *, newest: Timestamp | None = INIT, fingerprint: s
 
 
 def entry(
-    *, missing: dict[str, str] | None = None, waits_for: str | None = None, why: str = "", **changes: Any
+    *,
+    missing: dict[str, str] | None = None,
+    waits_for: str | None = None,
+    waits_for_missing: str | None = None,
+    why: str = "",
+    **changes: Any,
 ) -> LedgerEntry:
     """What a run left five hours ago that had all files but the missing ones, each with a reason.
 
-    Where told, a value of it waits for a file.
+    Where told, a value of it waits for a file, or the missing ones do.
     """
     outdated = () if waits_for is None else (OutdatedValue(file="b", labels="", reason=why, waits_for=waits_for),)
     lost = tuple(
-        MissingFile(file=file, labels="", reason=reason, label=INIT) for file, reason in (missing or {}).items()
+        MissingFile(file=file, labels="", reason=reason, label=INIT, waits_for=waits_for_missing)
+        for file, reason in (missing or {}).items()
     )
     coverage = VariableCoverage(expected=3, succeeded=3 - len(lost), missing=lost, outdated=outdated)
     fields: dict[str, Any] = {
@@ -83,6 +89,8 @@ def test_why_the_oldest_unpublished_partition_is_updated(
 
 
 SAME: dict[str, Any] = {"upstream": "now"}
+BESIDE = {"c": "its neighbour a was used before and failed now: CorruptMessage: cut"}
+BEFORE = (INIT - HOUR, INIT - HOUR)
 REFUSED = {"c": "SourceFileUnavailable: throttled"}
 
 
@@ -91,6 +99,7 @@ REFUSED = {"c": "SourceFileUnavailable: throttled"}
     [
         (None, INIT, False, "all files have arrived"),
         (entry(**SAME), INIT, False, "has nothing new since its last run"),
+        (entry(**SAME, missing=BESIDE, waits_for_missing="a"), LATE, False, "all files have arrived"),
         (entry(**SAME), INIT, True, "all files have arrived; it is past"),
         (entry(**SAME, retry=True), INIT, False, "all files have arrived"),
         (entry(**SAME, retry=True, written_at=LATE), INIT, False, "ran 0 s ago and cools down"),
@@ -152,9 +161,9 @@ def test_a_bunch_of_files_is_waited_for(analysis_dataset: DynamicalDataset, ago:
         (entry(etags=ETAGS | {"a": "0"}), arrived(), "1 files were published again"),
         (entry(missing={"c": "SourceFileMissing: late"}), arrived(), "1 files that were missing have arrived"),
         (entry(missing={"c": "SourceFileMissing: late"}), arrived(2), None),
-        (entry(waits_for="c"), arrived(), "1 files that outdated values wait for are there"),
+        (entry(waits_for="c"), arrived(), "1 files that values wait for are there"),
         (entry(waits_for="c"), arrived(2), None),
-        (entry(**SAME, waits_for="c"), arrived(), "1 files that outdated values wait for are there"),
+        (entry(**SAME, waits_for="c"), arrived(), "1 files that values wait for are there"),
         (entry(**SAME, waits_for="c"), arrived(2), None),
         (entry(**SAME, waits_for="c", etags=ETAGS | {"c": "0"}), arrived(), None),
         (
@@ -164,6 +173,13 @@ def test_a_bunch_of_files_is_waited_for(analysis_dataset: DynamicalDataset, ago:
             arrived(),
             "1 files were published again",
         ),
+        (entry(**SAME, missing=BESIDE, waits_for_missing="a"), arrived(), "1 files that were missing have arrived"),
+        (
+            entry(**SAME, missing=BESIDE, waits_for_missing="a", extent=BEFORE),
+            arrived(),
+            "1 files that values wait for",
+        ),
+        (entry(**SAME, missing=BESIDE, waits_for_missing="a", etags=ETAGS | {"a": "0"}), arrived(), None),
         (entry(etags={"a": "1"}), arrived(), "2 files that were not due at its last run have arrived"),
         (entry(etags={"a": "1"}), arrived(2, newest=LATE), None),
     ],
