@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from reformatters_dagster.core.ledger.lease import Sign, sweep_leases
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.launches import Budget, survey_incomplete, survey_unpublished
@@ -74,6 +75,8 @@ class Deployment:
     by_hand: list[Process] = field(default_factory=list)
     """Updates without Dagster."""
     ticks: int = 0
+    signs: dict[str, Sign] = field(default_factory=dict)
+    """What the last heal tick saw of leases, as its cursor keeps it."""
     last_launch: float = 0.0
 
     def __post_init__(self) -> None:
@@ -136,6 +139,8 @@ class Deployment:
         survey = survey_unpublished if kind == "update" else survey_incomplete
         budget = Budget(20.0, self.scheduler.monotonic)
         try:
+            if kind == "heal":
+                self.signs = sweep_leases(self.workspace().stores.internal, self.signs, self.now(process))
             found = survey(self.dataset, self.workspace(), self.now(process), budget)
         except ReformatError as error:
             self.tell(f"{process.name} failed: {error}")

@@ -7,7 +7,7 @@ are given up.
 
 from dataclasses import dataclass
 
-from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, OutdatedValue
 from reformatters_dagster.core.run.arrivals import Arrivals
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.plan import PartitionRequest
@@ -208,7 +208,9 @@ def _lacking(entry: LedgerEntry) -> set[str]:
 
 def _waited_for(entry: LedgerEntry, *, only_refused: bool = False) -> set[str]:
     """Files that were used before, and failed when values were to be made from what is new beside them."""
-    values = (one for coverage in entry.variables.values() for one in (*coverage.outdated, *coverage.missing))
+    values: list[MissingFile | OutdatedValue] = []
+    for coverage in entry.variables.values():
+        values += [*coverage.missing, *coverage.outdated]
     return {one.waits_for for one in values if one.waits_for is not None and (one.was_refused or not only_refused)}
 
 
