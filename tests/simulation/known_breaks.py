@@ -35,6 +35,12 @@ MENDED: tuple[Row, ...] = (
     Row("so its value stays NaN", 5, _READS, "store is truth"),
     Row("a corrected file beside a shard does not reach its first rate", 1, _READS, "store is truth"),
     Row(
+        "an update by a clock that is behind hides files from the next",
+        50,
+        ("clock_errors",),
+        "everything is published",
+    ),
+    Row(
         "one lost object and one vanished file stop all publishing",
         10,
         ("lost_objects", "vanished_files"),

@@ -7,6 +7,7 @@ the newer version too: the next look at the upstream sees that, and the partitio
 """
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -66,10 +67,10 @@ class Known:
         coverage = self.entry.variables.get(variable)
         return coverage is not None and any(one.file == key_of(position) for one in coverage.outdated)
 
-    def version(self, position: int) -> int | None:
-        """Version of the file of a position that was used; None where the ledger does not say."""
-        etag = self.entry.etags.get(key_of(position), "")
-        return int(etag.strip('"').split("-")[1]) if etag else None
+    def versions(self, position: int) -> set[int]:
+        """Versions of the file of a position that were used; empty where the ledger does not say."""
+        etags = self.entry.etags.get(key_of(position), "")
+        return {int(number) for number in re.findall(r'-(\d+)"', etags)}
 
 
 def known(internal: Bucket, shard: int) -> Known | None:
@@ -107,12 +108,12 @@ def _versions(internal: Bucket, upstream: Upstream, shard: int, variable: str, p
     whole = [version.number for version in upstream.history.get(position, ()) if version.state == "whole"]
     if found is None or not own or not found.claims(variable, position):
         return {None, *whole}
-    claimed, current = found.version(position), upstream.files.get(position)
-    if claimed is None:
+    claimed, current = found.versions(position), upstream.files.get(position)
+    if not claimed:
         return {*whole}
-    if current is not None and current.number == claimed:
-        return {claimed}
-    return {claimed, *(number for number in whole if number >= claimed)}
+    if current is not None and {current.number} == claimed:
+        return {*claimed}
+    return {*claimed, *(number for number in whole if number >= min(claimed))}
 
 
 def _values(variable: str, position: int, versions: Callable[[int], Collection[int | None]]) -> list[float]:
@@ -190,7 +191,7 @@ def _best(internal: Bucket, upstream: Upstream, position: int) -> set[int | None
     if (now := upstream.usable(position)) is not None:
         return {now.number}
     found = known(internal, position // SHARD)
-    return {found.version(position) if found is not None and found.claims(INSTANT, position) else None}
+    return {*found.versions(position)} if found is not None and found.claims(INSTANT, position) else {None}
 
 
 def _is_beside_vanished(found: Known, upstream: Upstream, position: int) -> bool:

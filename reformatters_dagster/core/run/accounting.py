@@ -7,7 +7,7 @@ how much of each forecast is there.
 import hashlib
 import importlib.metadata
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,16 +121,27 @@ def _doubt(files: Sequence[FileResult], known: VariableCoverage | None) -> str:
 def _versions(job: RegionJob[Any], written: Results, previous: Mapping[str, str]) -> dict[str, str]:
     """ETags of the files that were used, to be compared later with what is listed; empty where they cannot be.
 
-    Where variables were made from two versions of a file, the older one is told. The newer is then still seen to differ.
+    Where variables were made from two versions of a file, the one that an earlier run used is told. Two that this run used,
+    as a resumed run may, are both told, as one text. What is listed is then still seen to differ.
     """
     listed = job.context.upstream.listed_for(job.label, job.context.now)
     # Without an archive: the published shard was already made from the file, and its ETag is the one known from then.
     comparable = {None, listed.name if listed else None}
     used = [file for files in written.values() for file in files if file.succeeded and file.etag is not None]
-    read = {file.coord.key(): file.etag or "" if file.archive in comparable else "" for file in used if file.was_read}
+    read: dict[str, set[str]] = {}
+    for file in used:
+        if file.was_read:
+            etag = file.etag if file.archive in comparable else None
+            read.setdefault(file.coord.key(), set()).add(etag or "")
     kept = {file.coord.key(): file.etag or "" for file in used if not file.was_read}
     known = {key: etag for key, etag in kept.items() if etag}
-    return kept | read | _versions_beside(job, written, previous) | known
+    told = {key: _joined(etags) for key, etags in read.items()}
+    return kept | told | _versions_beside(job, written, previous) | known
+
+
+def _joined(etags: Collection[str]) -> str:
+    """The ETag of a file; of several versions, a text that no archive lists."""
+    return ", ".join(sorted(etag for etag in etags if etag))
 
 
 def _versions_beside(job: RegionJob[Any], written: Results, previous: Mapping[str, str]) -> dict[str, str]:
@@ -146,9 +157,9 @@ def _versions_beside(job: RegionJob[Any], written: Results, previous: Mapping[st
     versions = {}
     for key, etags in told.items():
         etag = previous.get(key) if None in etags else None
-        etag = next((one for one in etags if one is not None), None) if etag is None else etag
-        if etag is not None:
-            versions[key] = etag
+        used = {one for one in etags if one is not None}
+        if etag is not None or used:
+            versions[key] = _joined(used) if etag is None else etag
     return versions
 
 

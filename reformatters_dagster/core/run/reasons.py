@@ -85,12 +85,15 @@ def why_continue_later(
     was updated with the files that are there, within the heal cool-down           its end
     got a file within the last `quiet`, and is not complete                        the bunch
     =============================================================================  =========
+
+    A run by a clock that is behind wants fewer files than are there. Those are asked for as well.
     """
     if dataset.template_config.shard_length == 1:
         return None
     # A run that fills holes has seen the files of new labels, and left them to an update.
     if entry is not None and entry.published and entry.upstream == arrivals.fingerprint:
-        if not entry.retry and not _asked_again(entry, arrivals) and not _waited_for_still(entry, arrivals):
+        may_give_more = entry.retry or _asked_again(entry, arrivals) or _waited_for_still(entry, arrivals)
+        if not may_give_more and not _unwanted(entry, arrivals):
             return "has nothing new since its last run"
         if (cooling := why_cool_down(dataset, entry, now)) is not None:
             return cooling
@@ -198,6 +201,11 @@ def _asked_again(entry: LedgerEntry, arrivals: Arrivals) -> set[str]:
     """Files that are listed, and that no archive handed over at the last run."""
     missing = (lost for coverage in entry.variables.values() for lost in coverage.missing)
     return {lost.file for lost in missing if lost.was_refused} & arrivals.etags.keys()
+
+
+def _unwanted(entry: LedgerEntry, arrivals: Arrivals) -> set[str]:
+    """Files that are listed, and that the last run neither used nor lacked."""
+    return arrivals.etags.keys() - entry.etags.keys() - entry.lacking
 
 
 def _lacking(entry: LedgerEntry) -> set[str]:

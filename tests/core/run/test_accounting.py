@@ -132,6 +132,23 @@ def test_an_analysis_has_no_forecast_length(analysis: Site) -> None:
     assert ingested_lengths(analysis.dataset.template_config, entry) == {}
 
 
+@pytest.mark.parametrize(
+    ("versions", "told"),
+    [(('"a"', '"a"'), '"a"'), (('"a"', '"b"'), '"a", "b"'), (('"b"', '"a"'), '"a", "b"'), (("", '"b"'), '"b"')],
+)
+def test_two_versions_of_a_file_are_both_told(site: Site, versions: tuple[str, str], told: str) -> None:
+    """What is listed is another text then, and the file is read again."""
+    archive = site.workspace.upstream.archives_for(INIT, INIT + SOON)[0].name
+    coord = GfsSourceFileCoord(init_time=INIT, lead_time=Timedelta(hours=3))
+    found: Results = {
+        name: [FileResult(coord=coord, etag=etag, archive=archive).advance(SourceFileStatus.SUCCEEDED)]
+        for name, etag in zip((TEMPERATURE, RAIN), versions, strict=True)
+    }
+    entry = account(site, found)
+    assert entry.etags == {gfs_key(INIT, 3): told}
+    assert len(entry.published_again({gfs_key(INIT, 3): '"b"'})) == (told != '"b"')
+
+
 def test_an_entry_names_its_partition_and_what_readers_see(site: Site) -> None:
     template = site.dataset.template_config
     job = replace(site.job(), template_ds=template.get_template(SECOND + SOON), region=slice(1, 2))

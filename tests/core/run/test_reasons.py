@@ -100,6 +100,7 @@ REFUSED = {"c": "SourceFileUnavailable: throttled"}
         (None, INIT, False, "all files have arrived"),
         (entry(**SAME), INIT, False, "has nothing new since its last run"),
         (entry(**SAME, missing=BESIDE, waits_for_missing="a"), LATE, False, "all files have arrived"),
+        (entry(**SAME, etags={"a": "1", "b": "1"}), INIT, False, "all files have arrived"),
         (entry(**SAME), INIT, True, "all files have arrived; it is past"),
         (entry(**SAME, retry=True), INIT, False, "all files have arrived"),
         (entry(**SAME, retry=True, written_at=LATE), INIT, False, "ran 0 s ago and cools down"),
