@@ -181,17 +181,17 @@ def _truth_of(
             yield "ledger is complete", f"{variable} lacks {key_of(position)}, which can be used"
         if found is not None and found.says_outdated(variable, position):
             yield "ledger is complete", f"{variable} at {position} is outdated, and its files can be used"
-        wanted = _values(variable, position, partial(_best, internal, upstream))
+        wanted = _values(variable, position, partial(_best, internal, upstream, variable))
         if values is not None and (wrong := _differs(values[position % SHARD], wanted)) is not None:
             yield "store is truth", f"{variable} at {position}: {wrong}"
 
 
-def _best(internal: Bucket, upstream: Upstream, position: int) -> set[int | None]:
+def _best(internal: Bucket, upstream: Upstream, variable: str, position: int) -> set[int | None]:
     """The version of a file that can be used, or was used before it vanished."""
     if (now := upstream.usable(position)) is not None:
         return {now.number}
     found = known(internal, position // SHARD)
-    return {*found.versions(position)} if found is not None and found.claims(INSTANT, position) else {None}
+    return {*found.versions(position)} if found is not None and found.claims(variable, position) else {None}
 
 
 def _is_beside_vanished(found: Known, upstream: Upstream, position: int) -> bool:
