@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.sources import SourceArchive
 
-type Reserve = Callable[[int, float], float]
-"""Takes so many turns, so many seconds apart, from those that processes share; returns the seconds until the first."""
+type Reserve = Callable[[int, float, float], float]
+"""Takes so many turns, so many seconds apart, none before so many seconds from now, from those that processes share; returns
+the seconds from the call until the first."""
 
 SHARED_AT_ONCE = 1.0
 """Seconds whose turns a process takes from the others at once. Those it does not use are lost."""
@@ -49,11 +50,12 @@ class RateLimit:
 
     def _shared_turn(self, reserve: Reserve, turn: float) -> float:
         """The first turn from a time on that is this process's own."""
-        if not self._reserved or turn > self._ends:
+        if not self._reserved or turn >= self._ends:
             self._reserved = max(1, round(SHARED_AT_ONCE / self._interval))
-            first = reserve(self._reserved, self._interval)
-            turn = max(turn, self._patience.clock() + first)
-            self._ends = turn + self._reserved * self._interval
+            asked = self._patience.clock()
+            first = asked + reserve(self._reserved, self._interval, max(0.0, turn - asked))
+            turn = max(turn, first, self._patience.clock())
+            self._ends = first + self._reserved * self._interval
         self._reserved -= 1
         return turn
 

@@ -46,7 +46,7 @@ class HostTurns:
     clock: Callable[[], float]
     sleep: Callable[[float], object] = time.sleep
 
-    def reserve(self, turns: int, interval: float) -> float:
+    def reserve(self, turns: int, interval: float, after: float = 0.0) -> float:
         """Take the next turns of the host.
 
         Parameters
@@ -55,16 +55,20 @@ class HostTurns:
             How many.
         interval : float
             Seconds from one to the next.
+        after : float
+            Seconds from now before which the process wants none. Earlier turns that nobody has taken are lost to all.
 
         Returns
         -------
         float
-            Seconds until the first of them; 0 where the store does not answer, or others are faster at every attempt.
+            Seconds from the call until the first of them; `after` where the store does not answer, or others are faster at
+            every attempt.
         """
+        called = self.clock()
         try:
             for attempt in range(ATTEMPTS):
                 try:
-                    return self._reserve(turns * interval)
+                    return self._reserve(turns * interval, called + after) - called
                 except ObjectMoved:
                     self.sleep(0.01 * (attempt + 1))
             log.warning(
@@ -72,16 +76,17 @@ class HostTurns:
             )
         except ReformatError as error:
             log.warning("host=%s turns are not shared, this process goes by its own: %s", self.host, error)
-        return 0.0
+        return after
 
-    def _reserve(self, seconds: float) -> float:
+    def _reserve(self, seconds: float, wanted: float) -> float:
+        """When the first turn is, from a wanted time on."""
         found = self.store.get_or_none(self._key)
         now = self.clock()
-        free = now if found is None else max(_time_in(found[0]), now)
-        first = now if free > now + FURTHEST else free
+        free = now if found is None else _time_in(found[0])
+        first = max(wanted, now, free if free <= now + FURTHEST else now)
         document = json.dumps({"next": round(first + seconds, 3)}).encode()
         self.store.put(self._key, document, only_if="absent" if found is None else found[1])
-        return first - now
+        return first
 
     @property
     def _key(self) -> str:

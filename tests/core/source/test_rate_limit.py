@@ -73,7 +73,7 @@ def test_a_throttled_host_is_left_alone_by_all_its_archives(server: FaultServer,
 def test_turns_are_taken_from_other_processes_a_second_at_a_time(time: FakeTime) -> None:
     asked: list[tuple[int, float]] = []
 
-    def reserve(turns: int, interval: float) -> float:
+    def reserve(turns: int, interval: float, _: float) -> float:
         asked.append((turns, interval))
         return 3.0  # others come first
 
@@ -85,11 +85,11 @@ def test_turns_are_taken_from_other_processes_a_second_at_a_time(time: FakeTime)
 
 
 def test_turns_that_have_passed_are_not_used_later(time: FakeTime) -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, float]] = []
 
-    def reserve(turns: int, _: float) -> float:
-        asked.append(turns)
-        return 0.0
+    def reserve(turns: int, _: float, after: float) -> float:
+        asked.append((turns, after))
+        return after
 
     limit = RateLimit(240, time.patience(), reserve)
     limit.wait()
@@ -97,15 +97,42 @@ def test_turns_that_have_passed_are_not_used_later(time: FakeTime) -> None:
     limit.wait()
     time.now += 100
     limit.wait()
-    assert asked == [4, 4, 4]
+    assert asked == [(4, 0), (4, 60), (4, 0)]
+    assert time.sleeps == [60.0]
+
+
+def test_a_turn_that_begins_where_the_own_ones_end_is_another_process_s(time: FakeTime) -> None:
+    asked: list[float] = []
+
+    def reserve(_: int, __: float, after: float) -> float:
+        asked.append(after)
+        return after
+
+    limit = RateLimit(240, time.patience(), reserve)
+    limit.wait()
+    limit.postpone(1)
+    limit.wait()
+    assert asked == [0, 1]
+
+
+def test_the_time_that_a_reservation_takes_delays_no_later_turn(time: FakeTime) -> None:
+    def reserve(_: int, __: float, after: float) -> float:
+        time.now += 0.1  # the store answers
+        return after
+
+    limit, turns = RateLimit(240, time.patience(), reserve), []
+    for _ in range(12):
+        limit.wait()
+        turns.append(time.now)
+    assert turns == pytest.approx([0.1, *(0.1 + 0.25 * turn for turn in range(1, 12))])
 
 
 def test_a_slow_host_gets_one_turn_at_a_time(time: FakeTime) -> None:
     asked: list[int] = []
 
-    def reserve(turns: int, _: float) -> float:
+    def reserve(turns: int, _: float, after: float) -> float:
         asked.append(turns)
-        return 0.0
+        return after
 
     limit = RateLimit(6, time.patience(), reserve)
     limit.wait()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reformatters_dagster.core.source.rate_limit import RateLimit
 from reformatters_dagster.core.spec.errors import ObjectMoved, StoreUnavailable
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.values import Timestamp
@@ -17,6 +18,7 @@ from reformatters_dagster.core.store.host_turns import FURTHEST, HostTurns
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.core.store.stores import open_store
+from tests.core.source.hosts import FakeTime
 from tests.stores import FaultStore
 from tests.tiny import tiny_template
 from tests.upstreams import Answer, FaultServer, Request
@@ -72,6 +74,32 @@ def test_turns_are_given_once_each(internal: Store) -> None:
     one, other = (HostTurns(internal, "host.example", clock=lambda: NOON) for _ in range(2))
     assert [one.reserve(4, 0.5), other.reserve(2, 0.5), one.reserve(1, 0.5)] == [0, 2, 3]
     assert [key for key, _ in internal.list()] == ["host.example.json"]
+
+
+def test_turns_are_taken_from_the_time_on_when_they_are_wanted(internal: Store) -> None:
+    turns = HostTurns(internal, "host", clock=lambda: NOON)
+    assert [turns.reserve(4, 0.5, after=60), turns.reserve(1, 0.5), turns.reserve(1, 0.5, after=20)] == [60, 62, 62.5]
+
+
+def test_processes_that_a_host_sent_away_do_not_come_back_all_at_once(internal: Store) -> None:
+    time = FakeTime(stands_still=True)
+    limits = [
+        RateLimit(240, time.patience(), HostTurns(internal, "host", clock=lambda: NOON + time.now).reserve)
+        for _ in range(4)
+    ]
+    for limit in limits:
+        limit.postpone(10)
+    for _ in range(4):
+        for limit in limits:
+            limit.wait()
+    assert sorted(time.sleeps) == pytest.approx([10 + 0.25 * turn for turn in range(16)])
+
+
+def test_a_reservation_counts_from_its_call(internal: Store) -> None:
+    """The store takes its time to answer, and that is no part of the wait."""
+    times = iter([NOON, NOON + 0.4])
+    assert HostTurns(internal, "host", clock=lambda: next(times)).reserve(4, 0.5, after=2) == 2
+    assert json.loads(internal.get("host.json")[0])["next"] == NOON + 4
 
 
 def test_turns_nobody_took_are_lost(internal: Store) -> None:
