@@ -166,6 +166,10 @@ class S3Server:
         """
         self._send("POST", GATE_PATH, json.dumps({"path": path, "after": after, "signed_by": signed_by}).encode())
 
+    def unfinished_uploads(self, url: str) -> int:
+        """Uploads in parts to a bucket that were begun, and neither completed nor aborted."""
+        return self._send("GET", f"/{url.removeprefix('s3://')}?uploads", b"").count(b"<UploadId>")
+
     def at_gate(self) -> tuple[bool, list[str]]:
         """Whether the gate holds somebody, all it let through having been served; and paths it let through."""
         state = json.loads(self._send("GET", GATE_PATH, b""))

@@ -7,6 +7,7 @@ says so: a refusal, a missing bucket or a dead network raises another error.
 import fcntl
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class Store:
         """The same location for a writer who may lose the right to write.
 
         Each attempt at a put, and each delete, calls `check_writer` first. What that raises ends the call, and nothing was sent.
+        An upload in parts calls it again after each part is handed over, the last one included. What that raises ends the
+        upload, and nothing of it stands under the key. Parts of one upload may call it in a thread of their own.
         """
         guarded = copy(self)
         guarded.check_writer = check_writer
@@ -169,11 +172,29 @@ class Store:
     def _put(self, key: str, data: bytes | Path, only_if: Expected | None) -> Etag:
         """One attempt."""
         if isinstance(data, Path) and data.stat().st_size > PART_BYTES:
-            parts = obstore.put(
-                self._connection.retrying_client, key, data, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
-            )
-            return self._tag(parts)
+            return self._put_parts(key, data)
         return self._tag(obstore.put(self.backend, key, data, mode=self._mode(only_if), use_multipart=False))
+
+    def _put_parts(self, key: str, path: Path) -> Etag:
+        """One attempt, in parts: readers see all of them or none."""
+        # obstore cannot be asked from within its own call, and check_writer may put a lease.
+        with ThreadPoolExecutor(1) as aside, path.open("rb") as file:
+
+            def pieces() -> Iterator[bytes]:
+                while piece := file.read(PART_BYTES):
+                    yield piece
+                    aside.submit(self._ask_first).result()
+
+            return self._tag(
+                obstore.put(
+                    self._connection.retrying_client,
+                    key,
+                    pieces(),
+                    use_multipart=True,
+                    chunk_size=PART_BYTES,
+                    max_concurrency=PARTS_AT_ONCE,
+                )
+            )
 
     def _mode(self, only_if: Expected | None) -> "PutMode":
         if only_if is None:

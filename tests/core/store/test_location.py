@@ -250,6 +250,45 @@ def test_a_writer_that_lost_its_right_puts_nothing_more(s3: S3Bucket, remote: St
     remote.put("x", b"1")
 
 
+@pytest.mark.parametrize("losing_ask", [1, 2, 3, 4])
+def test_a_large_file_is_given_up_when_its_writer_loses_its_right(
+    s3: S3Bucket, remote: Store, tmp_path: Path, losing_ask: int
+) -> None:
+    """Parts take longer than one request. The first ask comes before the first of three parts, the last one after the last."""
+    remote.put("x", b"theirs")
+    (tmp_path / "shard").write_bytes(bytes(2 * PART_BYTES + 1))
+    asked: list[int] = []
+
+    def check_writer() -> None:
+        asked.append(len(asked) + 1)
+        if len(asked) == losing_ask:
+            raise LeaseHeld("another writer took it")
+
+    with pytest.raises(LeaseHeld, match="another writer took it"):
+        remote.guarded(check_writer).put("x", tmp_path / "shard")
+    assert asked == list(range(1, losing_ask + 1))
+    assert remote.get("x")[0] == b"theirs"
+    assert s3.server.unfinished_uploads(s3.url) == 0
+
+
+def test_a_lease_is_renewed_in_its_bucket_between_the_parts_of_a_large_file(remote: Store, tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(2 * PART_BYTES + 1)
+    (tmp_path / "shard").write_bytes(content)
+    renewals: list[str] = []
+    etag = remote.guarded(lambda: renewals.append(remote.put("lease", b"1"))).put("x", tmp_path / "shard")
+    assert len(renewals) == 4
+    assert remote.get("x") == (content, etag)
+
+
+def test_a_large_file_whose_parts_fail_is_uploaded_again(s3: S3Bucket, remote: Store, tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(2 * PART_BYTES + 1)
+    (tmp_path / "shard").write_bytes(content)
+    s3.server.fail({"methods": ["PUT"], "status": 400, "code": "RequestTimeout", "times": 1})
+    etag = remote.put("x", tmp_path / "shard")
+    assert remote.get("x") == (content, etag)
+    assert s3.server.unfinished_uploads(s3.url) == 0
+
+
 def test_puts_and_deletes_of_a_guarded_store_ask_first(store: Store) -> None:
     def refuse() -> None:
         raise LeaseHeld("another writer took it")
