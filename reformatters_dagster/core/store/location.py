@@ -241,9 +241,8 @@ class Store:
 
     def _put_compared(self, key: str, data: bytes, only_if: Expected) -> Etag:
         """Compare, then put, where the backend offers no conditions: a writer between the two requests goes unnoticed."""
-        found = self.get_or_none(key)
-        self._require(key, found and found[1], only_if)
-        return self._connection.ask("put", key, lambda: self._put(key, data, None))
+        self._compare(key, only_if)
+        return self._connection.ask("put", key, lambda: self._put_checked(key, data))
 
     def _distrust_conditions(self, failure: Failure) -> None:
         self._has_conditions = False
@@ -253,6 +252,10 @@ class Store:
             self.url,
             failure.found,
         )
+
+    def _compare(self, key: str, only_if: Expected) -> None:
+        found = self.get_or_none(key)
+        self._require(key, found and found[1], only_if)
 
     def _require(self, key: str, found: Etag | None, only_if: Expected) -> None:
         if found != (None if only_if == "absent" else only_if):
@@ -306,7 +309,8 @@ class FolderStore(Store):
     def _put_if(self, key: str, data: bytes, only_if: Expected) -> Etag:
         self._ask_first()  # not under the lock: the answer may take a put to this folder
         with self._locked(key):
-            return self._put_compared(key, data, only_if)
+            self._compare(key, only_if)
+            return self._connection.ask("put", key, lambda: self._put(key, data, None))
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:

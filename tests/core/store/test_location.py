@@ -232,9 +232,14 @@ def test_a_store_without_conditional_puts(
     ]
 
 
-@pytest.mark.parametrize("condition", [None, "absent"])
-def test_a_writer_that_lost_its_right_puts_nothing_more(s3: S3Bucket, remote: Store, condition: str | None) -> None:
-    """Each attempt asks: while a store is out, another writer may take over."""
+NO_CONDITIONS = {"methods": ["PUT"], "headers": ["If-None-Match"], "status": 501}
+
+
+@pytest.mark.parametrize(("condition", "faults"), [(None, []), ("absent", []), ("absent", [NO_CONDITIONS])])
+def test_a_writer_that_lost_its_right_puts_nothing_more(
+    s3: S3Bucket, remote: Store, condition: str | None, faults: list[dict[str, object]]
+) -> None:
+    """Each attempt asks: while a store is out, another writer may take over. One is without conditional puts."""
     asked: list[int] = []
 
     def check_writer() -> None:
@@ -242,7 +247,7 @@ def test_a_writer_that_lost_its_right_puts_nothing_more(s3: S3Bucket, remote: St
         if len(asked) == 3:
             raise LeaseHeld("another writer took it")
 
-    s3.server.fail({"methods": ["PUT"], "status": 503, "times": 2})
+    s3.server.fail(*faults, {"methods": ["PUT"], "status": 503, "times": 2})
     with pytest.raises(LeaseHeld, match="another writer took it"):
         remote.guarded(check_writer).put("x", b"1", only_if=condition)
     assert len(asked) == 3
