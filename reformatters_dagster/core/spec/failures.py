@@ -33,6 +33,7 @@ RANGE_PAST_END = 416
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
 _KINDS = {"Connect": "no connection", "Timeout": "timed out", "Interrupted": "connection cut"}
+_PAST_END = re.compile(r"Requested range was invalid|Invalid range: Wanted range")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
 _DENIED = re.compile(
     r"ExpiredToken|InvalidToken|TokenRefreshRequired|InvalidAccessKeyId|AuthenticationFailed|invalid_grant"
@@ -97,7 +98,7 @@ def archive_failure(error: Exception, answers: Mapping[int, Answer]) -> Failure:
         return Failure(verdict=redirected, found="a whole body came back for a range")
     if _NO_BUCKET.search(text):
         return Failure(verdict="refused", found="no such bucket", status=status, lacks_bucket=True)
-    if status == RANGE_PAST_END or "Requested range was invalid" in text:
+    if is_past_end(error):
         return Failure(verdict="retry", found="a range past the end of the file", status=RANGE_PAST_END)
     if status is not None:
         verdict = answers.get(status, "retry" if status >= 500 else "refused")
@@ -108,6 +109,11 @@ def archive_failure(error: Exception, answers: Mapping[int, Answer]) -> Failure:
         return Failure(verdict=redirected, found=last_cause(error))
     kind = _KIND.search(text)
     return Failure(verdict="retry", found=_KINDS.get(kind[1], last_cause(error)) if kind else last_cause(error))
+
+
+def is_past_end(error: Exception) -> bool:
+    """Whether a range was asked for that begins past the end of its object."""
+    return _status_of(error) == RANGE_PAST_END or _PAST_END.search(str(error)) is not None
 
 
 def store_failure(error: Exception, *, remote: bool) -> Failure:

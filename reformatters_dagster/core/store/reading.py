@@ -3,25 +3,37 @@
 In: a store. Out: its root metadata document, the dataset a reader opens, or values of it.
 """
 
-import itertools
 import json
 import logging
-import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from obstore.exceptions import BaseError
 
-from reformatters_dagster.core.spec.errors import CorruptRoot, CorruptShard, ReformatError, StoreMissing
-from reformatters_dagster.core.spec.retries import Patience, twice_as_long
+from reformatters_dagster.core.spec.errors import (
+    CorruptRoot,
+    CorruptShard,
+    ReformatError,
+    StoreAccessDenied,
+    StoreMissing,
+    StoreUnavailable,
+)
+from reformatters_dagster.core.spec.failures import Failure, UnusableAnswer, is_past_end, store_failure
+from reformatters_dagster.core.spec.retries import Patience, ask_patiently, twice_as_long
 from reformatters_dagster.core.spec.values import JSON
 from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY, arrays_of
 from reformatters_dagster.core.store.location import Store
 
 log = logging.getLogger(__name__)
 
-READ_PATIENCE = Patience(attempts=5, deadline=math.inf, pause=twice_as_long)
-"""How often a read of values is tried: for up to about 8 s, in which a shard is put many times over."""
+READ_PATIENCE = Patience(attempts=5, deadline=60.0, pause=twice_as_long, throttled_factor=1.0)
+"""How often a read of values is tried: with pauses of up to about 8 s in all, in which a shard is put many times over.
+
+A read is many requests, and the reader's client repeats each of them by itself, for seconds. So a store that answers with errors
+is asked up to 30 times for one object; one that does not answer is asked by the first try alone, which outlasts the deadline.
+"""
 
 
 def is_published(store: Store) -> bool:
@@ -71,32 +83,73 @@ def load_published(array: xr.DataArray, patience: Patience = READ_PATIENCE) -> x
     """The values of a part of `open_published`, in memory.
 
     A reader asks for the index of a shard, then for its chunks. Where an update replaces the shard in between, the chunks
-    cannot be decoded; the same read a moment later gives the new values. So every failure is tried again.
+    cannot be decoded, or lie past its end; the same read a moment later gives the new values. So these are tried again, as are
+    failures of the store that may pass.
 
     Raises
     ------
     CorruptShard
-        When every attempt failed.
+        When the values could not be decoded at the last attempt either.
+    StoreAccessDenied
+        When the store refuses the credentials: at once.
+    StoreUnavailable
+        When the store does not hand over what it holds.
 
     Notes
     -----
     A read that meets an update can also succeed, with new values beside old ones. Each of them was published.
     """
-    for attempt in itertools.count(1):
-        try:
-            return array.compute()
-        except (ReformatError, MemoryError):
-            raise
-        except Exception as error:
-            told = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            if attempt >= patience.attempts:
-                raise CorruptShard(
-                    f"{array.name!r} was to be read; {attempt} attempts failed, the last with {told}: if the store answers, "
-                    "a shard is damaged: backfill its partition anew"
-                ) from error
-        log.info("variable=%s attempt=%d of %d: %s", array.name, attempt, patience.attempts, told)
-        patience.sleep(patience.pause(attempt, patience.jitter))
-    raise AssertionError("unreachable")
+
+    def tell(failure: Failure, attempt: int, _seconds: float) -> None:
+        log.info("variable=%s attempt=%d of %d: %s", array.name, attempt, patience.attempts, failure.found)
+
+    return ask_patiently(
+        partial(_compute, array),
+        patience,
+        judge=_judge_read,
+        give_up=partial(_read_error, str(array.name)),
+        before_pause=tell,
+    )
+
+
+class _Undecodable(Failure):
+    """The store has answered, and values cannot be made of it."""
+
+
+def _compute(array: xr.DataArray) -> xr.DataArray:
+    """One attempt. Raises what the store did; anything else as `UnusableAnswer`."""
+    try:
+        return array.compute()
+    except Exception as raised:
+        error = raised
+        while isinstance(error, ExceptionGroup):  # zarr asks for several ranges of an object at once
+            error = error.exceptions[0]
+        if isinstance(error, ReformatError | MemoryError | OSError | BaseError) and not is_past_end(error):
+            raise error from None
+        raise UnusableAnswer(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+
+
+def _judge_read(error: Exception) -> Failure:
+    if isinstance(error, UnusableAnswer):
+        return _Undecodable(verdict="retry", found=str(error))
+    return store_failure(error, remote=isinstance(error, BaseError))
+
+
+def _read_error(name: str, failure: Failure, attempts: int) -> Exception:
+    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    if isinstance(failure, _Undecodable):
+        return CorruptShard(
+            f"{name!r} was to be read; {tries} failed, the last with {failure.found}: a shard is damaged: backfill its "
+            "partition anew"
+        )
+    if failure.verdict == "denied":
+        return StoreAccessDenied(
+            f"{name!r} was to be read; the store denied it: {failure.found}; set or renew credentials, with the right to read"
+        )
+    return StoreUnavailable(
+        f"{name!r} was to be read; {tries} failed, the last with {failure.found}; whether its shards are whole is not known: "
+        "check the store and the network, then read again"
+    )
 
 
 def published_labels(store: Store, append_dim: str) -> pd.DatetimeIndex:
