@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.sources import SourceArchive
 
-type Reserve = Callable[[int, float, float], float]
+type Reserve = Callable[[int, float, float], float | None]
 """Takes so many turns, so many seconds apart, none before so many seconds from now, from those that processes share; returns
-the seconds from the call until the first."""
+the seconds from the call until the first, or None where turns cannot be shared."""
 
 SHARED_AT_ONCE = 1.0
 """Seconds whose turns a process takes from the others at once. Those it does not use are lost."""
+ALONE_FOR = 60.0
+"""Seconds for which a process goes by its own when turns cannot be shared: a store that hangs costs its timeout each time."""
 
 
 class RateLimit:
@@ -34,7 +36,7 @@ class RateLimit:
         self._lock = Lock()
         self._reserve = reserve
         self._reserved = 0
-        self._ends = patience.clock()
+        self._ends = self._alone_until = patience.clock()
 
     def wait(self) -> None:
         """Sleep until it is this request's turn."""
@@ -49,13 +51,20 @@ class RateLimit:
             self._patience.sleep(turn - now)
 
     def _shared_turn(self, reserve: Reserve, turn: float) -> float:
-        """The first turn from a time on that is this process's own."""
+        """The first turn from a time on that is this process's own, or the time itself where turns cannot be shared."""
         if not self._reserved or turn >= self._ends:
-            self._reserved = max(1, round(SHARED_AT_ONCE / self._interval))
-            asked = self._patience.clock()
-            first = asked + reserve(self._reserved, self._interval, max(0.0, turn - asked))
-            turn = max(turn, first, self._patience.clock())
-            self._ends = first + self._reserved * self._interval
+            self._reserved, asked = 0, self._patience.clock()
+            if asked < self._alone_until:
+                return turn
+            turns = max(1, round(SHARED_AT_ONCE / self._interval))
+            seconds = reserve(turns, self._interval, max(0.0, turn - asked))
+            now = self._patience.clock()
+            if seconds is None:
+                self._alone_until = now + ALONE_FOR
+                return max(turn, now)
+            first = asked + seconds
+            self._reserved, self._ends = turns, first + turns * self._interval
+            turn = max(turn, first, now)
         self._reserved -= 1
         return turn
 

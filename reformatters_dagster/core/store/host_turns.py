@@ -5,7 +5,7 @@ In: how many requests a process is going to make, and how far apart they must be
 One small object per host says until when its turns are given. A process that wants some moves that time by compare-and-swap.
 Processes compare their clocks, as nothing else here does: a clock that is off by a second costs a second, and a time that lies
 further ahead than any queue is taken for a wrong clock. A store that does not answer stops nobody: then each process keeps to
-the limit by itself.
+the limit by itself, and asks the store again a minute later.
 """
 
 import json
@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reformatters_dagster.core.spec.errors import ObjectMoved, ReformatError
 from reformatters_dagster.core.store.location import Store
@@ -26,7 +26,7 @@ ATTEMPTS = 20
 """How often the object is swapped before a process goes on without it."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class HostTurns:
     """The turns of one host.
 
@@ -45,8 +45,9 @@ class HostTurns:
     host: str
     clock: Callable[[], float]
     sleep: Callable[[float], object] = time.sleep
+    _is_shared: bool = field(default=True, init=False)
 
-    def reserve(self, turns: int, interval: float, after: float = 0.0) -> float:
+    def reserve(self, turns: int, interval: float, after: float = 0.0) -> float | None:
         """Take the next turns of the host.
 
         Parameters
@@ -60,22 +61,27 @@ class HostTurns:
 
         Returns
         -------
-        float
-            Seconds from the call until the first of them; `after` where the store does not answer, or others are faster at
-            every attempt.
+        float or None
+            Seconds from the call until the first of them; `after` where others are faster at every attempt. None where the
+            store does not answer: the first time it is warned of.
         """
         called = self.clock()
         try:
             for attempt in range(ATTEMPTS):
                 try:
-                    return self._reserve(turns * interval, called + after) - called
+                    first = self._reserve(turns * interval, called + after)
+                    self._is_shared = True
+                    return first - called
                 except ObjectMoved:
                     self.sleep(0.01 * (attempt + 1))
             log.warning(
                 "host=%s turns could not be shared in %d attempts; this process goes by its own", self.host, ATTEMPTS
             )
         except ReformatError as error:
-            log.warning("host=%s turns are not shared, this process goes by its own: %s", self.host, error)
+            level = logging.WARNING if self._is_shared else logging.DEBUG
+            self._is_shared = False
+            log.log(level, "host=%s turns are not shared, this process goes by its own: %s", self.host, error)
+            return None
         return after
 
     def _reserve(self, seconds: float, wanted: float) -> float:

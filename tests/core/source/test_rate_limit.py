@@ -1,11 +1,12 @@
 """No host is asked faster than it tolerates."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
 from reformatters_dagster.core.source.archives import Archive
-from reformatters_dagster.core.source.rate_limit import RateLimit
+from reformatters_dagster.core.source.rate_limit import ALONE_FOR, RateLimit
 from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.errors import SourceFileUnavailable
 from reformatters_dagster.core.spec.sources import SourceArchive
@@ -125,6 +126,33 @@ def test_the_time_that_a_reservation_takes_delays_no_later_turn(time: FakeTime) 
         limit.wait()
         turns.append(time.now)
     assert turns == pytest.approx([0.1, *(0.1 + 0.25 * turn for turn in range(1, 12))])
+
+
+def test_a_process_goes_alone_for_a_minute_where_turns_cannot_be_shared(time: FakeTime) -> None:
+    """A store that hangs costs its timeout once a minute, not once a second."""
+    asked: list[float] = []
+
+    def reserve(_: int, __: float, ___: float) -> float | None:
+        asked.append(time.now)
+        time.now += 10.0
+        return None
+
+    limit, turns = RateLimit(60, time.patience(), reserve), []
+    for _ in range(150):
+        limit.wait()
+        turns.append(time.now)
+    assert asked == [0, 70, 140]
+    assert turns[:3] == [10, 11, 12]
+    assert min(later - earlier for earlier, later in pairwise(turns)) >= 1
+
+
+def test_a_process_shares_turns_again_when_it_can(time: FakeTime) -> None:
+    answers = iter([None, 7.0])
+    limit = RateLimit(60, time.patience(), lambda *_: next(answers))
+    limit.wait()
+    time.now = ALONE_FOR
+    limit.wait()
+    assert time.sleeps == [7.0]
 
 
 def test_a_slow_host_gets_one_turn_at_a_time(time: FakeTime) -> None:

@@ -130,8 +130,28 @@ def test_a_store_that_fails_stops_nobody(internal: Store, caplog: pytest.LogCapt
         raise StoreUnavailable("it is out")
 
     with caplog.at_level(logging.WARNING):
-        assert HostTurns(FaultStore(internal, fail), "host", clock=lambda: NOON).reserve(1, 1) == 0
+        assert HostTurns(FaultStore(internal, fail), "host", clock=lambda: NOON).reserve(1, 1) is None
     assert "host=host turns are not shared, this process goes by its own: it is out" in caplog.text
+
+
+def test_a_store_that_stays_out_is_asked_and_told_of_seldom(internal: Store, caplog: pytest.LogCaptureFixture) -> None:
+    time, asked = FakeTime(), list[float]()
+
+    def fail(*_: str) -> None:
+        asked.append(time.now)
+        if time.now < 150:
+            raise StoreUnavailable("it is out")
+
+    turns = HostTurns(FaultStore(internal, fail), "host", clock=lambda: NOON + time.now)
+    limit = RateLimit(60, time.patience(), turns.reserve)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(182):
+            limit.wait()
+    assert asked == [0, 60, 120, 180]
+    assert internal.exists("host.json")
+    assert [record.message for record in caplog.records] == [
+        "host=host turns are not shared, this process goes by its own: it is out"
+    ]
 
 
 def test_a_process_that_always_loses_goes_by_its_own(internal: Store, caplog: pytest.LogCaptureFixture) -> None:
