@@ -45,11 +45,14 @@ class Connection:
         It does not retry: a retry that nobody sees turns a conditional put that succeeded into a refused one.
     retrying_client : obstore.store.ObjectStore
         It retries single requests, for uploads in parts and for readers.
+    has_conditions : bool
+        Whether the location honours conditional puts; True until one shows that it does not.
     """
 
     def __init__(self, url: str, connect: Callable[[], Clients], patience: Patience = STORE_PATIENCE) -> None:
         self.url = url
         self.client, self.retrying_client = connect()
+        self.has_conditions = True
         self._connect = connect
         self._connecting = Lock()
         self._patience = patience

@@ -45,7 +45,6 @@ class Store:
     def __init__(self, connection: Connection) -> None:
         self.url = connection.url
         self._connection = connection
-        self._has_conditions = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -219,7 +218,7 @@ class Store:
     def _put_once_if(self, key: str, data: bytes, only_if: Expected, doubt: "_Doubt") -> Etag:
         """One attempt. Where it fails, read what it did; raise its error only if another attempt can decide."""
         self._ask_first()
-        if not self._has_conditions:
+        if not self._connection.has_conditions:
             return self._put_compared(key, data, only_if)
         try:
             return self._put(key, data, only_if)
@@ -245,7 +244,7 @@ class Store:
         return self._connection.ask("put", key, lambda: self._put_checked(key, data))
 
     def _distrust_conditions(self, failure: Failure) -> None:
-        self._has_conditions = False
+        self._connection.has_conditions = False
         log.warning(
             "%s does not honour conditional puts (%s): what stands there is read and compared before a put instead, "
             "and two writers within one moment can slip through; let one writer at a time publish to it",

@@ -180,6 +180,7 @@ def test_two_conditional_puts_at_once_are_tried_again(s3: S3Bucket, remote: Stor
     assert len(pauses) == 3
 
 
+NO_CONDITIONS = {"methods": ["PUT"], "headers": ["If-None-Match"], "status": 501}
 BUSY = {"methods": ["PUT"], "status": 409, "code": "OperationAborted"}
 """S3 answers so when another request for the key runs at the same time, and has then written nothing."""
 
@@ -232,7 +233,17 @@ def test_a_store_without_conditional_puts(
     ]
 
 
-NO_CONDITIONS = {"methods": ["PUT"], "headers": ["If-None-Match"], "status": 501}
+def test_what_one_writer_learns_of_conditional_puts_all_learn(
+    s3: S3Bucket, remote: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each guarded copy has a writer of its own, and there is one for each partition."""
+    s3.server.fail({**NO_CONDITIONS, "times": 1})
+    with caplog.at_level(logging.WARNING):
+        remote.guarded(lambda: None).put("x", b"1", only_if="absent")
+        s3.server.fail(NO_CONDITIONS)
+        remote.guarded(lambda: None).put("y", b"1", only_if="absent")
+        remote.put("z", b"1", only_if="absent")
+    assert len([message for message in caplog.messages if "does not honour conditional puts" in message]) == 1
 
 
 @pytest.mark.parametrize(("condition", "faults"), [(None, []), ("absent", []), ("absent", [NO_CONDITIONS])])
