@@ -1,9 +1,18 @@
-"""How often and how long a host is asked again after a failure: one policy and one loop, for archives and for stores.
+"""How often and how long a host is asked again after a failure: policies, and the one loop that keeps to them.
 
 In: a request, and a `Patience`. Out: what the request returns, or the error to give up with. `failures` says what a status such
-as 503 means. Both modules lie on the lowest floor because two rooms need them: `source` and `store`. There is one policy for
-all archives of a dataset, handed out by `source.upstream`, and one for its stores, handed out by `store.stores`. Sensors list
-with a shorter one of their own.
+as 503 means. Both modules lie on the lowest floor because two rooms need them: `source` and `store`.
+
+| policy | lies in | for |
+|---|---|---|
+| `UPSTREAM_PATIENCE` | here | archives, as runs ask them; `source.upstream` hands it out |
+| `STORE_PATIENCE` | here | stores, as runs ask them; `store.stores` hands it out |
+| `LISTING_PATIENCE` | `orchestration.sensors` | archives, as sensors list them; `Settings.stores` shortens their stores by it |
+| `TURNS_PATIENCE` | `store.settings` | the turns of rate-limited hosts, which a process can do without |
+| `READ_PATIENCE` | `store.reading` | whole reads of values, which meet updates |
+
+Each part of an upload, and each request of a reader, is also repeated by the client of obstore itself, by its own pauses of at
+most 15 s and for 180 s at most: as many attempts as the store's policy has, see `Patience.client_retries`.
 """
 
 import itertools

@@ -25,6 +25,8 @@ from reformatters_dagster.core.store.host_turns import HostTurns
 from reformatters_dagster.core.store.stores import StoreSet, open_store, open_store_set
 
 DEFAULT_STORE = "data/stores"
+TURNS_PATIENCE = replace(STORE_PATIENCE, attempts=2, timeout=5.0)
+"""A limit that cannot be shared is no reason to wait for a store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +137,7 @@ class Settings(Frozen):
 
     def _turns_of(self, wall_clock: Callable[[], float], host: str) -> Reserve:
         """The turns of a host, for all datasets and processes of the deployment."""
-        # Two attempts: a limit that cannot be shared is no reason to wait for a store.
-        patience = replace(STORE_PATIENCE, attempts=2, timeout=5.0)
-        return HostTurns(open_store(self.store, "_internal/hosts", patience=patience), host, wall_clock).reserve
+        return HostTurns(open_store(self.store, "_internal/hosts", patience=TURNS_PATIENCE), host, wall_clock).reserve
 
     def tmp_folder(self) -> Path:
         """Folder for tmp stores and downloads."""

@@ -1,12 +1,16 @@
 """A request is repeated as often as its policy says, and not when that cannot help."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from obstore.exceptions import GenericError, PermissionDeniedError
 
+import reformatters_dagster
+from reformatters_dagster.core.spec import retries
 from reformatters_dagster.core.spec.errors import SourceFileUnavailable, StoreUnavailable
 from reformatters_dagster.core.spec.failures import Failure, store_failure
 from reformatters_dagster.core.spec.retries import (
@@ -119,3 +123,14 @@ def test_credentials_are_renewed_once_in_a_call() -> None:
 def test_clients_that_retry_by_themselves_do_so_as_often_unless_time_is_short() -> None:
     assert STORE_PATIENCE.client_retries() == {"max_retries": 5}
     assert replace(STORE_PATIENCE, asked_for=30.0).client_retries() == {"max_retries": 0}
+
+
+def test_the_page_lists_every_policy() -> None:
+    (root,) = reformatters_dagster.__path__
+    sources = [path.read_text() for path in Path(root).rglob("*.py")]
+    policies = {
+        name for text in sources for name in re.findall(r"^([A-Z_]+) = (?:Patience|replace)\(", text, re.MULTILINE)
+    }
+    made_inside = [text for text in sources if re.search(r"^ .*(?<!class )\bPatience\(", text, re.MULTILINE)]
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", retries.__doc__ or "", re.MULTILINE)) == policies
+    assert made_inside == []
