@@ -4,21 +4,24 @@ In: forecast lengths of some init times. Out: these values in every store; all o
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.spec.errors import ObjectMoved
 from reformatters_dagster.core.spec.values import Lengths, Timestamp
 from reformatters_dagster.core.spec.zarr_documents import first_axis_key
 from reformatters_dagster.core.store.location import Store
-from reformatters_dagster.core.store.metadata import tmp_metadata
+from reformatters_dagster.core.store.metadata import put_grown, tmp_metadata
 from reformatters_dagster.core.store.settings import Workspace
 
+if TYPE_CHECKING:
+    import zarr
+
 INGESTED = "ingested_forecast_length"
-MERGE_ATTEMPTS = 20
 
 
 def merge_ingested_lengths(template_ds: xr.Dataset, workspace: Workspace, lengths: Mapping[Timestamp, Lengths]) -> None:
@@ -31,6 +34,11 @@ def merge_ingested_lengths(template_ds: xr.Dataset, workspace: Workspace, length
     lengths : mapping of init time to duration
         One length, or one of each member where the template tells them apart. NaT where no lead time is complete. Init
         times that the template does not hold are ignored.
+
+    Raises
+    ------
+    CommitConflict
+        When another writer was first at every attempt.
     """
     if INGESTED not in template_ds.coords or not lengths:
         return
@@ -52,18 +60,13 @@ def _merge_into(store: Store, tmp_store: Path, positions: Mapping[int, Lengths])
     for chunk in sorted({position // array.chunks[0] for position in positions}):
         key = first_axis_key(INGESTED, chunk, array.ndim)
         ours = {at: length for at, length in positions.items() if at // array.chunks[0] == chunk}
-        for _ in range(MERGE_ATTEMPTS):
-            found = store.get_or_none(key)
-            if found is not None:
-                (tmp_store / key).write_bytes(found[0])
-            for position, length in ours.items():
-                array[position] = length / np.timedelta64(1, "s")
-            try:
-                store.put(key, tmp_store / key, only_if="absent" if found is None else found[1])
-                break
-            except ObjectMoved:
-                continue
-        else:
-            raise ObjectMoved(
-                f"{key} of {store.url} was to be changed; it moved {MERGE_ATTEMPTS} times meanwhile: run again"
-            )
+        put_grown(store, key, partial(_with_lengths, array, tmp_store / key, ours))
+
+
+def _with_lengths(array: "zarr.Array[Any]", chunk: Path, lengths: Mapping[int, Lengths], found: bytes | None) -> bytes:
+    """A chunk of the stored coordinate with other lengths at some positions; `chunk` is overwritten with it."""
+    if found is not None:
+        chunk.write_bytes(found)
+    for position, length in lengths.items():
+        array[position] = length / np.timedelta64(1, "s")
+    return chunk.read_bytes()

@@ -130,6 +130,39 @@ def put_metadata(
     return MetadataReceipt(written=sum(puts), unchanged=puts.count(False), root_etag=etag)
 
 
+def put_grown(store: Store, key: str, grown: Callable[[bytes | None], bytes]) -> bool:
+    """Put what `grown` makes of an object that stands in a store; do so again whenever another writer was first.
+
+    Parameters
+    ----------
+    grown : callable
+        Takes the content, or None where there is no object, and returns the new content.
+
+    Returns
+    -------
+    bool
+        Whether that was needed: equal bytes are not put again.
+
+    Raises
+    ------
+    CommitConflict
+        When another writer was first at every attempt.
+    """
+    for _ in range(MOST_RACES):
+        found = store.get_or_none(key)
+        data = grown(found and found[0])
+        if found is not None and found[0] == data:
+            return False
+        try:
+            store.put(key, data, only_if="absent" if found is None else found[1])
+        except ObjectMoved:
+            continue
+        return True
+    raise CommitConflict(
+        f"{store.url}/{key} was to be written; another writer was first {MOST_RACES} times: run again when it has ended"
+    )
+
+
 class _Metadata:
     """The metadata of one tmp store, and how each of its objects is put."""
 
@@ -160,7 +193,7 @@ class _Metadata:
                 return wanted
             return found if name in self.keep else _merged(self.arrays[name], found, wanted)
 
-        return _put_grown(store, key, grown)
+        return put_grown(store, key, grown)
 
     def put_document(self, store: Store, name: str) -> bool:
         """Put the document of an array or group, unless the array is longer in the store; whether that was needed."""
@@ -173,7 +206,7 @@ class _Metadata:
             lengths = [length_along(json.loads(document), self.append_dim) or 0 for document in (found, wanted)]
             return found if lengths[0] > lengths[1] else wanted
 
-        return _put_grown(store, key, grown)
+        return put_grown(store, key, grown)
 
     def put_replica_root(self, replica: Store) -> bool:
         """Put the root of a replica, unless it publishes more labels; whether that was needed."""
@@ -188,7 +221,7 @@ class _Metadata:
                 return found
             return self.root_bytes
 
-        return _put_grown(replica, ROOT_KEY, grown)
+        return put_grown(replica, ROOT_KEY, grown)
 
     def put_root(self, primary: Store, expected: Expected) -> tuple[Etag, bool]:
         """Put the root of the primary; its ETag, and whether that was needed. Equal bytes are not put again."""
@@ -242,23 +275,6 @@ def _moved(primary: Store, expected: Expected, found: str) -> Exception:
     return CommitConflict(
         f"the root zarr.json of {primary.url} was to replace the one of ETag {expected!r}; found {found}: "
         "another writer published meanwhile, and its metadata stands; run this again"
-    )
-
-
-def _put_grown(store: Store, key: str, grown: Callable[[bytes | None], bytes]) -> bool:
-    """Put what `grown` makes of the object in the store; do so again whenever another writer was first."""
-    for _ in range(MOST_RACES):
-        found = store.get_or_none(key)
-        data = grown(found and found[0])
-        if found is not None and found[0] == data:
-            return False
-        try:
-            store.put(key, data, only_if="absent" if found is None else found[1])
-        except ObjectMoved:
-            continue
-        return True
-    raise CommitConflict(
-        f"{store.url}/{key} was to be written; another writer was first {MOST_RACES} times: run again when it has ended"
     )
 
 

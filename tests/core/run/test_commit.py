@@ -1,5 +1,6 @@
 """What a commit publishes, what it tells the ledger, and what it refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from reformatters_dagster.core.run.outcomes import GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
 from reformatters_dagster.core.source.files import FileResult, SourceFileStatus
 from reformatters_dagster.core.spec.errors import (
+    CommitConflict,
     NothingSucceeded,
 )
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
@@ -31,6 +33,7 @@ from tests.datasets import (
     assert_forecast_true,
     gfs_key,
 )
+from tests.stores import FaultStore, Journal, watched
 
 pytest_plugins = ["tests.datasets"]
 
@@ -230,3 +233,29 @@ def test_a_length_of_a_label_that_is_about_to_be_published_stays(published: Site
     merge_ingested_lengths(shorter, published.workspace, {INIT: np.array(3, dtype="timedelta64[h]")})
     assert before == [9 * HOUR]
     assert ingested(published) == [3 * HOUR, 9 * HOUR]
+
+
+def test_lengths_that_stand_there_are_not_put_again(published: Site) -> None:
+    journal, template = Journal(), published.dataset.template_config.get_template(INIT + Timedelta("1us"))
+    stores = watched(published.workspace.stores, journal)
+    for hours in (9, 3):
+        lengths = {INIT: np.array(hours, dtype="timedelta64[h]")}
+        merge_ingested_lengths(template, replace(published.workspace, stores=stores), lengths)
+    assert [key for _, key in journal.puts] == ["ingested_forecast_length/c/0"]
+    assert ingested(published) == [3 * HOUR]
+
+
+def test_lengths_that_another_writer_always_overtakes_are_a_conflict(published: Site) -> None:
+    primary = published.workspace.stores.primary
+
+    def be_first(_: str, key: str) -> None:
+        primary.put(key, primary.get(key)[0])
+
+    stores = replace(published.workspace.stores, primary=FaultStore(primary, be_first))
+    template = published.dataset.template_config.get_template(INIT + Timedelta("1us"))
+    with pytest.raises(
+        CommitConflict, match="ingested_forecast_length/c/0 was to be written; another writer was first 20 times"
+    ):
+        merge_ingested_lengths(
+            template, replace(published.workspace, stores=stores), {INIT: np.array(3, dtype="timedelta64[h]")}
+        )
