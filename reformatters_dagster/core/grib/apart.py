@@ -1,11 +1,13 @@
 """The rarer packings, unpacked by ecCodes in a process of its own.
 
 In: a message. Out: its values, or CorruptMessage. A damaged message can crash ecCodes, or keep it busy; then the child ends, and
-this process goes on with a new one.
+this process goes on with a new one. A child that had unpacked other messages may have ended for another reason, such as a lack of
+memory: then the message is given to a new child once.
 """
 
 import atexit
 import os
+import shlex
 import signal
 import struct
 import subprocess
@@ -35,23 +37,25 @@ class Unpacker:
     """
 
     def __init__(self, script: Path = CHILD) -> None:
-        self._script = script
+        self._command = [sys.executable, "-P", str(script)]
         self._child: subprocess.Popen[bytes] | None = None
+        self._has_served = False
+        """Whether the child has answered once."""
         self._lock = Lock()
 
     def unpack(self, message: bytes, points: int, where: str) -> Values:
         with self._lock:
-            child = self._child or self._start()
-            requests, answers = cast("BinaryIO", child.stdin), cast("BinaryIO", child.stdout)
+            had_served = self._child is not None and self._has_served
             try:
-                requests.write(struct.pack("<QQ", points, len(message)) + message)
-                requests.flush()
-                count, content = _answer(answers, points)
-            except (OSError, EOFError) as error:
-                raise CorruptMessage(f"{where}: ecCodes unpacked it and {self._ended()}; fetch it again") from error
-            except BaseException:
-                self._ended()
-                raise
+                count, content = self._ask(message, points)
+            except _ChildEnded as end:
+                # It may have ended while it was idle, as when the system lacks memory: the message is not to blame for that.
+                if not had_served or end.status == -signal.SIGPROF:
+                    raise self._refusal(where, end.status) from end
+                try:
+                    count, content = self._ask(message, points)
+                except _ChildEnded as again:
+                    raise self._refusal(where, again.status) from again
         if count < 0:
             raise CorruptMessage(
                 f"{where}: ecCodes cannot unpack it ({content.decode(errors='replace')}); fetch it again"
@@ -63,9 +67,38 @@ class Unpacker:
             if self._child is not None:
                 self._ended()
 
+    def _ask(self, message: bytes, points: int) -> tuple[int, bytes]:
+        """What the child answers; `_ChildEnded` where it does not, and then there is none any more."""
+        child = self._child or self._start()
+        requests, answers = cast("BinaryIO", child.stdin), cast("BinaryIO", child.stdout)
+        try:
+            requests.write(struct.pack("<QQ", points, len(message)) + message)
+            requests.flush()
+            answer = _answer(answers, points)
+        except (OSError, EOFError) as error:
+            raise _ChildEnded(self._ended()) from error
+        except BaseException:
+            self._ended()
+            raise
+        self._has_served = True
+        return answer
+
+    def _refusal(self, where: str, status: int) -> CorruptMessage:
+        advice = "fetch it again"
+        if status == -signal.SIGPROF:
+            how = "took longer than any field does"
+        elif status < 0:
+            how = f"ended by {signal.Signals(-status).name}"
+        else:
+            how = f"ended with status {status}"
+        if status > 0:
+            advice += f"; if others end so too, this shows why: {shlex.join(self._command)} < /dev/null"
+        return CorruptMessage(f"{where}: ecCodes unpacked it and {how}; {advice}")
+
     def _start(self) -> subprocess.Popen[bytes]:
+        self._has_served = False
         self._child = subprocess.Popen(
-            [sys.executable, "-P", self._script],
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # ecCodes says there what its error says too
@@ -73,19 +106,24 @@ class Unpacker:
         )
         return self._child
 
-    def _ended(self) -> str:
-        """End the child, and say how it ended."""
+    def _ended(self) -> int:
+        """End the child; its status, negative where a signal ended it."""
         child, self._child = cast("subprocess.Popen[bytes]", self._child), None
         for pipe in (child.stdin, child.stdout):
             _close(cast("BinaryIO", pipe))
         try:
-            status = child.wait(timeout=1)
+            return child.wait(timeout=1)
         except subprocess.TimeoutExpired:
             child.kill()
-            status = child.wait()
-        if status == -signal.SIGPROF:
-            return "took longer than any field does"
-        return f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            return child.wait()
+
+
+class _ChildEnded(Exception):
+    """A child ended, or was ended, before it gave an answer that can be read."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
 
 
 def _answer(answers: BinaryIO, points: int) -> tuple[int, bytes]:

@@ -48,15 +48,57 @@ def test_a_child_that_ends_costs_one_message(tmp_path: Path, script: str, says: 
     unpacker.close()
 
 
-def test_a_crash_of_the_child_is_no_crash_of_the_run() -> None:
+@pytest.mark.parametrize("ended_by", [signal.SIGSEGV, signal.SIGKILL])
+def test_a_child_that_was_killed_while_it_was_idle_costs_no_message(ended_by: signal.Signals) -> None:
     decode(WIDE)
     running = apart._unpacker._child
     assert running is not None
-    os.kill(running.pid, signal.SIGSEGV)
+    os.kill(running.pid, ended_by)
     running.wait()
-    with pytest.raises(CorruptMessage, match="ended by SIGSEGV"):
-        decode(WIDE)
-    np.testing.assert_array_equal(decode(WIDE), np.array([[2**40 - 1, 5]], np.float32))
+    for _ in range(2):
+        np.testing.assert_array_equal(decode(WIDE), np.array([[2**40 - 1, 5]], np.float32))
+    assert apart._unpacker._child is not running
+
+
+CRASHES = (
+    "import os, signal, struct, sys\nwith open(__file__ + '.starts', 'a') as starts: starts.write('.')\n"
+    "while head := sys.stdin.buffer.read(16):\n"
+    "    message = sys.stdin.buffer.read(struct.unpack('<QQ', head)[1])\n"
+    "    if message.startswith(b'SIG'): os.kill(os.getpid(), getattr(signal, message.decode()))\n    "
+) + ANSWER.format("struct.pack('<qdd', 2, 7, 8)")
+
+
+@pytest.mark.parametrize(
+    ("message", "says", "tries"),
+    [(b"SIGSEGV", "ended by SIGSEGV", 2), (b"SIGKILL", "ended by SIGKILL", 2), (b"SIGPROF", "took longer than any", 1)],
+)
+def test_a_crash_of_the_child_is_no_crash_of_the_run(tmp_path: Path, message: bytes, says: str, tries: int) -> None:
+    """A child that had served before may have ended for another reason, so a second one is tried; a new one has no excuse."""
+    child = tmp_path / "child.py"
+    child.write_text(CRASHES)
+    starts = Path(f"{child}.starts")
+    unpacker = apart.Unpacker(child)
+    np.testing.assert_array_equal(unpacker.unpack(WIDE, 2, "f006"), [7, 8])
+    for children in (tries, tries + 1):
+        with pytest.raises(CorruptMessage, match=f"^f006: ecCodes unpacked it and {says}.*; fetch it again$"):
+            unpacker.unpack(message, 2, "f006")
+        assert len(starts.read_text()) == children
+    np.testing.assert_array_equal(unpacker.unpack(WIDE, 2, "f006"), [7, 8])
+    unpacker.close()
+
+
+def test_a_child_that_ends_by_itself_can_be_looked_at(tmp_path: Path) -> None:
+    """Its stderr is not kept: ecCodes writes there for every damaged message."""
+    child = tmp_path / "child.py"
+    child.write_text("raise SystemExit('no pygrib here')")
+    with pytest.raises(
+        CorruptMessage, match=r"status 1; .*if others end so too, this shows why: .* < /dev/null$"
+    ) as refused:
+        apart.Unpacker(child).unpack(WIDE, 2, "f006")
+    shown = subprocess.run(
+        str(refused.value).rpartition("shows why: ")[2], shell=True, capture_output=True, text=True, check=False
+    )
+    assert shown.stderr == "no pygrib here\n"
 
 
 def test_another_number_of_values_than_the_grid_has_points() -> None:
