@@ -151,6 +151,7 @@ def _rows(
 def _patch_chunk(pieces: Pieces, layout: ShardLayout, first: int, rows: Float32Array, where: str) -> Pieces:
     chunk = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
     try:
+        _check_header(chunk, 4 * prod(layout.chunk))
         return _splice(chunk, layout.blosc, first * rows[0].nbytes, rows.tobytes())
     except (struct.error, ValueError, RuntimeError) as error:
         raise CorruptShard(
@@ -158,12 +159,22 @@ def _patch_chunk(pieces: Pieces, layout: ShardLayout, first: int, rows: Float32A
         ) from error
 
 
+def _check_header(chunk: memoryview, wanted: int) -> None:
+    """Check what c-blosc's header says of a chunk of `wanted` bytes: a decompressor trusts it. `ValueError` where it is wrong."""
+    *_, size, block, compressed = _HEADER.unpack_from(chunk)
+    if size != wanted or compressed != len(chunk) or not 0 < block <= size:
+        raise ValueError(
+            f"its header tells of {size} bytes in blocks of {block}, held in {compressed}; "
+            f"{wanted} bytes were wanted, and {len(chunk)} hold them"
+        )
+
+
 def _splice(chunk: memoryview, blosc: "BloscCodec", offset: int, new: bytes) -> Pieces:
     """A compressed chunk with some of its bytes replaced: the same bytes as if one thread had compressed the whole chunk."""
     *kind, size, block, compressed = _HEADER.unpack_from(chunk)
     count = -(-size // block)
     starts = np.append(np.frombuffer(chunk, "<i4", count, _HEADER.size), compressed).astype(np.int64)
-    if kind[2] & _STORED_RAW or (np.diff(starts) <= 0).any():
+    if kind[2] & _STORED_RAW or starts[0] != _HEADER.size + 4 * count or (np.diff(starts) <= 0).any():
         return _compress_anew(chunk, blosc, offset, new)
     first, last = offset // block, -(-(offset + len(new)) // block)
     if first and size % block and last == count:

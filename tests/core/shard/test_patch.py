@@ -110,3 +110,38 @@ def test_a_shard_of_another_layout_is_refused(tmp_path: Path) -> None:
     flipped[:40] = b"\xff" * 40
     with pytest.raises(CorruptShard, match="cannot be decompressed"):
         patch_shard(bytes(flipped), layout, patch, "v/c/0/0/0")
+
+
+SIZE, BLOCK, HELD, FIRST_BLOCK = range(4, 20, 4)
+"""Where c-blosc's header says how long a chunk is, how long its blocks, how many bytes hold it; and where the first block is."""
+
+
+@pytest.mark.parametrize(
+    ("at", "octets"),
+    [
+        (0, bytes(16)),
+        (SIZE, bytes(4)),
+        (SIZE, b"\xff\xff\xff\x7f"),
+        (SIZE, (2 * 32 * 20 * 20 * 4).to_bytes(4, "little")),
+        (BLOCK, bytes(4)),
+        (BLOCK, b"\1\0\0\0"),
+        (BLOCK, b"\xff\xff\xff\x7f"),
+        (HELD, bytes(4)),
+        (HELD, b"\xff\xff\xff\x7f"),
+        (FIRST_BLOCK, bytes(4)),
+        (FIRST_BLOCK, b"\xff\xff\xff\xff"),
+        (FIRST_BLOCK, b"\xff\xff\xff\x7f"),
+    ],
+)
+def test_a_chunk_whose_header_is_damaged_is_refused(tmp_path: Path, at: int, octets: bytes) -> None:
+    """The patch lies between other blocks, which it does not touch."""
+    array(
+        tmp_path, (64, 40, 40), zarr.codecs.BloscCodec(typesize=4, cname="zstd", shuffle="bitshuffle", blocksize=4096)
+    )
+    write_shards(np.zeros((64, 40, 40), np.float32), tmp_path, "v", slice(0, 64))
+    data = bytearray((tmp_path / "v/c/0/0/0").read_bytes())
+    layout = ShardLayout.of(zarr.open_array(tmp_path / "v"))
+    assert layout is not None
+    data[at : at + len(octets)] = octets
+    with pytest.raises(CorruptShard, match=r"v/c/0/0/0 was to be continued; a chunk of it cannot be decompressed"):
+        patch_shard(bytes(data), layout, [(16, np.zeros((1, 40, 40), np.float32))], "v/c/0/0/0")
