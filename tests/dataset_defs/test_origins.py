@@ -51,7 +51,7 @@ class Coord:
     init_time: pd.Timestamp
 
 
-TODAY, REFORECAST = Coord(pd.Timestamp("2026-07-29")), Coord(pd.Timestamp("2010-07-29"))
+TODAY = Coord(pd.Timestamp("2026-07-29"))
 
 
 def headers(model: str) -> list[MessageHeader]:
@@ -73,7 +73,17 @@ def test_a_dataset_takes_every_real_message_of_its_model_and_none_of_another(mod
             assert takes(job, header) is (own == model), (job.__name__, header.centre, header.process)
 
 
-def test_a_reforecast_may_name_any_process() -> None:
-    header = headers("gfs")[0]
-    assert takes(gefs_analysis.GefsAnalysisRegionJob, header, REFORECAST)
-    assert not takes(gefs_analysis.GefsAnalysisRegionJob, header)
+@pytest.mark.parametrize(
+    ("job", "first", "model"),
+    [
+        (gefs_analysis.GefsAnalysisRegionJob, "2020-01-01T00", "gfs"),
+        (hrrr.HrrrForecastRegionJob, "2020-12-02T12", "gfs"),
+        (hrrr_analysis.HrrrAnalysisRegionJob, "2020-12-02T12", "gfs"),
+    ],
+)
+def test_before_any_file_shows_it_a_message_may_name_any_process(job: type[Any], first: str, model: str) -> None:
+    """Of the same centre. `first` is the init time from which on the process is known."""
+    header, known = headers(model)[0], pd.Timestamp(first)
+    assert takes(job, header, Coord(known - pd.Timedelta("1h")))
+    assert not takes(job, header, Coord(known))
+    assert not takes(job, headers("icon")[0], Coord(known - pd.Timedelta("1h")))

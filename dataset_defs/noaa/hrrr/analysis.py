@@ -8,7 +8,7 @@ import xarray as xr
 from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.grib_files import NCEP
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES
-from dataset_defs.noaa.hrrr.forecast import HRRR_PROCESSES, HrrrSourceFileCoord
+from dataset_defs.noaa.hrrr.forecast import HrrrSourceFileCoord, hrrr_processes
 from dataset_defs.noaa.hrrr.variables import HOUR, HRRR_ANALYSIS_DATA_VARS
 from reformatters_dagster import (
     STANDARD_CHECKS,
@@ -56,8 +56,8 @@ class HrrrAnalysisRegionJob(IdxGribRegionJob[HrrrAnalysisFileCoord]):
     source_file_coord = HrrrAnalysisFileCoord
     centre = NCEP
 
-    def processes(self, coord: HrrrAnalysisFileCoord) -> tuple[int, ...]:  # noqa: ARG002
-        return HRRR_PROCESSES
+    def processes(self, coord: HrrrAnalysisFileCoord) -> tuple[int, ...] | None:
+        return hrrr_processes(coord.init_time)
 
     def get_processing_region(self) -> slice:
         return slice(max(self.region.start - 1, 0), self.region.stop)

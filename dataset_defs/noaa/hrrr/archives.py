@@ -20,8 +20,10 @@ CONUS_3KM = LambertGrid(
     standard_parallels=(38.5, 38.5),
 )
 
+HRRR_4 = pd.Timestamp("2020-12-02T12")
+"""The first init time of version 4."""
 LONG_FORECASTS: Mapping[pd.Timestamp, pd.Timedelta] = {
-    pd.Timestamp("2020-12-02T12"): pd.Timedelta("48h"),
+    HRRR_4: pd.Timedelta("48h"),
     pd.Timestamp("2018-07-12T12"): pd.Timedelta("36h"),
 }
 """How far the forecasts of 00, 06, 12 and 18 UTC reach since a date, newest first; HRRR 4 made them longer."""

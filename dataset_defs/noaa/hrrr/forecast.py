@@ -4,7 +4,7 @@ import pandas as pd
 
 from dataset_defs.noaa.attributes import ncep_attributes
 from dataset_defs.noaa.grib_files import NCEP
-from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_ARCHIVES, forecast_length, hrrr_key
+from dataset_defs.noaa.hrrr.archives import CONUS_3KM, HRRR_4, HRRR_ARCHIVES, forecast_length, hrrr_key
 from dataset_defs.noaa.hrrr.variables import HRRR_DATA_VARS
 from reformatters_dagster import (
     STANDARD_CHECKS,
@@ -53,6 +53,11 @@ TEMPLATE = HrrrForecastTemplate(
 HRRR_PROCESSES = (83,)
 
 
+def hrrr_processes(init_time: pd.Timestamp) -> tuple[int, ...] | None:
+    """Generating processes of an init time; None before version 4, whose numbers no file at hand shows."""
+    return HRRR_PROCESSES if init_time >= HRRR_4 else None
+
+
 class HrrrSourceFileCoord(ForecastFileCoord):
     """One lead time of one init: every variable of it lies in one file."""
 
@@ -69,8 +74,8 @@ class HrrrForecastRegionJob(ForecastRegionJob[HrrrSourceFileCoord], IdxGribRegio
     source_file_coord = HrrrSourceFileCoord
     centre = NCEP
 
-    def processes(self, coord: HrrrSourceFileCoord) -> tuple[int, ...]:  # noqa: ARG002
-        return HRRR_PROCESSES
+    def processes(self, coord: HrrrSourceFileCoord) -> tuple[int, ...] | None:
+        return hrrr_processes(coord.init_time)
 
 
 DATASET = DynamicalDataset(
