@@ -26,7 +26,7 @@ from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import DataVar, GribField
 from reformatters_dagster.sample_upstream import Encoder
 from reformatters_dagster.sample_upstream.weather import Field
-from tests.dataset_defs.made_up_files import MadeUpMessage, write_file
+from tests.dataset_defs.made_up_files import MadeUpMessage, Origin, write_file
 from tests.datasets import Sample, Site
 from tests.tiny import shrunk
 
@@ -51,6 +51,7 @@ class MadeUpSource:
     init_times: tuple[Timestamp, ...]
     in_file: InFile
     messages: Mapping[str, GribField]
+    origin: Origin | None
 
     @classmethod
     def write(
@@ -61,6 +62,7 @@ class MadeUpSource:
         in_file: InFile,
         messages: Mapping[str, GribField],
         hours: Sequence[int] = (),
+        origin: Origin | None = None,
     ) -> "MadeUpSource":
         """Make up the files of some init times, encoded by another library than decodes them.
 
@@ -72,10 +74,12 @@ class MadeUpSource:
             What the source's messages say of themselves. A variable that is not named has the message of its row.
         hours : sequence of int, optional
             Lead hours. Default: the first of the dataset.
+        origin : (int, int), optional
+            Centre and generating process of the messages. Default: those that the encoder writes by itself.
         """
         times = tuple(pd.Timestamp(time).as_unit("us") for time in init_times)
         small = replace(dataset, template_config=_small(dataset, folder / "templates", times[0], hours))
-        made = cls(small, folder / "upstream", times, in_file, messages)
+        made = cls(small, folder / "upstream", times, in_file, messages, origin)
         made._archive.mkdir(parents=True)
         with Encoder() as encoder:
             for init_time in times:
@@ -152,6 +156,7 @@ class MadeUpSource:
             member=member[-1] if isinstance(member, tuple) else member,
             values=values * seconds,
             binary_scale=self._binary_scale(row, coord.init_time, seconds),
+            origin=self.origin,
         )
 
     def _window(

@@ -30,6 +30,10 @@ PROCESSES = {"avg": 0, "acc": 1, "max": 2, "min": 3}
 """Statistical processes of GRIB2 code table 4.10."""
 
 
+type Origin = tuple[int, int]
+"""Originating centre, and its generating process."""
+
+
 class MadeUpMessage(NamedTuple):
     """One message: what it says of itself, and its values in the source's units."""
 
@@ -41,6 +45,7 @@ class MadeUpMessage(NamedTuple):
     member: int | None
     values: Field
     binary_scale: int
+    origin: Origin | None
 
 
 def write_file(
@@ -122,6 +127,8 @@ def _sample(message: MadeUpMessage, grid: LatLonGrid) -> SampleMessage:
         keys |= {"typeOfEnsembleForecast": 3, "perturbationNumber": message.member}
     if not instant:
         keys |= _window_keys(message)
+    if message.origin is not None:
+        keys["centre"], keys["generatingProcessIdentifier"] = message.origin
     return SampleMessage(keys, message.values, 0, message.binary_scale, "grid_simple")
 
 

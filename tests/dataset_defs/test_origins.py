@@ -9,6 +9,7 @@ import pytest
 
 from dataset_defs.contrib import mrms_guam
 from dataset_defs.dwd.icon_eu import forecast as icon_eu
+from dataset_defs.ecmwf.aifs_single import forecast as aifs_single
 from dataset_defs.ecmwf.ifs_ens import forecast as ifs_ens
 from dataset_defs.noaa.gefs import analysis as gefs_analysis
 from dataset_defs.noaa.gefs import forecast as gefs
@@ -41,6 +42,7 @@ JOBS: Mapping[type[Any], str] = {
     hrrr.HrrrForecastRegionJob: "hrrr",
     hrrr_analysis.HrrrAnalysisRegionJob: "hrrr",
     ifs_ens.IfsEnsForecastRegionJob: "ifs",
+    aifs_single.AifsSingleForecastRegionJob: "aifs",
     icon_eu.IconEuForecastRegionJob: "icon",
     mrms_guam.MrmsGuamRegionJob: "mrms",
 }
@@ -79,6 +81,7 @@ def test_a_dataset_takes_every_real_message_of_its_model_and_none_of_another(mod
         (gefs_analysis.GefsAnalysisRegionJob, "2020-01-01T00", "gfs"),
         (hrrr.HrrrForecastRegionJob, "2020-12-02T12", "gfs"),
         (hrrr_analysis.HrrrAnalysisRegionJob, "2020-12-02T12", "gfs"),
+        (aifs_single.AifsSingleForecastRegionJob, "2025-02-24T06", "ifs"),
     ],
 )
 def test_before_any_file_shows_it_a_message_may_name_any_process(job: type[Any], first: str, model: str) -> None:

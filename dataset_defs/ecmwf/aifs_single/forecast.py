@@ -8,6 +8,7 @@ import pandas as pd
 from dataset_defs.ecmwf.archives import ECMWF_ARCHIVES, open_data_key
 from dataset_defs.ecmwf.attributes import ecmwf_attributes
 from dataset_defs.ecmwf.fields import ecmwf_field
+from dataset_defs.ecmwf.grib_job import ECMWF
 from reformatters_dagster import (
     GLOBAL_0P25,
     STANDARD_CHECKS,
@@ -27,6 +28,8 @@ from reformatters_dagster import (
 
 V1, OPERATIONAL = (pd.Timestamp(time).as_unit("us") for time in ("2025-02-24T06", "2025-02-25T06"))
 """Init times from which on there is version 1, with more variables, and from which on it is no experiment."""
+AIFS_PROCESSES = range(1, 100)
+"""A file of 2026 shows number 4; those of the IFS begin at 100."""
 PRESSURE_BITS = 11
 """As many as the public dataset of this name keeps."""
 _MEAN = (
@@ -118,6 +121,11 @@ class AifsSingleForecastRegionJob(
     """One init time."""
 
     source_file_coord = FileCoord
+    centre = ECMWF
+
+    def processes(self, coord: FileCoord) -> range | None:
+        # No file at hand shows the numbers from before version 1.
+        return AIFS_PROCESSES if coord.init_time >= V1 else None
 
 
 DATASET = DynamicalDataset(

@@ -7,9 +7,14 @@ import pytest
 
 from dataset_defs.ecmwf.aifs_single.forecast import DATASET, V1, FileCoord
 from dataset_defs.ecmwf.fields import ecmwf_field
+from dataset_defs.ecmwf.ifs_ens.forecast import DATASET as IFS
 from reformatters_dagster import GribField
+from reformatters_dagster.core.job.grib_job import GribRegionJob
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.sample_upstream.weather import Field
+from tests.dataset_defs.contract import job_at
 from tests.dataset_defs.made_up import MadeUpSource
 from tests.dataset_defs.real_message import assert_real_message
 
@@ -21,6 +26,11 @@ MESSAGES = {
     "total_cloud_cover_atmosphere": GribField(element="tcc", level="sfc", parameter=(0, 6, 1), surface=(1, None)),
 }
 """What the source's messages say of themselves."""
+ORIGIN = 98, 4
+"""Centre and generating process, as the real message has them."""
+PROCESS_OCTET = 14
+"""Of section 4."""
+AIFS = "ecmwf/mpiannucci__gribberish--aifs-single-t500.grib2"
 
 
 def in_file(variable: str, init_time: Timestamp, values: Field) -> Field:
@@ -36,7 +46,7 @@ def in_file(variable: str, init_time: Timestamp, values: Field) -> Field:
 def source(tmp_path_factory: pytest.TempPathFactory) -> MadeUpSource:
     """The last init time before version 1, and the first with it: other files, more variables, other units."""
     init_times = ("2025-02-24T00", "2025-02-24T06")
-    return MadeUpSource.write(tmp_path_factory.mktemp("source"), DATASET, init_times, in_file, MESSAGES)
+    return MadeUpSource.write(tmp_path_factory.mktemp("source"), DATASET, init_times, in_file, MESSAGES, origin=ORIGIN)
 
 
 def test_a_reader_sees_what_the_files_hold(source: MadeUpSource, tmp_path: Path) -> None:
@@ -64,5 +74,30 @@ def test_files_moved_twice(init_time: str, folder: str) -> None:
 def test_a_real_message_is_what_its_row_says(shared_data: Path, tmp_path: Path) -> None:
     """One of another level than the dataset has: no other is at hand."""
     row = DATASET.template_config.variables["temperature_850hpa"].model_copy(update={"field": ecmwf_field("t", 500)})
-    path = shared_data / "ecmwf/mpiannucci__gribberish--aifs-single-t500.grib2"
-    assert_real_message(DATASET, row, path, tmp_path, shortName="t")
+    assert_real_message(DATASET, row, shared_data / AIFS, tmp_path, shortName="t")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "process", "says"),
+    [
+        (DATASET, 158, r"another message: generating process asked range\(1, 100\), found 158;"),
+        (IFS, 4, r"another message: .*generating process asked range\(100, 255\), found 4;"),
+    ],
+)
+def test_a_message_of_the_other_model_is_refused(
+    dataset: DynamicalDataset, process: int, says: str, shared_data: Path, tmp_path: Path
+) -> None:
+    """The real message, or the same with the process that IFS messages of its day have."""
+    row = dataset.template_config.variables["temperature_850hpa"].model_copy(update={"field": ecmwf_field("t", 500)})
+    message = bytearray((shared_data / AIFS).read_bytes())
+    product = message.index(b"\0\0\0\x22\4")
+    assert message[product + PROCESS_OCTET - 1] == ORIGIN[1]
+    message[product + PROCESS_OCTET - 1] = process
+    job = job_at(dataset, pd.Timestamp("2026-03-10T12").floor(dataset.template_config.append_dim.frequency), tmp_path)
+    assert isinstance(job, GribRegionJob)
+    of_member = {"ensemble_member": 0} if dataset is IFS else {}
+    coord = job.source_file_coord.model_validate(
+        {"init_time": pd.Timestamp("2026-03-10T12"), "lead_time": pd.Timedelta(0), **of_member}
+    )
+    with pytest.raises(CorruptMessage, match=says):
+        job.verify(bytes(message), coord, row, AIFS)
