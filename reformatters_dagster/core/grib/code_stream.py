@@ -95,7 +95,8 @@ def _check_segments(stream: memoryview, at: int, allowed: Container[int], last: 
                 raise ValueError(f"it declares {layers} layers, 1 to {_MOST_LAYERS} are read")
             _check_coding(segment.content[0], segment.content[5:])
         elif segment.marker == _CODING_OF_COMPONENT:
-            _check_coding(segment.content[1], segment.content[2:])
+            (style,) = struct.unpack_from(">B", segment.content, 1)
+            _check_coding(style, segment.content[2:])
         at = segment.stop
     return at
 
