@@ -5,7 +5,9 @@ from typing import Any
 
 from reformatters_dagster.core.spec.axes import AppendAxis, RegularAxis, lead_time
 from reformatters_dagster.core.spec.grids import LatLonGrid
+from reformatters_dagster.core.spec.region import shard_regions
 from reformatters_dagster.core.spec.template import DatasetAttributes, TemplateConfig
+from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.variables import DataVar, GribField
 
 FIELD = GribField(element="TMP", level="2 m above ground", parameter=(0, 0, 0), surface=(103, 2.0))
@@ -69,3 +71,9 @@ def shrunk(template: TemplateConfig, folder: Path, **changes: Any) -> TinyTempla
     made = TinyTemplate(folder=folder, **(fields | changes))
     made.update_template()
     return made
+
+
+def shard_labels(template: TemplateConfig, end: Timestamp) -> list[Timestamp]:
+    """First label of every shard that holds a label before `end`."""
+    labels = template.append_dim.labels(end)
+    return [labels[region.start] for region in shard_regions(len(labels), template.shard_length)]

@@ -43,6 +43,7 @@ from tests.dataset_defs.contract import (
     root_of,
 )
 from tests.dataset_defs.facts import facts_of
+from tests.tiny import shard_labels
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +276,7 @@ def partitions(template: TemplateConfig, now: pd.Timestamp) -> list[str]:
 
 
 def begun_shards(template: TemplateConfig, now: pd.Timestamp) -> list[str]:
-    return [partition_key(label) for label in template.shard_labels(now + MOMENT)]
+    return [partition_key(label) for label in shard_labels(template, now + MOMENT)]
 
 
 @every_dataset
@@ -285,7 +286,7 @@ def test_partitions_are_the_shards_that_have_begun(dataset: DynamicalDataset) ->
     assert keys == begun_shards(template, NOW)
     assert [partition_label(key) for key in keys[:: len(keys) - 1]] == [
         template.append_dim.start,
-        template.shard_labels(NOW)[-1],
+        shard_labels(template, NOW)[-1],
     ]
 
 

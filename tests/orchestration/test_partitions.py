@@ -21,7 +21,7 @@ from reformatters_dagster.core.spec.axes import AppendAxis
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import MOMENT, Timedelta, Timestamp
 from reformatters_dagster.orchestration.partitions import GrowingShards, exact_cron, partition_label, shard_partitions
-from tests.tiny import TinyTemplate, tiny_analysis, tiny_template
+from tests.tiny import TinyTemplate, shard_labels, tiny_analysis, tiny_template
 
 EXACT_HOURS = (1, 2, 3, 4, 6, 8, 12, 24, 7 * 24)
 NOT_EXACT = (
@@ -77,7 +77,7 @@ def keys_at(partitions: dg.PartitionsDefinition[str], now: Timestamp) -> list[st
 
 def begun(template: TinyTemplate, now: Timestamp) -> list[str]:
     """Keys of the template's own shards that have begun, the one that begins this moment included."""
-    return [partition_key(label) for label in template.shard_labels(now + MOMENT)]
+    return [partition_key(label) for label in shard_labels(template, now + MOMENT)]
 
 
 @given(MINUTES)

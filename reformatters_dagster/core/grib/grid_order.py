@@ -24,32 +24,6 @@ _ANGLE_TOLERANCE = 1e-4  # degrees
 _CORNER_TOLERANCE = 0.05  # of a grid step
 
 
-def to_grid(values: Array2D, header: GridHeader, grid: Grid, where: str) -> Array2D:
-    """Bring a field into the order of the template's grid, if both have the same points.
-
-    Parameters
-    ----------
-    values : (ny, nx) float32
-        In the order of the message; not changed, but the result may be a view of it.
-    header : GridHeader
-    grid : Grid
-    where : str
-        Names the field in an error.
-
-    Returns
-    -------
-    (latitude, longitude) or (y, x) float32
-        Rows and columns are reversed where the message runs the other way. A full circle of longitudes is rotated to begin
-        where the grid begins.
-
-    Raises
-    ------
-    CorruptMessage
-        Shape, spacing, corners or scanning direction are not those of the grid.
-    """
-    return grid_order(values.shape, header, grid, where).apply(values)
-
-
 @dataclass(frozen=True, slots=True)
 class GridOrder:
     """How to reorder the rows and columns of a message into those of a grid."""
@@ -61,12 +35,34 @@ class GridOrder:
     """The column that comes first, counted after mirroring."""
 
     def apply(self, values: Array2D) -> Array2D:
+        """A field in the order of the grid. `values` are not changed, but the result may be a view of them."""
         values = values[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
         return np.roll(values, -self.shift, axis=1) if self.shift else values
 
 
 def grid_order(shape: tuple[int, int], header: GridHeader, grid: Grid, where: str) -> GridOrder:
-    """Find the order; `CorruptMessage` where the message's points are not those of the grid: see `to_grid`."""
+    """Find how to bring a field into the order of the template's grid, if both have the same points.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the message.
+    header : GridHeader
+    grid : Grid
+    where : str
+        Names the field in an error.
+
+    Returns
+    -------
+    GridOrder
+        Rows and columns are reversed where the message runs the other way. A full circle of longitudes is rotated to begin
+        where the grid begins.
+
+    Raises
+    ------
+    CorruptMessage
+        Shape, spacing, corners or scanning direction are not those of the grid.
+    """
     if shape != grid.shape:
         raise CorruptMessage(
             f"{where} has shape {shape!r}, template expects {grid.shape!r}; check the grid in the file's name"

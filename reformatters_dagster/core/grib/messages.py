@@ -45,7 +45,7 @@ def decode(
     scale_factor, add_offset : float
         Result = value * scale_factor + add_offset, computed in float64.
     grid : Grid, optional
-        The message must have the same points; the result has them in the grid's order: see `to_grid`.
+        The message must have the same points; the result has them in the grid's order: see `grid_order`.
     where : str
         Names the message in an error.
     out : (ny, nx) float32, C-contiguous, optional

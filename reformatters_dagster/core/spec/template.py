@@ -20,7 +20,6 @@ from reformatters_dagster.core.spec.coordinates import append_attrs, forecast_co
 from reformatters_dagster.core.spec.encodings import coordinate_encoding, data_encoding
 from reformatters_dagster.core.spec.errors import TemplateDrift, UnknownVariable
 from reformatters_dagster.core.spec.grids import LambertGrid, LatLonGrid
-from reformatters_dagster.core.spec.region import shard_regions
 from reformatters_dagster.core.spec.template_files import differing_files, read_template, write_metadata
 from reformatters_dagster.core.spec.values import Dim, Frozen, Names, Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import DataVar, by_name
@@ -162,11 +161,6 @@ class TemplateConfig(Frozen):
         shards_after = (start - self.append_dim.start) // self.shard_duration
         first = self.append_dim.start + shards_after * self.shard_duration
         return self.model_copy(update={"append_dim": self.append_dim.model_copy(update={"start": first})})
-
-    def shard_labels(self, end: Timestamp) -> list[Timestamp]:
-        """First label of every shard that holds a label before `end`."""
-        labels = self.append_dim.labels(end)
-        return [labels[region.start] for region in shard_regions(len(labels), self.shard_length)]
 
     def dataset_attributes(self) -> dict[str, str]:
         """Global attributes as readers see them."""

@@ -14,15 +14,10 @@ from reformatters_dagster.core.spec.values import JSON, Label, Timestamp
 from reformatters_dagster.core.spec.zarr_documents import arrays_of, length_along, structure_differences
 
 
-def refuse_structure_drift(template_root: JSON, store_root: JSON, append_dim: str) -> list[str]:
+def refuse_structure_drift(template_root: JSON, store_root: JSON, append_dim: str) -> None:
     """Refuse a template whose arrays do not fit the chunks in the store: these could not be read, or written beside.
 
-    Attributes may differ, and sizes along `append_dim`.
-
-    Returns
-    -------
-    list of str
-        Arrays of the template that the store does not have yet.
+    Attributes may differ, and sizes along `append_dim`; and the template may have arrays that the store does not have yet.
 
     Raises
     ------
@@ -39,7 +34,6 @@ def refuse_structure_drift(template_root: JSON, store_root: JSON, append_dim: st
             f"the template was to describe the store as it stands; found {'; '.join(sorted(drifts))}: restore the "
             "template, or raise the dataset version to start a new store"
         )
-    return sorted(template.keys() - store.keys())
 
 
 def refuse_unpublished_variables(dataset_id: str, variables: Sequence[str], store_root: JSON) -> None:

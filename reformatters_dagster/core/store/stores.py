@@ -39,13 +39,8 @@ class StoreSet:
         """Replicas that have not failed so far."""
         return tuple(replica for replica in self.replicas if replica.url not in self._left_out)
 
-    @property
-    def in_write_order(self) -> tuple[Store, ...]:
-        """Replicas, then the primary. Runs ask the primary what is missing, so it is never ahead of a replica."""
-        return (*self.live_replicas, self.primary)
-
     def each_in_write_order(self, write: Callable[[Store], None]) -> None:
-        """Call `write` with every replica, then with the primary.
+        """Call `write` with every replica, then with the primary: runs ask it what is missing, so it is never ahead of a replica.
 
         Raises
         ------

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reformatters_dagster.core.grib.grid_order import to_grid
 from reformatters_dagster.core.grib.header import GridHeader, read_header
 from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.spec.axes import RegularAxis
 from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.grids import LatLonGrid
 from reformatters_dagster.core.spec.values import Array2D
+from tests.core.grib.ordered import to_grid
 from tests.core.grib.real_messages import (
     CONSTANT,
     CROP,

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reformatters_dagster.core.grib.grid_order import to_grid
 from reformatters_dagster.core.grib.header import read_header
 from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.grib.regrid import coarsened, refine
@@ -19,6 +18,7 @@ from reformatters_dagster.core.spec.axes import RegularAxis
 from reformatters_dagster.core.spec.errors import CorruptMessage
 from reformatters_dagster.core.spec.grids import GLOBAL_0P25, LatLonGrid
 from reformatters_dagster.core.spec.values import Array2D
+from tests.core.grib.ordered import to_grid
 
 GRID = LatLonGrid(
     latitude=RegularAxis(first=90.0, step=-15.0, size=13), longitude=RegularAxis(first=-180.0, step=15.0, size=24)

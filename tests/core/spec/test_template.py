@@ -16,7 +16,7 @@ from reformatters_dagster.core.spec.errors import TemplateDrift, UnknownVariable
 from reformatters_dagster.core.spec.grids import LatLonGrid
 from reformatters_dagster.core.spec.template import DatasetAttributes
 from tests.core.spec.on_disk import END, NEVER, SIZES, START, committed, document
-from tests.tiny import TinyTemplate, tiny_analysis, tiny_template, tiny_var
+from tests.tiny import TinyTemplate, shard_labels, tiny_analysis, tiny_template, tiny_var
 
 
 def other(template: TinyTemplate, **changes: Any) -> TinyTemplate:
@@ -258,7 +258,7 @@ def test_a_template_of_another_dataset_is_refused(forecast: TinyTemplate) -> Non
     ],
 )
 def test_first_labels_of_shards(end: str, labels: list[str]) -> None:
-    assert tiny_template(NEVER).shard_labels(pd.Timestamp(end)) == [pd.Timestamp(label) for label in labels]
+    assert shard_labels(tiny_template(NEVER), pd.Timestamp(end)) == [pd.Timestamp(label) for label in labels]
 
 
 @settings(max_examples=30)
@@ -266,7 +266,7 @@ def test_first_labels_of_shards(end: str, labels: list[str]) -> None:
 def test_every_label_lies_in_one_shard(shard: int, hours: int) -> None:
     template = tiny_template(NEVER, chunks={**SIZES, "init_time": 1}, shards={**SIZES, "init_time": shard})
     end = START + pd.Timedelta(hours=hours)
-    firsts = template.shard_labels(end)
+    firsts = shard_labels(template, end)
     assert firsts == list(template.append_dim.labels(end)[::shard])
     assert template.shard_length == shard
     assert template.shard_duration == pd.Timedelta("6h") * shard
@@ -290,7 +290,7 @@ def test_an_archive_of_long_shards_starts_at_a_whole_one() -> None:
     template = tiny_analysis(NEVER)
     started = template.started_at(pd.Timestamp("2026-07-29T18"))
     assert started.append_dim.start == START + 14 * pd.Timedelta("60D")
-    assert started.append_dim.start == template.shard_labels(pd.Timestamp("2026-07-29T19"))[-1]
+    assert started.append_dim.start == shard_labels(template, pd.Timestamp("2026-07-29T19"))[-1]
 
 
 @settings(max_examples=30)
@@ -303,6 +303,6 @@ def test_a_started_archive_keeps_the_templates_shards(seconds: int) -> None:
     assert (first - START) % template.shard_duration == pd.Timedelta(0)
     assert started.started_at(start) == started
     end = START + pd.Timedelta("2000D")
-    assert [label for label in started.shard_labels(end) if label >= START] == [
-        label for label in template.shard_labels(end) if label >= first
+    assert [label for label in shard_labels(started, end) if label >= START] == [
+        label for label in shard_labels(template, end) if label >= first
     ]

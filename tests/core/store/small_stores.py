@@ -151,6 +151,13 @@ def with_chunks(tmp_store: Path) -> StoreSet:
     for name in (GRID, SERIES):
         for path in (tmp_store / name / "c").rglob("*"):
             if path.is_file():
-                for store in stores.in_write_order:
+                for store in in_write_order(stores):
                     store.put(path.relative_to(tmp_store).as_posix(), path)
     return stores
+
+
+def in_write_order(stores: StoreSet) -> list[Store]:
+    """Replicas that have not failed, then the primary."""
+    found: list[Store] = []
+    stores.each_in_write_order(found.append)
+    return found

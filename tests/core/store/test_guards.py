@@ -27,14 +27,14 @@ def test_growth_and_new_attributes_are_no_drift() -> None:
     template = root(9)
     arrays_in(template)["temperature_2m"]["attributes"] = {"units": "degree_Celsius"}
     template["attributes"]["title"] = "new"
-    assert refuse_structure_drift(template, root(2), "init_time") == []
+    refuse_structure_drift(template, root(2), "init_time")
 
 
-def test_new_arrays_are_named() -> None:
+def test_new_arrays_are_no_drift() -> None:
     template = root(2)
     for name in ("wind_v_10m", "wind_u_10m"):
         arrays_in(template)[name] = copy.deepcopy(arrays_in(template)["temperature_2m"])
-    assert refuse_structure_drift(template, root(2), "init_time") == ["wind_u_10m", "wind_v_10m"]
+    refuse_structure_drift(template, root(2), "init_time")
 
 
 def rename_dim(found: JSON) -> None:

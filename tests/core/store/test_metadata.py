@@ -33,6 +33,7 @@ from tests.core.store.small_stores import (
     consolidate,
     contents,
     data_variable,
+    in_write_order,
     published_inits,
     root_etag,
     update,
@@ -67,7 +68,7 @@ def test_every_prefix_of_a_creation_is_no_store_or_a_whole_one(tmp_stores: dict[
         assert root_etag(stores.primary) == "absent"
         assert root_etag(stores.replicas[0]) == "absent" or published_inits(stores.replicas[0]) == 3
         put_metadata(tmp, stores, expected_root="absent")
-        assert [published_inits(store) for store in stores.in_write_order] == [3, 3]
+        assert [published_inits(store) for store in in_write_order(stores)] == [3, 3]
 
 
 def test_a_store_that_stands_is_not_created(stores: StoreSet, tmp_store: TmpStore) -> None:
@@ -81,12 +82,12 @@ def test_a_store_that_stands_is_not_created(stores: StoreSet, tmp_store: TmpStor
 def test_a_root_that_moved_is_not_replaced(stores: StoreSet, tmp_store: TmpStore) -> None:
     created = update(tmp_store(2), stores, range(1), "absent")
     update(tmp_store(3), stores, range(1, 2), created.root_etag)
-    before = [contents(store) for store in stores.in_write_order]
+    before = [contents(store) for store in in_write_order(stores)]
     with pytest.raises(
         CommitConflict, match=r"was to replace the one of ETag .*another writer published meanwhile.*run this"
     ):
         put_metadata(tmp_store(4), stores, expected_root=created.root_etag)
-    assert [contents(store) for store in stores.in_write_order] == before
+    assert [contents(store) for store in in_write_order(stores)] == before
 
 
 def test_a_store_that_vanished_is_a_conflict(folders: StoreSet, tmp_store: TmpStore) -> None:
@@ -109,9 +110,9 @@ def test_a_replica_ahead_of_its_primary_is_not_cut_back(folders: StoreSet, tmp_s
     replica_only = StoreSet(primary=folders.replicas[0], replicas=(), internal=folders.internal)
     update(tmp_store(6), replica_only, range(2, 3), root_etag(folders.replicas[0]))
     update(tmp_store(4), folders, range(1, 2), root_etag(folders.primary))
-    assert [published_inits(store) for store in folders.in_write_order] == [6, 4]
+    assert [published_inits(store) for store in in_write_order(folders)] == [6, 4]
     update(tmp_store(6), folders, range(2, 3), root_etag(folders.primary))
-    assert [published_inits(store) for store in folders.in_write_order] == [6, 6]
+    assert [published_inits(store) for store in in_write_order(folders)] == [6, 6]
 
 
 @pytest.mark.parametrize("which", ["primary", "replica"])
@@ -172,7 +173,7 @@ def test_values_written_at_run_time_stay(folders: StoreSet, tmp_path: Path) -> N
     np.testing.assert_equal(ingested_hours(folders.primary), [2, 2, 1])
     other = write_tmp(tmp_path / "other-tmp.zarr", 3, ingested=(0, 0, 0))
     put_metadata(other, folders, expected_root=etag, keep={"ingested_forecast_length"})
-    for store in folders.in_write_order:
+    for store in in_write_order(folders):
         np.testing.assert_equal(ingested_hours(store), [2, 2, 1])
 
 
@@ -196,7 +197,7 @@ def test_of_racing_creators_one_wins(stores: StoreSet, tmp_store: TmpStore) -> N
     with ThreadPoolExecutor(len(attempts)) as pool:
         outcomes = list(pool.map(create, attempts))
     assert sorted(outcomes) == ["created"] + ["exists"] * 11
-    for store in stores.in_write_order:
+    for store in in_write_order(stores):
         ds = xr.open_zarr(store.reader(), chunks=None, decode_timedelta=True)
         assert list(ds.indexes["init_time"]) == list(pd.date_range(FIRST, periods=ds.sizes["init_time"], freq="6h"))
 
@@ -237,7 +238,7 @@ def test_two_writers_in_any_order_of_their_puts(
     def write(number: int) -> str:
         def before_put(url: str, key: str) -> None:
             turns.writer(number)(url, key)
-            for store in stores.in_write_order:
+            for store in in_write_order(stores):
                 assert_root_is_backed(store, inits_of_chunk)
 
         try:
@@ -251,7 +252,7 @@ def test_two_writers_in_any_order_of_their_puts(
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(write, range(2)))
     assert sorted(outcomes) == ["published", "refused"]
-    for store in stores.in_write_order:
+    for store in in_write_order(stores):
         assert_root_is_backed(store, inits_of_chunk)
     assert published_inits(stores.primary) == extents[outcomes.index("published")]
     assert published_inits(stores.replicas[0]) in extents

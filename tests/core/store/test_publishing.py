@@ -19,6 +19,7 @@ from tests.core.store.small_stores import (
     SERIES,
     TmpStore,
     contents,
+    in_write_order,
     published_inits,
     root_etag,
     update,
@@ -30,9 +31,9 @@ pytest_plugins = ["tests.stores"]
 
 def test_an_update_is_read_back(stores: StoreSet, tmp_store: TmpStore) -> None:
     created = update(tmp_store(2), stores, range(1), "absent")
-    assert [published_inits(store) for store in stores.in_write_order] == [2, 2]
+    assert [published_inits(store) for store in in_write_order(stores)] == [2, 2]
     grown = update(tmp_store(3), stores, range(1, 2), created.root_etag)
-    assert [published_inits(store) for store in stores.in_write_order] == [3, 3]
+    assert [published_inits(store) for store in in_write_order(stores)] == [3, 3]
     assert grown.root_etag == root_etag(stores.primary)
     assert contents(stores.primary) == contents(stores.replicas[0])
 
@@ -63,7 +64,7 @@ def test_every_prefix_of_an_update_is_consistent(folders: StoreSet, tmp_store: T
     shutil.copytree(tmp_path / "two", tmp_path / "before/two", copy_function=shutil.copy2)
     journal = Journal()
     update(tmp_store(4), watched(folders, journal), range(1, 2), created.root_etag)
-    undisturbed = [contents(store) for store in folders.in_write_order]
+    undisturbed = [contents(store) for store in in_write_order(folders)]
     seen = set()
     for puts in range(len(journal.puts)):
         stores = open_store_set(
@@ -74,9 +75,9 @@ def test_every_prefix_of_an_update_is_consistent(folders: StoreSet, tmp_store: T
         with pytest.raises(Stopped):
             update(tmp_store(4), watched(stores, Journal(stop_after=puts)), range(1, 2), expected)
         assert root_etag(stores.primary) == expected, "the primary's root is the last put of all"
-        seen.add(tuple(published_inits(store) for store in stores.in_write_order))
+        seen.add(tuple(published_inits(store) for store in in_write_order(stores)))
         update(tmp_store(4), stores, range(1, 2), expected)
-        assert [contents(store) for store in stores.in_write_order] == undisturbed
+        assert [contents(store) for store in in_write_order(stores)] == undisturbed
         shutil.rmtree(tmp_path / str(puts))
     assert seen == {(2, 2), (4, 2)}
 
@@ -103,13 +104,13 @@ def test_a_killed_process_leaves_what_can_be_resumed(folders: StoreSet, tmp_stor
     assert published_inits(folders.primary) == 2
     assert published_inits(folders.replicas[0]) == 2
     update(tmp_store(4), folders, range(1, 2), created.root_etag)
-    assert [published_inits(store) for store in folders.in_write_order] == [4, 4]
+    assert [published_inits(store) for store in in_write_order(folders)] == [4, 4]
 
 
 def test_a_partial_last_shard_grows_in_place(stores: StoreSet, tmp_store: TmpStore) -> None:
     created = update(tmp_store(3), stores, range(2), "absent")
     update(tmp_store(4), stores, range(1, 2), created.root_etag)
-    assert [published_inits(store) for store in stores.in_write_order] == [4, 4]
+    assert [published_inits(store) for store in in_write_order(stores)] == [4, 4]
 
 
 def test_a_replica_that_fails_stops_before_the_primary(s3: S3Bucket, tmp_store: TmpStore) -> None:
@@ -132,7 +133,7 @@ def test_credentials_that_expire_at_some_put(s3: S3Bucket, tmp_store: TmpStore, 
     s3.server.fail()
     assert published_inits(stores.primary) == 2
     update(tmp_store(4), stores, range(1, 2), created.root_etag)
-    assert [published_inits(store) for store in stores.in_write_order] == [4, 4]
+    assert [published_inits(store) for store in in_write_order(stores)] == [4, 4]
 
 
 def test_a_busy_store_is_published_to_all_the_same(s3: S3Bucket, tmp_store: TmpStore) -> None:
@@ -143,4 +144,4 @@ def test_a_busy_store_is_published_to_all_the_same(s3: S3Bucket, tmp_store: TmpS
         {"methods": ["GET"], "status": 500, "after": 10, "times": 4},
     )
     update(tmp_store(4), stores, range(2), "absent")
-    assert [published_inits(store) for store in stores.in_write_order] == [4, 4]
+    assert [published_inits(store) for store in in_write_order(stores)] == [4, 4]

@@ -7,6 +7,7 @@ import pytest
 
 from reformatters_dagster.core.spec.errors import Refused, StoreAccessDenied
 from reformatters_dagster.core.store.stores import open_store, open_store_set
+from tests.core.store.small_stores import in_write_order
 
 
 def test_folders_by_url_and_by_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,4 +43,4 @@ def test_where_stores_are() -> None:
     stores = open_store_set("memory://x/", ["memory://y", "memory://z"], "noaa-gfs-forecast", "1.2.0")
     assert stores.primary.url == "memory://x/noaa-gfs-forecast/v1.2.0.zarr"
     assert stores.internal.url == "memory://x/noaa-gfs-forecast/_internal/v1.2.0"
-    assert [store.url.split("/")[2] for store in stores.in_write_order] == ["y", "z", "x"]
+    assert [store.url.split("/")[2] for store in in_write_order(stores)] == ["y", "z", "x"]

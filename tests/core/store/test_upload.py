@@ -17,7 +17,15 @@ from reformatters_dagster.core.spec.errors import (
 )
 from reformatters_dagster.core.store.stores import StoreSet, open_store_set
 from reformatters_dagster.core.store.upload import publish_chunks
-from tests.core.store.small_stores import AT_ONCE, GRID, NAN, SERIES, SHARDS_PER_REGION, TmpStore
+from tests.core.store.small_stores import (
+    AT_ONCE,
+    GRID,
+    NAN,
+    SERIES,
+    SHARDS_PER_REGION,
+    TmpStore,
+    in_write_order,
+)
 from tests.stores import Journal, S3Bucket, watched
 
 pytest_plugins = ["tests.stores"]
@@ -97,4 +105,4 @@ def test_a_stopped_run_begins_no_further_upload(folders: StoreSet, tmp_store: Tm
 
     with pytest.raises(RunStopped, match=r"/c/0/0/0/1 was to be uploaded; the run was stopped before: run it again"):
         publish_chunks(tmp, watched(folders, stop_after_first), GRID, 0, threads=1, stop=stop)
-    assert [len(store.list(f"{GRID}/c")) for store in folders.in_write_order] == [1, 0]
+    assert [len(store.list(f"{GRID}/c")) for store in in_write_order(folders)] == [1, 0]

@@ -17,7 +17,6 @@ import xarray as xr
 
 from dataset_defs.dwd.icon_eu.forecast import TEMPLATE
 from dataset_defs.dwd.icon_eu.variables import ICON_EU_DATA_VARS
-from reformatters_dagster.core.grib.grid_order import to_grid
 from reformatters_dagster.core.grib.header import read_header
 from reformatters_dagster.core.grib.identity import check_identity
 from reformatters_dagster.core.grib.messages import decode
@@ -29,6 +28,7 @@ from reformatters_dagster.core.spec.grids import LatLonGrid
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.sample_upstream.dwd import COPY, ICON_EU_FIELDS, icon_eu_path, write_icon_eu_sample
+from tests.core.grib.ordered import to_grid
 from tests.datasets import Site
 from tests.icon_eu import (
     GRID,

@@ -17,7 +17,6 @@ from dataset_defs.noaa.hrrr.analysis import DATASET as ANALYSIS
 from dataset_defs.noaa.hrrr.archives import CONUS_3KM, forecast_length, hrrr_key
 from dataset_defs.noaa.hrrr.forecast import DATASET as FORECAST
 from dataset_defs.noaa.hrrr.variables import HRRR_ANALYSIS_DATA_VARS, HRRR_DATA_VARS
-from reformatters_dagster.core.grib.grid_order import to_grid
 from reformatters_dagster.core.grib.header import read_header
 from reformatters_dagster.core.grib.messages import decode
 from reformatters_dagster.core.run.backfill import BackfillRequest, backfill
@@ -32,6 +31,7 @@ from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import asset_key
 from reformatters_dagster.sample_upstream.hrrr import ARCHIVE, HRRR_FIELDS, hrrr_values, write_hrrr_files
+from tests.core.grib.ordered import to_grid
 from tests.orchestration.deployments import QUIET
 from tests.tiny import TinyTemplate
 
