@@ -25,7 +25,7 @@ class LedgerCheck(Validator):
 
 
 class CheckCompleteness(LedgerCheck):
-    """Recent partitions were made from every file that is due, and every value of them from all that it depends on.
+    """Recent partitions used every file that is due, and hold no outdated value.
 
     A file is due when the dataset's soft deadline after its label has passed. The check counts files up to three days past the
     give-up age, then it forgets them.

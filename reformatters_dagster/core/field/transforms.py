@@ -187,7 +187,7 @@ def round_in_place(values: Float32Array, keep_mantissa_bits: int, *, threads: in
 
 
 class _Windows(NamedTuple):
-    """What the rate of every step is made of that holds a total, without the first; in the kernel's order."""
+    """For each step with a total, except the first: what its rate is made of. In the order of the kernel's arguments."""
 
     steps: npt.NDArray[np.intp]
     previous: npt.NDArray[np.intp]

@@ -148,7 +148,7 @@ class FileResult(Frozen):
     """Key of a file that was used before and failed now. Where this one succeeded, the published value at its place is
     outdated; where not, that file is why."""
     beside: Mapping[str, str] = {}
-    """ETags, by key, of files beside the region that a value of this one's reach was made from, too, in this run."""
+    """Files beside the region from which this run also made a value within this file's reach: their ETags, by key."""
     was_tried: bool = True
     """Whether this run asked for it. It does not ask for a file that is given up: the reason is then that of an earlier run."""
 
@@ -158,8 +158,10 @@ class FileResult(Frozen):
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the published value at its place is outdated: a file that it is made from failed when it was to be made
-        again."""
+        """Whether the published value at its place is outdated.
+
+        A file that it is made from failed when it was to be made again.
+        """
         return self.succeeded and self.waits_for is not None
 
     @property
