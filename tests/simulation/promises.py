@@ -181,16 +181,15 @@ def _truth_of(
             yield "ledger is complete", f"{variable} lacks {key_of(position)}, which can be used"
         if found is not None and found.says_outdated(variable, position):
             yield "ledger is complete", f"{variable} at {position} is outdated, and its files can be used"
-        wanted = _values(variable, position, partial(_best, internal, upstream, variable))
+        wanted = _values(variable, position, partial(_best, found, upstream, variable))
         if values is not None and (wrong := _differs(values[position % SHARD], wanted)) is not None:
             yield "store is truth", f"{variable} at {position}: {wrong}"
 
 
-def _best(internal: Bucket, upstream: Upstream, variable: str, position: int) -> set[int | None]:
-    """The version of a file that can be used, or was used before it vanished."""
+def _best(found: Known | None, upstream: Upstream, variable: str, position: int) -> set[int | None]:
+    """The version of a file that can be used, or was used for a shard before it vanished."""
     if (now := upstream.usable(position)) is not None:
         return {now.number}
-    found = known(internal, position // SHARD)
     return {*found.versions(position)} if found is not None and found.claims(variable, position) else {None}
 
 
