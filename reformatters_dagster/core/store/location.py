@@ -65,8 +65,8 @@ class Store:
         """The same location for a writer who may lose the right to write.
 
         Each attempt at a put, and each delete, calls `check_writer` first. What that raises ends the call, and nothing was sent.
-        An upload in parts calls it again after each part is handed over, the last one included. What that raises ends the
-        upload, and nothing of it stands under the key. Parts of one upload may call it in a thread of their own.
+        An upload in parts calls it again, from another thread, after each part is handed over, the last one included. What that
+        raises aborts the upload, and nothing of it stands under the key.
         """
         guarded = copy(self)
         guarded.check_writer = check_writer

@@ -125,7 +125,9 @@ def _compute(array: xr.DataArray) -> xr.DataArray:
         while isinstance(error, ExceptionGroup):  # zarr asks for several ranges of an object at once
             error = error.exceptions[0]
         if isinstance(error, ReformatError | MemoryError | OSError | BaseError) and not is_past_end(error):
-            raise error from None
+            if error is raised:
+                raise
+            raise error from error.__cause__
         raise UnusableAnswer(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
 
 
