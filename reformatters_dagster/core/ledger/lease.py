@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Event, Lock, Thread
+from uuid import uuid4
 
 from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, ReformatError
 from reformatters_dagster.core.spec.retries import STORE_PATIENCE
@@ -67,7 +68,6 @@ class _Lease:
         self.partition = partition
         self.holder = holder
         self.attempt = attempt
-        self.beats = 0
         self.terms = terms
         self.etag: Etag | None = None
         self._renewed = 0.0
@@ -77,8 +77,8 @@ class _Lease:
     def write(self, expected: Etag | None) -> None:
         """Put the object in the place of the expected version, or of none. Raises `ObjectMoved` when another is there."""
         begun = self.terms.clock()
-        self.beats += 1
-        document = json.dumps({"holder": self.holder, "attempt": self.attempt, "beats": self.beats}).encode()
+        # Other bytes at every beat: where ETags are digests, as on S3, equal ones would show no sign of life.
+        document = json.dumps({"holder": self.holder, "attempt": self.attempt, "beat": uuid4().hex}).encode()
         self.etag = self.store.put(self.key, document, only_if="absent" if expected is None else expected)
         self._renewed = begun
 

@@ -6,11 +6,11 @@ about which variables no run may trust the ledger.
 
 import json
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from reformatters_dagster.core.source.files import FileResult, SourceFileCoord, dump_result, load_result
-from reformatters_dagster.core.store.location import Store
+from reformatters_dagster.core.store.location import Etag, Store
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ class Upload:
     """Whether the note of it could be read. If not, nothing is known of the shards."""
     implausible: str = ""
     """Why rates of its shards cannot be right, as in `VariableCoverage`."""
+    version: Etag = field(default="", compare=False)
+    """Of the note, as it was read."""
 
     @property
     def used(self) -> frozenset[str]:
@@ -94,10 +96,24 @@ class UpdateProgressTracker:
         for key, _ in self._store.list(self._prefix):
             stored = self._store.get_or_none(key)
             if stored is not None:
-                found[_variable_of(key)] = self._read(key, stored[0])
+                found[_variable_of(key)] = self._read(key, *stored)
         return found
 
-    def _read(self, key: str, data: bytes) -> Upload:
+    def of_others(self, seen: Mapping[str, Etag]) -> list[str]:
+        """Variables of which another root run has noted an upload that was not seen: its shards may be in place by now.
+
+        Parameters
+        ----------
+        seen : mapping of variable to ETag
+            Notes that region jobs of this root run have taken into account; variables that it leaves out are not asked about.
+        """
+        found = self.uploads()
+        return [name for name, etag in seen.items() if name in found and self._is_unseen(found[name], etag)]
+
+    def _is_unseen(self, upload: Upload, seen: Etag) -> bool:
+        return not self.is_own(upload) and upload.version != seen
+
+    def _read(self, key: str, data: bytes, version: Etag) -> Upload:
         try:
             document = json.loads(data)
             results = [load_result(self._coord, dumped) for dumped in document["results"]]
@@ -107,10 +123,11 @@ class UpdateProgressTracker:
                 results,
                 frozenset(document["doubtful"]),
                 implausible=document.get("implausible", ""),
+                version=version,
             )
         except (ValueError, TypeError, KeyError) as error:
             log.warning("%s cannot be read, as if an unknown run were uploading the variable: %s", key, error)
-            return Upload("", finished=False, results=(), readable=False)
+            return Upload("", finished=False, results=(), readable=False, version=version)
 
     def is_own(self, upload: Upload) -> bool:
         """Whether a run with this tracker's root made the upload."""

@@ -22,7 +22,7 @@ from reformatters_dagster.core.run.outcomes import CommitReport, GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionPlan
 from reformatters_dagster.core.run.process import region_job
 from reformatters_dagster.core.run.targets import stores_for_partition
-from reformatters_dagster.core.run.verdict import Growth, Verdict, grow, judge, weigh
+from reformatters_dagster.core.run.verdict import Growth, Verdict, grow, judge, settle, weigh
 from reformatters_dagster.core.source.files import Results
 from reformatters_dagster.core.spec.errors import (
     NothingSucceeded,
@@ -60,7 +60,8 @@ def commit_partition(
     OutcomeMissing
         When no outcome has a variable of the plan: nobody would look for the hole.
     OutcomeOvertaken
-        When another run has committed the partition since the region jobs began: the shards may be its own. Its entry stays.
+        When another run has committed the partition since the region jobs began, or has begun to upload: the shards may be its
+        own. Its entry and its notes stay.
     NothingSucceeded
         When the run is not worth a commit, see `judge`; store and ledger stay as they are.
     Retraction
@@ -73,15 +74,15 @@ def commit_partition(
     with hold_lease(internal, partition, holder, attempt=run_id, terms=dataset.lease_terms) as check_lease:
         stores = stores_for_partition(dataset, workspace.stores, plan.label).guarded(check_lease)
         workspace = replace(workspace, stores=stores)
+        tracker = UpdateProgressTracker(stores.internal, partition, holder, dataset.region_job.source_file_coord)
+        _refuse_other_uploads(f"{dataset.dataset_id} partition {partition}", tracker, outcomes)
         try:
             report = _commit(dataset, workspace, plan, outcomes, run_id=run_id, now=now)
         except Retraction:
             check_lease()  # a faster writer, not the upstream, may be why the results reach less far
             raise
         # While the lease is held: the next writer notes its own uploads.
-        UpdateProgressTracker(stores.internal, partition, holder, dataset.region_job.source_file_coord).clear(
-            report.told
-        )
+        tracker.clear(report.told)
     return report
 
 
@@ -105,6 +106,7 @@ def _commit(
     worth = weigh(results, before)
     if judge(worth, request) is Verdict.REFUSE:
         raise NothingSucceeded(_explain_failure(subject, results))
+    request = settle(request, worth)
 
     job = region_job(dataset, dataset.context(workspace, plan.now), plan, plan.variables)
     published = len(published_labels(workspace.stores.primary, job.append_dim))
@@ -157,6 +159,16 @@ def _refuse_overtaken(
         raise OutcomeOvertaken(
             f"{subject} was to be committed by run {root_run!r}; run {before.run_id!r} has committed it since the shards "
             "were written, and may have replaced them: nothing was published; run the whole partition again"
+        )
+
+
+def _refuse_other_uploads(subject: str, tracker: UpdateProgressTracker, outcomes: Sequence[GroupOutcome]) -> None:
+    """Refuse to commit shards that a run has replaced which never got as far as its own commit."""
+    seen = {name: etag for outcome in outcomes for name, etag in outcome.notes.items()}
+    if others := tracker.of_others(seen):
+        raise OutcomeOvertaken(
+            f"{subject} was to be committed; another run has begun to upload {', '.join(sorted(others))} since the shards were "
+            "written, and may have replaced them: nothing was published; run the whole partition again"
         )
 
 

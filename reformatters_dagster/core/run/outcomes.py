@@ -3,6 +3,7 @@
 In: results of region jobs and the ledger entry of a commit. Out: values for the next step, and for whoever shows the run.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -11,6 +12,7 @@ from reformatters_dagster.core.ledger.entries import LedgerEntry
 from reformatters_dagster.core.run.plan import PartitionPlan
 from reformatters_dagster.core.source.files import Results, SourceFileCoord, dump_result, load_result
 from reformatters_dagster.core.spec.values import JSON, Timestamp
+from reformatters_dagster.core.store.location import Etag
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,13 @@ class GroupOutcome:
     stats: JobStats
     built_on: str | None = None
     """The run whose entry stood in the ledger when this job began; empty for none, None where nobody looked."""
+    notes: Mapping[str, Etag] = field(default_factory=dict)
+    """By variable, the note of an upload that stood when this job began; empty for none. Without those where nobody looked."""
 
     def to_json(self) -> JSON:
         """Plain values, for the step that commits."""
         files = {name: [dump_result(result) for result in found] for name, found in self.results.items()}
-        return {"results": files, "stats": self.stats.to_json(), "built_on": self.built_on}
+        return {"results": files, "stats": self.stats.to_json(), "built_on": self.built_on, "notes": dict(self.notes)}
 
     @classmethod
     def from_json(cls, dumped: JSON, coord: type[SourceFileCoord]) -> Self:
@@ -33,7 +37,7 @@ class GroupOutcome:
         results: Results = {
             name: [load_result(coord, result) for result in found] for name, found in dumped["results"].items()
         }
-        return cls(results, JobStats.from_json(dumped["stats"]), dumped.get("built_on"))
+        return cls(results, JobStats.from_json(dumped["stats"]), dumped.get("built_on"), dumped.get("notes", {}))
 
 
 @dataclass(frozen=True)

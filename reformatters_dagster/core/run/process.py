@@ -48,18 +48,20 @@ def process_group(
         refuse_outdated(dataset.template_config, plan.label, plan.end, stores.primary)
         # Under the lease no other run replaces the entry.
         entry = previous_entry(internal, plan.label)
+        uploads = tracker.uploads()
         context = replace(
             context,
             stores=stores,
             published=_published_shard(dataset, plan, entry) if plan.continues else None,
             tracker=tracker,
-            uploads=tracker.uploads(),
+            uploads=uploads,
             check_writer=check_lease,
         )
         job = region_job(dataset, context, plan, variables)
         results = job.process()
         check_lease()
-    return GroupOutcome(results, job.stats, "" if entry is None else entry.run_id)
+    notes = {name: uploads[name].version if name in uploads else "" for name in variables}
+    return GroupOutcome(results, job.stats, "" if entry is None else entry.run_id, notes)
 
 
 def region_job(

@@ -92,9 +92,16 @@ def judge(worth: Worth, request: PartitionRequest) -> Verdict:
     """
     if worth.read or (worth.held and not worth.failed):
         return Verdict.COMMIT
-    if request.accept_missing and (request.force or not worth.refused):
+    if settle(request, worth).accept_missing:
         return Verdict.GIVE_UP
     return Verdict.REFUSE
+
+
+def settle(request: PartitionRequest, worth: Worth) -> PartitionRequest:
+    """The request as a commit carries it out: files that archives refused are given up by force alone."""
+    if not request.accept_missing or request.force or not worth.refused:
+        return request
+    return request.model_copy(update={"accept_missing": False})
 
 
 class Growth(Enum):

@@ -234,6 +234,15 @@ def test_a_lease_whose_renewal_takes_too_long_is_not_held(store: Store) -> None:
             check_lease()
 
 
+def test_each_sign_of_life_is_another_object(store: Store) -> None:
+    """Where ETags are digests, as on S3, equal ones would be no sign; a run of many short steps gives no other."""
+    seen: list[bytes] = []
+    for _ in range(3):
+        with hold_lease(store, PARTITION, "run", attempt="run", keep=True, terms=QUICK):
+            seen.append(store.get(KEY)[0])
+    assert len(set(seen)) == 3
+
+
 NOW, MINUTE = pd.Timestamp("2026-07-30T05:00"), pd.Timedelta("1min")
 
 

@@ -9,14 +9,18 @@ import pytest
 
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from reformatters_dagster.core.job.context import JobStats
+from reformatters_dagster.core.ledger.lease import LeaseTerms
+from reformatters_dagster.core.ledger.progress import noted_partitions
 from reformatters_dagster.core.run.accounting import template_hash
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.outcomes import GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
+from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.source.files import FileResult, SourceFileStatus
 from reformatters_dagster.core.spec.errors import (
     CommitConflict,
     NothingSucceeded,
+    OutcomeOvertaken,
 )
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.store.ingested_lengths import merge_ingested_lengths
@@ -33,7 +37,8 @@ from tests.datasets import (
     assert_forecast_true,
     gfs_key,
 )
-from tests.stores import FaultStore, Journal, watched
+from tests.launched import heals, run
+from tests.stores import FaultStore, Journal, Stopped, watched
 
 pytest_plugins = ["tests.datasets"]
 
@@ -259,3 +264,40 @@ def test_lengths_that_another_writer_always_overtakes_are_a_conflict(published: 
         merge_ingested_lengths(
             template, replace(published.workspace, stores=stores), {INIT: np.array(3, dtype="timedelta64[h]")}
         )
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["after its uploads", "within one"])
+def test_shards_that_another_run_replaced_are_not_committed(published: Site, *, ends: bool) -> None:
+    """That run ended before its own commit. Its notes stay, and the partition is healed."""
+    site = published.having(lease_terms=LeaseTerms(time_to_live=0.6, heartbeat=0.1, look_again=0.1))
+    dataset, workspace, now = site.dataset, site.workspace, INIT + SOON
+    request = PartitionRequest(label=INIT, publish=False)
+    first = plan_partition(dataset, workspace, request.model_copy(update={"root_run": "first"}), now)
+    outcome = process_group(dataset, dataset.context(workspace, now, run_id="first"), first, first.variables)
+    assert outcome == GroupOutcome.from_json(outcome.to_json(), dataset.region_job.source_file_coord)
+
+    def stop(url: str, key: str) -> None:
+        if not ends and key.startswith(f"{RAIN}/c/"):
+            raise Stopped
+
+    site.remove(3)
+    forced = request.model_copy(update={"root_run": "second", "force": True})
+    second = plan_partition(dataset, workspace, forced, now)
+    other = published.having().workspace
+    context = dataset.context(replace(other, stores=watched(other.stores, stop)), now, run_id="second", force=True)
+    try:
+        process_group(dataset, context, second, second.variables)
+    except Stopped:
+        assert not ends
+
+    with pytest.raises(
+        OutcomeOvertaken, match=f"another run has begun to upload .*{RAIN}.* run the whole partition again"
+    ):
+        commit_partition(dataset, workspace, first, [outcome], run_id="first", now=now)
+    assert noted_partitions(workspace.stores.internal) == {"2026-07-29T18:00"}
+    site.arrive(INIT, leads=[3])
+    later = now + dataset.heal_cool_down
+    (launch,) = heals(site, later)
+    run(site, launch, later)
+    assert_forecast_true(site.read(), INIT)
+    assert noted_partitions(workspace.stores.internal) == set()

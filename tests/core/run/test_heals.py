@@ -1,7 +1,10 @@
 """Published partitions that lack files are run again when the files are there, until they are given up."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,7 @@ from reformatters_dagster.core.run.launches import (
     is_whole,
     survey_incomplete,
 )
-from reformatters_dagster.core.spec.errors import StoreUnavailable
+from reformatters_dagster.core.spec.errors import SourceFileUnavailable, StoreUnavailable
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta
 from reformatters_dagster.core.store.metadata import put_template
@@ -252,3 +255,49 @@ def test_metadata_that_reaches_into_the_future_does_not_hide_what_is_to_be_heale
         (SECOND, "never written, and 10 of 10 files are there")
     ]
     assert survey.waiting == []
+
+
+def refusing(site: Site, refuses: Callable[[Any, Any], bool]) -> Site:
+    """The site, whose archives refuse files for some variables."""
+
+    class Refusing(site.dataset.region_job):  # type: ignore[name-defined, misc]
+        def download_file(self, coord: Any, data_vars: Any, folder: Path) -> Any:
+            if refuses(coord, data_vars):
+                raise SourceFileUnavailable("throttled in 6 attempts")
+            return super().download_file(coord, data_vars, folder)
+
+    return site.having(region_job=Refusing)
+
+
+def test_a_file_that_archives_refuse_is_not_given_up(site: Site) -> None:
+    """Not by a run that is to give up what is missing either: it reads other files, and is committed."""
+    site.arrive(INIT, leads=[lead for lead in LEADS if lead != 4])
+    site.update(INIT + SOON)
+    site.arrive(INIT, leads=[4])
+    now = INIT + site.dataset.give_up_age + Timedelta("2h")
+    (launch,) = heals(site, now)
+    assert launch.past_give_up
+    run(refusing(site, lambda coord, _: coord.lead_time == Timedelta("4h")), giving_up(launch), now)
+    entry = site.ledger()
+    assert entry is not None
+    assert not entry.is_complete
+    assert not entry.known_missing
+    later = now + site.dataset.heal_cool_down
+    (again,) = heals(site, later)
+    run(site, again, later)
+    assert_forecast_true(site.read(), INIT)
+
+
+def test_a_label_that_waits_for_refused_files_is_not_published(site: Site) -> None:
+    site.arrive(INIT)
+    site.update(INIT + SOON)
+    site.arrive(SECOND)
+    site = site.having(publish_policy="all")
+    now = SECOND + site.dataset.give_up_age + Timedelta("2h")
+    (launch,) = launches(site, now)
+    without_hour_0 = refusing(site, lambda _, data_vars: not data_vars[0].has_hour_0)
+    run(without_hour_0, giving_up(launch), now)
+    assert [*site.read().indexes["init_time"]] == [INIT]
+    (again,) = launches(site, now + site.dataset.heal_cool_down)
+    run(site, again, now + site.dataset.heal_cool_down)
+    assert_forecast_true(site.read(), SECOND)

@@ -7,7 +7,7 @@ import pytest
 
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from reformatters_dagster.core.run.plan import PartitionRequest
-from reformatters_dagster.core.run.verdict import Growth, Verdict, Worth, grow, judge, weigh
+from reformatters_dagster.core.run.verdict import Growth, Verdict, Worth, grow, judge, settle, weigh
 from reformatters_dagster.core.source.files import FileResult, Results, SourceFileStatus
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 
@@ -98,3 +98,11 @@ def test_how_far_readers_see() -> None:
         Growth.TO_RESULTS: 1,
         Growth.TO_RESULTS_OR_BEFORE: 15,
     }
+
+
+@pytest.mark.parametrize(("accepts", "force", "refused"), list(product((False, True), repeat=3)))
+def test_only_force_gives_up_what_archives_refused(accepts: bool, force: bool, refused: bool) -> None:
+    request = REQUEST.model_copy(update={"accept_missing": accepts, "force": force})
+    settled = settle(request, Worth(read=True, failed=refused, refused=refused))
+    assert settled.accept_missing == (accepts and (force or not refused))
+    assert settled.force == force
