@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from reformatters_dagster.core.spec.values import Array2D
 
@@ -321,7 +322,8 @@ def _in_palette(picture: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
     neutral = (picture == picture[..., :1]).all(axis=2, keepdims=True)
     stepped = np.where(neutral, np.round(picture / 17) * 17, picture)
     codes = stepped.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    colours, place, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    place, colours = pd.factorize(codes.ravel(), sort=True)  # hashes: a picture has many points, and few colours
+    counts = np.bincount(place)
     channels = colours[:, None] >> np.array([16, 8, 0]) & 255
     palette = channels[np.sort(np.argsort(-counts, kind="stable")[:256])]
     distances = np.square(channels[:, None] - palette).sum(axis=2)

@@ -261,10 +261,9 @@ class TemplateConfig(Frozen):
             When the committed template is missing, belongs to another dataset or version, or has other arrays, labels,
             chunks or shards than the code.
         """
-        committed = _open_committed(self)
-        ds = self.coordinates(end).assign_attrs(
-            committed.attrs | {"time_domain": self.dataset_attributes()["time_domain"]}
-        )
+        ds = self.coordinates(end)
+        committed = _open_committed(self, ds)
+        ds = ds.assign_attrs(committed.attrs | {"time_domain": self.dataset_attributes()["time_domain"]})
         for name, coord in committed.coords.items():
             # xarray gives floats an attribute _FillValue unless told not to; the committed coordinates have none.
             ds[name].attrs, ds[name].encoding = coord.attrs, coord.encoding | {"_FillValue": None}
@@ -274,8 +273,8 @@ class TemplateConfig(Frozen):
         )
 
 
-def _open_committed(template: TemplateConfig) -> xr.Dataset:
-    """The committed template, which must describe what the code does."""
+def _open_committed(template: TemplateConfig, ds: xr.Dataset) -> xr.Dataset:
+    """The committed template, which must describe what the code does; `ds` has the coordinates that the code gives it."""
     advice = f"run 'reformat update-template {template.dataset_id}' and review the diff"
     if not (template.path / ROOT_KEY).exists():
         raise TemplateDrift(
@@ -288,14 +287,13 @@ def _open_committed(template: TemplateConfig) -> xr.Dataset:
             f"template of {template.dataset_id!r} version {template.dataset_version!r} was asked for; {template.path} describes "
             f"{found[0]!r} version {found[1]!r}: {advice}"
         )
-    if differing := _differing_arrays(template, committed):
+    if differing := _differing_arrays(template, ds, committed):
         raise TemplateDrift(f"code and committed template of {template.dataset_id!r} differ in {differing}: {advice}")
     return committed
 
 
-def _differing_arrays(template: TemplateConfig, committed: xr.Dataset) -> list[str]:
+def _differing_arrays(template: TemplateConfig, ds: xr.Dataset, committed: xr.Dataset) -> list[str]:
     """Arrays that only the code or only the committed template has, and arrays whose labels or layout differ."""
-    ds = template.coordinates(template.append_dim.start)
     differing = {*ds.variables, *template.variables} ^ {*committed.variables}
     differing |= {
         dim.name for dim in template.all_dims if not dim.index().equals(committed.indexes.get(dim.name, pd.Index([])))
