@@ -221,7 +221,7 @@ def s3_server() -> Iterator[S3Server]:
         try:
             yield S3Server(f"http://127.0.0.1:{int(process.stdout.readline())}")
         finally:
-            process.terminate()
+            process.kill()
 
 
 @pytest.fixture
