@@ -159,9 +159,12 @@ def test_urls_of_the_first_and_the_newest_label(dataset: DynamicalDataset, which
     label = {"first": axis.start, "newest": axis.labels(NOW)[-1]}[which]
     job = job_at(dataset, label, tmp_path)
     groups = [coords for coords in coords_of(job) if coords]
-    for coords in groups:
-        assert len(set(coords)) == len(coords)
-    coords = list(dict.fromkeys(coord for coords in groups for coord in coords))
+    every: dict[SourceFileCoord, None] = {}
+    for group in groups:
+        unique = dict.fromkeys(group)
+        assert len(unique) == len(group)
+        every |= unique
+    coords = list(every)
     # A prime, so that no lead time or member is left out each time.
     for coord in coords[:: 1 if len(coords) < 3000 else 7]:
         match = re.fullmatch(facts.url, coord.get_url())

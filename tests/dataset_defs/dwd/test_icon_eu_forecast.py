@@ -47,6 +47,7 @@ from tests.orchestration.deployments import Deployment
 
 VARIABLES = (TEMPERATURE, GUST, RAIN, SUN)
 LEADS = [*range(79), *range(81, 121, 3)]
+AROUND_THE_CHANGE = [0, 1, 2, 76, 77, 78, 81, 84, 117, 120]
 
 REAL_TEMPERATURE = (
     "earthobservations__testdata--icon-eu_europe_regular-lat-lon_single-level_2020062300_000_T_2M.grib2.bz2"
@@ -77,21 +78,25 @@ def read(site: Site, init: Timestamp = INIT) -> xr.Dataset:
 # From files to readers
 
 
+@pytest.mark.parametrize("leads", [AROUND_THE_CHANGE, pytest.param(LEADS, marks=pytest.mark.slow)], ids=["some", "all"])
 def test_every_lead_time_is_true_on_both_sides_of_the_change_of_step(
-    tmp_path: Path, instance: dg.DagsterInstance
+    leads: list[int], tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    site = icon_eu_site(tmp_path, icon_eu(tmp_path, variables=VARIABLES))
-    write_icon_eu_sample(site.upstream, [INIT], LEADS, grid=GRID, variables=VARIABLES)
+    (dim,) = TEMPLATE.dims
+    assert [label / 3600 for label in dim.labels] == LEADS
+    dims = (dim.model_copy(update={"labels": tuple(lead * 3600.0 for lead in leads)}),)
+    site = icon_eu_site(tmp_path, icon_eu(tmp_path, variables=VARIABLES, dims=dims))
+    write_icon_eu_sample(site.upstream, [INIT], leads, grid=GRID, variables=VARIABLES)
     deployment = Deployment(site, instance)
     assert deployment.run("backfill", INIT).success
     ds = read(site)
-    assert [lead / pd.Timedelta("1h") for lead in ds.indexes["lead_time"]] == LEADS
+    assert [lead / pd.Timedelta("1h") for lead in ds.indexes["lead_time"]] == leads
     assert_icon_eu_true(ds)
     assert ds["ingested_forecast_length"].item() == np.timedelta64(120, "h")
     ledger = site.ledger()
     assert ledger is not None
-    assert {name: one.succeeded for name, one in ledger.variables.items()} == dict.fromkeys(VARIABLES, 93)
-    assert len(ledger.etags) == 93 * len(VARIABLES)
+    assert {name: one.succeeded for name, one in ledger.variables.items()} == dict.fromkeys(VARIABLES, len(leads))
+    assert len(ledger.etags) == len(leads) * len(VARIABLES)
 
 
 def test_every_variable_reaches_readers(tmp_path: Path) -> None:
