@@ -25,7 +25,7 @@ class LedgerCheck(Validator):
 
 
 class CheckCompleteness(LedgerCheck):
-    """Recent partitions used every file that is due, and hold no outdated value.
+    """Recent partitions used every file that is due, hold no outdated value, and have no damaged shard.
 
     A file is due when the dataset's soft deadline after its label has passed. The check counts files up to three days past the
     give-up age, then it forgets them.
@@ -122,9 +122,11 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
     """What a partition lacks; None where it lacks nothing."""
     lost: dict[str, MissingFile] = {}
     outdated: list[OutdatedValue] = []
+    damaged = 0
     for coverage in recent.entry.variables.values() if recent.entry is not None else ():
         lost |= {one.file: one for one in coverage.missing if recent.is_due(one.label)}
         outdated += [one for one in coverage.outdated if recent.is_due(one.label)]
+        damaged += bool(coverage.damaged)
     lacking = []
     if recent.unwritten:
         lacking.append(f"{len(recent.unwritten)} variables altogether")
@@ -134,6 +136,8 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
     findings = [f"lacks {' and '.join(lacking)}"] if lacking else []
     if outdated:
         findings.append(f"holds {len(outdated)} outdated values")
+    if damaged:
+        findings.append(f"has damaged shards of {damaged} variables")
     if not findings:
         return None
     finding = "was never written" if recent.entry is None else " and ".join(findings)

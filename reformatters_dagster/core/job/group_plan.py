@@ -78,7 +78,9 @@ def _continuable[Coord: SourceFileCoord](
 def _was_damaged(known: PublishedShard, data_var: DataVar) -> bool:
     """Whether an earlier run found an object of the published shards that it could not continue."""
     coverage = known.entry.variables.get(data_var.name)
-    return coverage is not None and any(one.reason.startswith(CorruptShard.__name__) for one in coverage.missing)
+    if coverage is None:
+        return False
+    return bool(coverage.damaged) or any(one.reason.startswith(CorruptShard.__name__) for one in coverage.missing)
 
 
 def judge_read[Coord: SourceFileCoord](

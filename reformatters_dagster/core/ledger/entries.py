@@ -82,16 +82,20 @@ class VariableCoverage(Recorded):
     """Last label of the append dimension that the variable's last run wanted files of."""
     implausible: str = ""
     """Why the rates of the last run cannot be right; empty when they are plausible."""
+    damaged: str = ""
+    """Why its published shards could not be continued: an object of them is damaged or gone. Empty where none was found so,
+    and once a run has made the shards anew."""
 
     @property
     def is_complete(self) -> bool:
-        return self.succeeded >= self.expected and not self.outdated
+        return self.succeeded >= self.expected and not self.outdated and not self.damaged
 
     @property
     def first_reason(self) -> str | None:
-        """Why it lacks the first file that it lacks, or why its first outdated value is outdated; None when it is complete."""
-        reasons = [*(lost.reason for lost in self.missing), *(value.reason for value in self.outdated)]
-        return reasons[0] if reasons else None
+        """Why it lacks the first file that it lacks, or why its first outdated value is outdated, or why its shards are
+        damaged; None when it is complete."""
+        reasons = [*(lost.reason for lost in self.missing), *(value.reason for value in self.outdated), self.damaged]
+        return reasons[0] or None
 
 
 class LedgerEntry(Recorded):

@@ -19,6 +19,7 @@ from reformatters_dagster.core.job.files import files_beside
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, OutdatedValue, VariableCoverage, merge
 from reformatters_dagster.core.source.files import FileResult, Results
+from reformatters_dagster.core.spec.errors import CorruptShard
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import AppendDim, Label, Lengths, Timestamp
@@ -40,7 +41,8 @@ def account_for(
     """The ledger entry of a partition after a run.
 
     A variable that keeps its published shard keeps its earlier coverage too: no file of it succeeded, or the job left the
-    shard as it was. Files of labels after those that the coverage tells of are missing.
+    shard as it was. Files of labels after those that the coverage tells of are missing. Where an object of the shard could not
+    be continued, the coverage says so from then on.
 
     Parameters
     ----------
@@ -203,6 +205,7 @@ def _kept_coverage(
     known: VariableCoverage, files: Sequence[FileResult], append_dim: AppendDim, through: Timestamp, last: Timestamp
 ) -> VariableCoverage:
     """The coverage of a shard that stays as it is, while readers may see labels after the last one it was made for."""
+    known = known.model_copy(update={"damaged": _damage(files) or known.damaged})
     new = [file for file in files if _label(file, append_dim) > through]
     if not new:
         return known
@@ -213,6 +216,12 @@ def _kept_coverage(
     return known.model_copy(
         update={"expected": known.expected + len(new), "missing": (*known.missing, *missing), "through": last}
     )
+
+
+def _damage(files: Sequence[FileResult]) -> str:
+    """Why the published shards could not be continued by this run; empty where nothing was wrong with them."""
+    reasons = (file.reason or "" for file in files if file.was_tried)
+    return next((reason for reason in reasons if reason.startswith(CorruptShard.__name__)), "")
 
 
 def _missing(file: FileResult, append_dim: AppendDim, reason: str | None = None) -> MissingFile:

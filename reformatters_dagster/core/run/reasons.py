@@ -136,6 +136,7 @@ def why_heal(
     has the same files as at its last run, and that one had what it wanted   the last row, if that fits
     was made from files that were published again                            all variables
     lacks files, and they have arrived                                       all variables
+    has shards that could not be continued, since an object is damaged       all variables
     has files that were not due at its last run, and no more come            all variables
     lacks variables that the store has, and is due                           those variables
     =======================================================================  ===========================
@@ -178,6 +179,8 @@ def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEn
         return f"{again} files were published again"
     if arrived := len(_lacking(entry) & arrivals.etags.keys()):
         return f"{arrived} files that were missing have arrived"
+    if damaged := sum(bool(coverage.damaged) for coverage in entry.variables.values()):
+        return f"shards of {damaged} variables are damaged, and are made anew"
     if waited_for:
         return f"{len(waited_for)} files that values wait for are there"
     if (arrivals.complete or _is_settled(dataset, arrivals, now)) and (

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.check.completeness import CheckCompleteness
+from reformatters_dagster.core.ledger.entries import LedgerEntry, write_ledger
+from reformatters_dagster.core.run.launches import is_whole
 from reformatters_dagster.core.run.status import status
 from tests.datasets import INIT, RAIN, SUN, TEMPERATURE, Sample, Site
+from tests.launched import heals, run
 from tests.long_shards import HOUR, LAST, chunks, make
 
 pytest_plugins = ["tests.datasets"]
@@ -70,6 +73,55 @@ def test_a_damaged_object_holds_no_other_variable_back(site: Site, at_once: dict
     assert entry_of(site).retry
     site.update(LAST)
     assert entry_of(site).is_complete
+    assert chunks(site) == at_once
+
+
+@pytest.mark.parametrize("trouble", ["a late file", "a corrected file"])
+def test_a_damaged_object_is_made_anew_where_no_label_is_new(
+    tmp_path: Path, gfs_sample: Sample, at_once: dict[str, bytes], trouble: str
+) -> None:
+    site, now = make(tmp_path / "whole", gfs_sample), LAST + 2 * HOUR
+    data = site.file(3).read_bytes()
+    if trouble == "a late file":
+        site.remove(3)
+    site.update(LAST)
+    shard = shard_of(site, SUN)
+    shard.write_bytes(shard.read_bytes()[:-7])
+    if trouble == "a late file":
+        site.arrive(INIT, leads=[3])
+    else:
+        site.file(3).unlink()
+        site.file(3).write_bytes(data)
+    (launch,) = heals(site, now)
+    run(site, launch, now)
+    damaged = {name: known.damaged for name, known in entry_of(site).variables.items() if known.damaged}
+    assert damaged.keys() == {SUN}
+    assert damaged[SUN].startswith(f"CorruptShard: {SUN}/c/0/0/0 was to be continued")
+    assert not entry_of(site).variables[SUN].is_complete
+    told = site.dataset.validate(site.stores.primary, now, [CheckCompleteness()], internal=site.stores.internal)
+    assert "has damaged shards of 1 variables" in told[0].message
+    (again,) = heals(site, now + HOUR)
+    run(site, again, now + HOUR)
+    assert is_whole(site.dataset, entry_of(site))
+    assert chunks(site) == at_once
+    assert heals(site, now + 2 * HOUR) == []
+
+
+def test_a_damaged_object_is_made_anew_though_nothing_else_calls_for_it(
+    tmp_path: Path, gfs_sample: Sample, at_once: dict[str, bytes]
+) -> None:
+    """The correction that led to it is gone again."""
+    site, now = make(tmp_path / "whole", gfs_sample), LAST + 2 * HOUR
+    site.update(LAST)
+    entry = entry_of(site)
+    known = {**entry.variables, SUN: entry.variables[SUN].model_copy(update={"damaged": "CorruptShard: it is torn"})}
+    write_ledger(site.stores.internal, entry.model_copy(update={"variables": known, "upstream": "of then"}))
+    shard = shard_of(site, SUN)
+    shard.write_bytes(shard.read_bytes()[:-7])
+    (launch,) = heals(site, now)
+    assert launch.reason == "shards of 1 variables are damaged, and are made anew"
+    run(site, launch, now)
+    assert is_whole(site.dataset, entry_of(site))
     assert chunks(site) == at_once
 
 
