@@ -77,6 +77,7 @@ def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) 
         "partition": partition.partition,
         "written_at": partition.entry.written_at.isoformat(timespec="seconds") if partition.entry else None,
         "run_id": partition.entry.run_id if partition.entry else None,
+        "unreadable": partition.unreadable or None,
         "known_missing": partition.entry is not None and partition.entry.known_missing,
         "variables": {
             name: {
@@ -126,7 +127,7 @@ def print_status(document: "JSON") -> None:
             alike.setdefault(tuple(found.values()), []).append(name)
         for (written, *counts, reason), names in alike.items():
             everything = len(names) == len(partition["variables"])
-            cells = [*counts, reason or ""] if written else ["", "", "", "", "never written"]
+            cells = [*counts, reason or ""] if written else ["", "", "", "", partition["unreadable"] or "never written"]
             key = f"{partition['partition']} (given up)" if partition["known_missing"] else partition["partition"]
             rows.append([key, "all" if everything else ", ".join(names), *cells])
     headers = ["partition", "variables", "expected", "succeeded", "missing", "outdated", "first reason"]

@@ -85,6 +85,8 @@ class _Recent(NamedTuple):
     due: tuple[Timestamp, Timestamp]
     """First and last label whose files are due and recent."""
     give_up_age: Timedelta
+    unreadable: bool
+    """Whether there is an entry that cannot be read."""
 
     def is_due(self, label: Timestamp | None) -> bool:
         return self.due[0] <= (label or self.start) <= self.due[1]
@@ -115,7 +117,8 @@ def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
             continue
         entry = view.entry_of(start)
         unwritten = names - set(entry.variables if entry is not None else ())
-        yield _Recent(start, entry, unwritten, due, view.give_up_age)
+        unreadable = entry is None and bool(view.why_unreadable(start))
+        yield _Recent(start, entry, unwritten, due, view.give_up_age, unreadable)
 
 
 def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
@@ -140,7 +143,9 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
         findings.append(f"has damaged shards of {damaged} variables")
     if not findings:
         return None
-    finding = "was never written" if recent.entry is None else " and ".join(findings)
+    finding = " and ".join(findings)
+    if recent.entry is None:
+        finding = "has a ledger entry that cannot be read" if recent.unreadable else "was never written"
     known = [*(one.label for one in lost.values()), *(one.label for one in outdated)]
     labels = [label or recent.start for label in known]
     if recent.unwritten:

@@ -14,7 +14,7 @@ from typing import Literal, Self
 from uuid import uuid4
 
 from reformatters_dagster.core.ledger.changes import PublishedShard
-from reformatters_dagster.core.ledger.entries import VariableCoverage
+from reformatters_dagster.core.ledger.entries import LedgerEntry
 from reformatters_dagster.core.ledger.progress import UpdateProgressTracker, Upload
 from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.template import TemplateConfig
@@ -29,11 +29,6 @@ type OnProgress = Callable[[str, int, int], None]
 
 def ignore_progress(stage: str, done: int, total: int) -> None:
     """The `OnProgress` of a run that shows no progress."""
-
-
-def unknown_coverage(label: Timestamp, variable: str) -> VariableCoverage | None:  # noqa: ARG001 the shape of the seam
-    """The coverage of a store without a ledger."""
-    return None
 
 
 def may_always_write() -> None:
@@ -127,8 +122,8 @@ class JobContext:
     run_id: str = field(default_factory=lambda: uuid4().hex)
     """The run that writes, and holds the leases of partitions."""
     publish_policy: Literal["any", "all"] = "any"
-    coverage: Callable[[Timestamp, str], VariableCoverage | None] = unknown_coverage
-    """What the published shard at a label was made from, per variable; None where unknown or never written."""
+    entry: LedgerEntry | None = None
+    """What the ledger says of the partition; None where it was never written."""
     check_writer: Callable[[], None] = may_always_write
     """Raises when the right to write the partition was lost; called before each upload."""
     published: PublishedShard | None = None

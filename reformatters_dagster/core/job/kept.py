@@ -112,9 +112,12 @@ def _lost_files(job: RegionHooks[Any], data_var: DataVar, results: Sequence[File
 
 def _used_by_the_ledger(job: RegionHooks[Any], data_var: DataVar, results: Sequence[FileResult]) -> frozenset[str]:
     """Keys of the files that published shards are made from by the ledger's account, or may be."""
-    coverage = job.context.coverage(job.label, data_var.name)
+    entry = job.context.entry
+    coverage = None if entry is None else entry.variables.get(data_var.name)
     if coverage is None:
         return frozenset()
+    if held := frozenset(one.file for one in coverage.missing if one.may_be_held):
+        return held
     through = coverage.through
     of_then = [result for result in results if through is None or label_of(job, result.coord) <= through]
     keys = frozenset(result.coord.key() for result in of_then)

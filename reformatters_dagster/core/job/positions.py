@@ -46,6 +46,11 @@ def label_of(job: RegionHooks[Any], coord: SourceFileCoord) -> Timestamp:
     return label
 
 
+def labels_text(coord: SourceFileCoord) -> str:
+    """Where a file's fields lie, as the ledger writes it: `init_time=2026-07-29 18:00:00 lead_time=0 days 06:00:00`."""
+    return " ".join(f"{dim}={label}" for dim, label in coord.out_loc().items())
+
+
 def positions_of(job: RegionHooks[Any], coords: Sequence[SourceFileCoord]) -> list[int]:
     """Position of each file's fields."""
     labels = job.template_ds.indexes[job.append_dim]

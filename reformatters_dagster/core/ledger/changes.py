@@ -127,10 +127,13 @@ def changed_positions(
     Returns
     -------
     Changed or None
-        None when the ledger does not tell what the shard holds. Then the whole shard is made anew.
+        None when the ledger does not tell what the shard holds, as where an entry could not be read. Then the whole shard is
+        made anew.
     """
     coverage = known.entry.variables.get(variable)
     if coverage is None or (upload is not None and not upload.readable):
+        return None
+    if any(one.may_be_held for one in coverage.missing):
         return None
     through = coverage.through or known.entry.region[1]
     last_known = int(labels.searchsorted(through, side="right")) - 1

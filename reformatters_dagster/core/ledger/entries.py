@@ -6,7 +6,7 @@ object `ledger/<partition>.json`. It is written after the commit that it tells o
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -48,6 +48,11 @@ class MissingFile(Recorded):
         """Whether archives refused the file, or the one that it waits for. They may give it the next time."""
         refused = SourceFileUnavailable.__name__
         return self.reason.startswith(refused) or (self.waits_for is not None and f": {refused}" in self.reason)
+
+    @property
+    def may_be_held(self) -> bool:
+        """Whether the published shard may hold its value all the same: the entry that would tell could not be read."""
+        return self.reason.startswith(LedgerUnreadable.__name__)
 
 
 class OutdatedValue(Recorded):
@@ -134,7 +139,12 @@ class LedgerEntry(Recorded):
     @property
     def lacking(self) -> frozenset[str]:
         """Keys of the files that some variable lacks."""
-        return frozenset(lost.file for coverage in self.variables.values() for lost in coverage.missing)
+        return frozenset(lost.file for lost in self.missing_files)
+
+    @property
+    def missing_files(self) -> Iterator[MissingFile]:
+        """What its variables lack, variable by variable."""
+        return (lost for coverage in self.variables.values() for lost in coverage.missing)
 
     @property
     def is_complete(self) -> bool:
@@ -146,10 +156,13 @@ class LedgerView:
     """The ledger of a store by the first labels of partitions, and when their files are due."""
 
     entry_of: Callable[[Timestamp], LedgerEntry | None]
+    """None where there is none, or it cannot be read."""
     soft_deadline: Timedelta
     """After a label, its files are due."""
     give_up_age: Timedelta
     """After a label, its files are no longer waited for."""
+    why_unreadable: Callable[[Timestamp], str] = lambda label: ""  # noqa: ARG005 the shape of the seam
+    """Why an entry cannot be read; empty where it can be, or there is none."""
 
 
 def merge(previous: LedgerEntry | None, run: LedgerEntry) -> LedgerEntry:
@@ -231,10 +244,18 @@ def standing_entry(internal: Store, partition: str) -> tuple[LedgerEntry | None,
     return entry, "absent" if version is None else version
 
 
-def known_coverage(internal: Store, label: Timestamp, variable: str) -> VariableCoverage | None:
-    """What the ledger says of one variable of a partition; None where it says nothing."""
-    entry = previous_entry(internal, label)
-    return entry.variables.get(variable) if entry else None
+def was_recorded(internal: Store, label: Timestamp) -> bool:
+    """Whether a partition, by its first label, was ever committed: there is an entry, which can be read or not."""
+    return internal.exists(_key(partition_key(label)))
+
+
+def why_unreadable(internal: Store, label: Timestamp) -> str:
+    """Why the entry of a partition cannot be read; empty where it can be, and where there is none."""
+    try:
+        read_ledger(internal, partition_key(label))
+    except LedgerUnreadable as error:
+        return str(error)
+    return ""
 
 
 def _to_json(entry: LedgerEntry) -> JSON:

@@ -5,6 +5,7 @@
 | `dataset`, `declaration` | `DynamicalDataset`: what a dataset declares, and where its runs begin |
 | `plan` > `process` > `commit` | the three steps of every run; `partition` does them one after the other |
 | `guards`, `targets` | what is refused before a plan; which stores a run writes to |
+| `standing` | what is known of a partition before its run, and what is assumed where its entry cannot be read |
 | `verdict` | whether a run is committed, and how far readers see then (with `publish_policy` and `job.publishable`) |
 | `accounting` | the ledger entry that a run becomes |
 | `outcomes` | what became of a run |

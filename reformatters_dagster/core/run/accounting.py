@@ -16,6 +16,7 @@ import pandas as pd
 
 from reformatters_dagster.core.job.context import JobStats
 from reformatters_dagster.core.job.files import files_beside
+from reformatters_dagster.core.job.positions import labels_text
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, OutdatedValue, VariableCoverage, merge
 from reformatters_dagster.core.source.files import FileResult, Results
@@ -90,9 +91,10 @@ def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Times
 
     An array with one lead time for each member, where the template tells members apart; otherwise an array without
     dimensions, with the lead time of the member that has least. NaT where some variable lacks its first file, or was never
-    written. A variable that wants no file does not count. Empty for datasets without lead times.
+    written. A variable that wants no file does not count. Empty for datasets without lead times, and where it is unknown which
+    files the published shards hold: the lengths that readers see stay.
     """
-    if not template.has_lead_time:
+    if not template.has_lead_time or any(one.may_be_held for one in entry.missing_files):
         return {}
     init_times = pd.date_range(entry.region[0], entry.region[1], freq=template.append_dim.frequency, unit="us")
     members = next((tuple(dim.index()) for dim in template.dims if dim.name == "ensemble_member"), (None,))
@@ -172,7 +174,7 @@ def _coverage(
     outdated = tuple(
         OutdatedValue(
             file=file.coord.key(),
-            labels=_labels_text(file),
+            labels=labels_text(file.coord),
             reason=file.reason or "",
             waits_for=file.waits_for,
             label=_label(file, append_dim),
@@ -227,7 +229,7 @@ def _damage(files: Sequence[FileResult]) -> str:
 def _missing(file: FileResult, append_dim: AppendDim, reason: str | None = None) -> MissingFile:
     return MissingFile(
         file=file.coord.key(),
-        labels=_labels_text(file),
+        labels=labels_text(file.coord),
         reason=reason or file.reason or str(file.status),
         label=_label(file, append_dim),
         waits_for=file.waits_for,
@@ -238,10 +240,6 @@ def _label(file: FileResult, append_dim: AppendDim) -> Timestamp:
     label = file.coord.out_loc()[append_dim]
     assert isinstance(label, pd.Timestamp)
     return label
-
-
-def _labels_text(file: FileResult) -> str:
-    return " ".join(f"{dim}={label}" for dim, label in file.coord.out_loc().items())
 
 
 def _complete_through(files: Sequence[FileResult]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.outcomes import CommitReport, GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionPlan
 from reformatters_dagster.core.run.process import region_job
+from reformatters_dagster.core.run.standing import entry_before
 from reformatters_dagster.core.run.targets import stores_for_partition
 from reformatters_dagster.core.run.verdict import Growth, Verdict, grow, judge, settle, weigh
 from reformatters_dagster.core.source.files import Results
@@ -99,7 +100,12 @@ def _commit(
     root_run = request.root_run or run_id
     results: Results = {name: files for outcome in outcomes for name, files in outcome.results.items()}
     stats = sum((outcome.stats for outcome in outcomes), JobStats())
-    before, version = standing_entry(workspace.stores.internal, partition_key(plan.label))
+    context = dataset.context(workspace, plan.now)
+    before, version = entry_before(
+        workspace.stores.internal,
+        plan.label,
+        lambda: region_job(dataset, context, plan, tuple(template.variables)),
+    )
     subject = f"{template.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M}"
     _refuse_missing_outcome(subject, plan, results)
     _refuse_overtaken(subject, root_run, outcomes, before)
@@ -108,7 +114,7 @@ def _commit(
         raise NothingSucceeded(_explain_failure(subject, results))
     request = settle(request, worth)
 
-    job = region_job(dataset, dataset.context(workspace, plan.now), plan, plan.variables)
+    job = region_job(dataset, context, plan, plan.variables)
     published = len(published_labels(workspace.stores.primary, job.append_dim))
     growth = grow(
         request,

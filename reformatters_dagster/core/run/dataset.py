@@ -12,7 +12,7 @@ from typing import Self
 from reformatters_dagster.core.check.opened import OpenedStore
 from reformatters_dagster.core.check.validators import CheckResult, Validator, run_validators
 from reformatters_dagster.core.job.context import OnProgress, ignore_progress
-from reformatters_dagster.core.ledger.entries import LedgerView, previous_entry
+from reformatters_dagster.core.ledger.entries import LedgerView, previous_entry, why_unreadable
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.outcomes import RunReport
 from reformatters_dagster.core.run.targets import places_for_metadata
@@ -105,6 +105,11 @@ class DynamicalDataset(Declaration):
         """
         ledger = None
         if internal is not None:
-            ledger = LedgerView(partial(previous_entry, internal), self.soft_deadline, self.give_up_age)
+            ledger = LedgerView(
+                partial(previous_entry, internal),
+                self.soft_deadline,
+                self.give_up_age,
+                partial(why_unreadable, internal),
+            )
         opened = OpenedStore.of(store, self.template_config, ledger)
         return run_validators(self.validators if validators is None else validators, opened, now)

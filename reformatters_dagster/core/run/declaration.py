@@ -5,14 +5,12 @@ run takes as its first argument.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 from uuid import uuid4
 
 from reformatters_dagster.core.check.validators import Validator
 from reformatters_dagster.core.job.context import FOUR_DAYS, JobContext, OnProgress, ignore_progress
 from reformatters_dagster.core.job.region_job import RegionJob
-from reformatters_dagster.core.ledger.entries import known_coverage
 from reformatters_dagster.core.ledger.lease import DEFAULT_TERMS, LeaseTerms
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.template import TemplateConfig
@@ -94,7 +92,7 @@ class Declaration:
         force: bool = False,
         on_progress: OnProgress = ignore_progress,
     ) -> JobContext:
-        """What the region jobs of one run share: the dataset's choices, the places, and what the ledger knows."""
+        """What the region jobs of one run share: the dataset's choices, the places, the options."""
         return JobContext(
             template_config=self.template_config,
             stores=workspace.stores,
@@ -103,7 +101,6 @@ class Declaration:
             now=now,
             run_id=run_id or uuid4().hex,
             publish_policy=self.publish_policy,
-            coverage=partial(known_coverage, workspace.stores.internal),
             buffer_bytes=self.buffer_bytes,
             give_up_age=self.give_up_age,
             force=force,

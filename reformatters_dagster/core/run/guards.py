@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from reformatters_dagster.core.ledger.entries import ledger_partitions, previous_entry
+from reformatters_dagster.core.ledger.entries import ledger_partitions, previous_entry, was_recorded
 from reformatters_dagster.core.ledger.lease import lease_holders
 from reformatters_dagster.core.ledger.progress import unfinished_runs
 from reformatters_dagster.core.spec.errors import (
@@ -77,8 +77,8 @@ def refuse_too_short(
 
 
 def refuse_overwrite(template: TemplateConfig, label: Timestamp, internal: Store) -> None:
-    """Refuse to write a partition that the ledger knows."""
-    if previous_entry(internal, label) is not None:
+    """Refuse to write a partition that the ledger knows, or of which its entry cannot be read."""
+    if was_recorded(internal, label):
         raise StoreExists(
             f"backfill of {_subject(template, label)} was asked for without overwrite_chunks; the ledger says it was written "
             "before: set overwrite_chunks to write it again"

@@ -11,13 +11,14 @@ from typing import Any
 from reformatters_dagster.core.job.context import JobContext
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.changes import PublishedShard
-from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry
+from reformatters_dagster.core.ledger.entries import LedgerEntry
 from reformatters_dagster.core.ledger.lease import hold_lease
 from reformatters_dagster.core.ledger.progress import UpdateProgressTracker
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.guards import refuse_outdated
 from reformatters_dagster.core.run.outcomes import GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionPlan
+from reformatters_dagster.core.run.standing import entry_before
 from reformatters_dagster.core.run.targets import stores_for_partition
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import MOMENT
@@ -47,11 +48,14 @@ def process_group(
         tracker = UpdateProgressTracker(stores.internal, partition, holder, dataset.region_job.source_file_coord)
         refuse_outdated(dataset.template_config, plan.label, plan.end, stores.primary)
         # Under the lease no other run replaces the entry.
-        entry = previous_entry(internal, plan.label)
+        entry, _ = entry_before(
+            internal, plan.label, lambda: region_job(dataset, context, plan, tuple(dataset.template_config.variables))
+        )
         uploads = tracker.uploads()
         context = replace(
             context,
             stores=stores,
+            entry=entry,
             published=_published_shard(dataset, plan, entry) if plan.continues else None,
             tracker=tracker,
             uploads=uploads,

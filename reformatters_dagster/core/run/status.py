@@ -6,7 +6,7 @@ In: a dataset and its stores. Out: frozen values, for people and programs to rea
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry
+from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry, why_unreadable
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.replicas import Degraded, degraded
 from reformatters_dagster.core.spec.errors import StoreMissing
@@ -25,7 +25,9 @@ class PartitionStatus(Frozen):
 
     partition: str
     entry: LedgerEntry | None
-    """What its last run left; None where it was never written."""
+    """What its last run left; None where it was never written, or its entry cannot be read."""
+    unreadable: str = ""
+    """Why its entry cannot be read; empty where it can be, and where there is none."""
 
 
 class VariableStatus(Frozen):
@@ -119,7 +121,11 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
         variables=tuple(template.variables),
         partition_count=len(partitions),
         partitions=tuple(
-            PartitionStatus(partition=partition_key(label), entry=entry)
+            PartitionStatus(
+                partition=partition_key(label),
+                entry=entry,
+                unreadable="" if entry is not None else why_unreadable(stores.internal, label),
+            )
             for label, entry in zip(looked_at, entries, strict=True)
         ),
         degraded=tuple(degraded(stores)),

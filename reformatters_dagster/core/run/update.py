@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from reformatters_dagster.core.job.context import OnProgress, ignore_progress
-from reformatters_dagster.core.ledger.entries import previous_entry
+from reformatters_dagster.core.ledger.entries import was_recorded
 from reformatters_dagster.core.run.arrivals import find_arrivals
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.outcomes import CommitReport, RunReport
@@ -62,7 +62,7 @@ def update_store(
             commit = _run(dataset, workspace, plan, later, run_id=run_id, on_progress=on_progress)
         except NothingSucceeded as error:
             report.failures[label] = str(error)
-            if is_published and previous_entry(workspace.stores.internal, label) is not None:
+            if is_published and was_recorded(workspace.stores.internal, label):
                 outage = outage or error
                 report.unread.append(label)
             if is_whole:

@@ -7,7 +7,8 @@ import pandas as pd
 import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob, GfsSourceFileCoord
-from reformatters_dagster.core.ledger.entries import MissingFile, VariableCoverage
+from reformatters_dagster.core.job.positions import labels_text
+from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, VariableCoverage
 from reformatters_dagster.core.source.files import SourceFileStatus
 from reformatters_dagster.core.spec.values import MOMENT
 from reformatters_dagster.core.spec.variables import DataVar
@@ -110,6 +111,23 @@ def test_a_variable_the_source_does_not_have_yet_is_written_as_nan(site: Site) -
     assert_forecast_true(site.read(), INIT, variables=[TEMPERATURE, RAIN, SUN])
 
 
+def entry_with(variables: dict[str, VariableCoverage]) -> LedgerEntry:
+    """The entry of a partition of which some variable was made from each file."""
+    return LedgerEntry(
+        partition="2026-07-29T18:00",
+        dataset_id="test-gfs-forecast",
+        version="0.1.0",
+        region=(INIT, INIT),
+        variables=variables,
+        etags={gfs_key(INIT, lead): "" for lead in LEADS},
+        extent=(INIT, INIT),
+        template_hash="",
+        code_version="",
+        run_id="before",
+        written_at=INIT,
+    )
+
+
 def test_a_shard_made_from_a_file_that_fails_now_is_kept_unless_forced(site: Site) -> None:
     """However many other files there are by now: of rain another one was missing."""
     site.arrive(INIT)
@@ -118,21 +136,22 @@ def test_a_shard_made_from_a_file_that_fails_now_is_kept_unless_forced(site: Sit
     site.remove(BAD)
 
     def made_from(expected: int, *missing: int) -> VariableCoverage:
-        files = [MissingFile(file=gfs_key(INIT, lead), labels="", reason="late", label=INIT) for lead in missing]
+        coords = [GfsSourceFileCoord(init_time=INIT, lead_time=lead * HOUR) for lead in missing]
+        files = [MissingFile(file=one.key(), labels=labels_text(one), reason="late", label=INIT) for one in coords]
         return VariableCoverage(
             expected=expected, succeeded=expected - len(missing), missing=tuple(files), through=INIT
         )
 
     full = {TEMPERATURE: made_from(10), WIND: made_from(10, BAD), RAIN: made_from(9, 4), SUN: made_from(9, BAD, 4)}
 
-    job = site.job(coverage=lambda _, variable: full[variable])
+    job = site.job(entry=entry_with(full))
     results = job.process()
     assert job.stats.kept == [RAIN, TEMPERATURE]
     assert {name for name, files in results.items() if not of_lead(files, BAD).succeeded} == set(VARIABLES)
     changed = {key.split(".zarr/")[1].split("/")[0] for key, data in site.objects().items() if before[key] != data}
     assert changed == {WIND, SUN}
 
-    forced = site.job(coverage=lambda _, variable: full[variable], force=True)
+    forced = site.job(entry=entry_with(full), force=True)
     forced.process()
     assert forced.stats.kept == []
     changed = {key.split(".zarr/")[1].split("/")[0] for key, data in site.objects().items() if before[key] != data}

@@ -1,6 +1,7 @@
 """What is read again of a published shard, and what is said of its files afterwards: each table row by row."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -171,6 +172,15 @@ def test_a_shard_that_the_ledger_does_not_tell_of_is_made_anew(
     known: PublishedShard, unledgered: Upload | None, variable: str
 ) -> None:
     assert changes(known, unledgered, variable) is None
+
+
+def test_a_shard_that_may_hold_files_that_the_ledger_lacks_is_made_anew() -> None:
+    known = shard(3)
+    coverage = known.entry.variables["v"]
+    (lost,) = coverage.missing
+    lost = lost.model_copy(update={"reason": "LedgerUnreadable: the published shard may hold this file"})
+    told = {"v": coverage.model_copy(update={"missing": (lost,)})}
+    assert changes(replace(known, entry=known.entry.model_copy(update={"variables": told}))) is None
 
 
 def judged(state: State, own: bool | None, *, neighbour_fails: bool) -> Judgement:
