@@ -88,14 +88,15 @@ def judge_read[Coord: SourceFileCoord](
 ) -> Judgement:
     """What to say of the region's files after some were read.
 
-    A file of a neighbouring step is told of where it fails, since values of the region are made from it. Where it succeeds,
+    A file of a neighbouring step is told of where it fails, if values of the region are made from it. Where it succeeds,
     and every value within its reach is made, the result of one of these tells of it.
     """
     reach, region = job.reach(data_var), region_positions(job)
     made = frozenset[int]().union(*(stretch.wholly_written(region, reach) for stretch in plan.stretches))
     placed = list(zip(positions_of(job, [result.coord for result in read]), read, strict=True))
     if plan.changed is None:
-        found = Judgement([result for result in read if result.coord in plan.coords or not result.succeeded])
+        near = range(region.start - reach, region.stop + reach)
+        found = Judgement([one for at, one in placed if one.coord in plan.coords or (not one.succeeded and at in near)])
     else:
         assert job.context.published is not None
         etags = job.context.published.entry.etags

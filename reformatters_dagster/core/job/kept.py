@@ -7,14 +7,18 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from reformatters_dagster.core.job.files import files_of_region
 from reformatters_dagster.core.job.group_plan import GroupPlan
 from reformatters_dagster.core.job.hooks import RegionHooks
-from reformatters_dagster.core.job.positions import label_of
+from reformatters_dagster.core.job.positions import label_of, labels_text, region_positions
 from reformatters_dagster.core.job.published import stored_keys
+from reformatters_dagster.core.ledger.entries import LedgerEntry, VariableCoverage
 from reformatters_dagster.core.ledger.progress import Upload
 from reformatters_dagster.core.source.files import FileResult, Results, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.spec.errors import CorruptShard
+from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
 
 log = logging.getLogger(__name__)
@@ -105,23 +109,60 @@ def _lost_files(job: RegionHooks[Any], data_var: DataVar, results: Sequence[File
     failed = [result for result in results if not result.succeeded]
     if not failed:
         return []
-    upload = job.context.uploads.get(data_var.name)
-    used = _used_by_the_ledger(job, data_var, results) | (frozenset() if upload is None else upload.used)
-    return [result for result in failed if result.coord.key() in used]
+    upload, entry = job.context.uploads.get(data_var.name), job.context.entry
+    uploaded = frozenset() if upload is None else upload.used
+    account = None
+    if entry is not None and data_var.name in entry.variables:
+        account = _Account(job, entry, entry.variables[data_var.name], results)
+    return [
+        one for one in failed if one.coord.key() in uploaded or (account is not None and account.may_use(one.coord))
+    ]
 
 
-def _used_by_the_ledger(job: RegionHooks[Any], data_var: DataVar, results: Sequence[FileResult]) -> frozenset[str]:
-    """Keys of the files that published shards are made from by the ledger's account, or may be."""
-    entry = job.context.entry
-    coverage = None if entry is None else entry.variables.get(data_var.name)
-    if coverage is None:
-        return frozenset()
-    if held := frozenset(one.file for one in coverage.missing if one.may_be_held):
-        return held
-    through = coverage.through
-    of_then = [result for result in results if through is None or label_of(job, result.coord) <= through]
-    keys = frozenset(result.coord.key() for result in of_then)
-    if len(of_then) == coverage.expected:
-        return keys - {one.file for one in coverage.missing}
-    # Other files were wanted then, and the ledger does not tell which of these were used: perhaps all.
-    return keys if sum(result.succeeded for result in of_then) < coverage.succeeded else frozenset()
+class _Account:
+    """What the ledger tells of the files that a variable's published shard is made from.
+
+    Other files may have been wanted then than now, or the same under other keys.
+    """
+
+    def __init__(
+        self, job: RegionHooks[Any], entry: LedgerEntry, coverage: VariableCoverage, results: Sequence[FileResult]
+    ) -> None:
+        self._job, self._entry, self._coverage = job, entry, coverage
+        self._through = coverage.through or entry.region[1]
+        self._last = pd.Timestamp(job.template_ds.indexes[job.append_dim][region_positions(job).stop - 1])
+        # One file may hold several members, of which the ledger lacks some.
+        self._missing = {(one.file, one.labels): one for one in coverage.missing}
+        beside = sum(one.label is not None and not self._is_own(one.label) for one in coverage.missing)
+        labels = [label_of(job, result.coord) for result in results]
+        self._wants_as_many = coverage.expected - beside == sum(
+            self._is_own(label) and label <= self._through for label in labels
+        )
+
+    def may_use(self, coord: SourceFileCoord) -> bool:
+        """Whether the shard is made from a file, or may be. The first row that fits decides.
+
+        ============================================================================  =======
+        the ledger                                                                    is used
+        ============================================================================  =======
+        lacks the file, as an earlier entry could not be read                         perhaps
+        lacks the file                                                                no
+        has no file of the variable, or the file is of labels that came later         no
+        names the file among those that any variable used, or names none at all       perhaps
+        names it not; it lies in the shard, and as many files as now were wanted then  perhaps
+        any other                                                                     no
+        ============================================================================  =======
+
+        A file beside the shard came with the label next to it.
+        """
+        if (lost := self._missing.get((coord.key(), labels_text(coord)))) is not None:
+            return lost.may_be_held
+        label = label_of(self._job, coord)
+        if not self._coverage.succeeded or min(label, self._last) > self._through:
+            return False
+        if not self._entry.etags or coord.key() in self._entry.etags:
+            return True
+        return self._is_own(label) and self._wants_as_many
+
+    def _is_own(self, label: Timestamp) -> bool:
+        return self._job.label <= label <= self._last

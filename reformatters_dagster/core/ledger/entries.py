@@ -114,7 +114,7 @@ class LedgerEntry(Recorded):
     variables: dict[str, VariableCoverage]
     etags: dict[str, str] = Field(default_factory=dict)
     """ETag of each source file that was used, beside the region too, by its key; empty when it cannot be compared: the file
-    is from an archive that is not listed."""
+    is from an archive that is not listed, or names no versions."""
     extent: tuple[Time, Time]
     """First and last label that readers of the store saw after the commit."""
     template_hash: str

@@ -36,8 +36,9 @@ class Upload:
 
     @property
     def used(self) -> frozenset[str]:
-        """Keys of the files that its shards are made from."""
-        return frozenset(file.coord.key() for file in self.results if file.succeeded)
+        """Keys of the files that its shards are made from, beside the region too."""
+        own = frozenset(file.coord.key() for file in self.results if file.succeeded)
+        return own.union(*(file.beside for file in self.results))
 
     @property
     def lacking(self) -> frozenset[str]:

@@ -123,7 +123,7 @@ def _doubt(files: Sequence[FileResult], known: VariableCoverage | None) -> str:
 
 
 def _versions(job: RegionJob[Any], written: Results, previous: Mapping[str, str]) -> dict[str, str]:
-    """ETags of the files that were used, to be compared later with what is listed; empty where they cannot be.
+    """ETags of all files that were used, to be compared later with what is listed; empty where they cannot be.
 
     Where variables were made from two versions of a file, the one that an earlier run used is told. Two that this run used,
     as a resumed run may, are both told, as one text. What is listed is then still seen to differ.
@@ -131,7 +131,7 @@ def _versions(job: RegionJob[Any], written: Results, previous: Mapping[str, str]
     listed = job.context.upstream.listed_for(job.label, job.context.now)
     # Without an archive: the published shard was already made from the file, and its ETag is the one known from then.
     comparable = {None, listed.name if listed else None}
-    used = [file for files in written.values() for file in files if file.succeeded and file.etag is not None]
+    used = [file for files in written.values() for file in files if file.succeeded]
     read: dict[str, set[str]] = {}
     for file in used:
         if file.was_read:

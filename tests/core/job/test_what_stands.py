@@ -132,6 +132,51 @@ def test_a_backfill_does_not_swap_one_hole_for_another(analysis: Site) -> None:
     assert holes(analysis, dim="time") == [3]
 
 
+def test_a_hole_is_not_filled_at_the_price_of_another_once_other_files_are_wanted(site: Site) -> None:
+    """A missing file was declared never made; another has come, and one that was used is gone: as many files as before."""
+
+    class Known(GfsForecastRegionJob):
+        known_missing_files = ("*.f004",)
+
+    site.arrive(INIT, leads=[lead for lead in LEADS if lead not in {4, 5}])
+    site.update(INIT + LATE)
+    site.arrive(INIT, leads=[5])
+    site.remove(3)
+    other = site.having(region_job=Known)
+    report = other.backfill(overwrite_chunks=True)
+    assert set(report.commits[0].stats.kept) == set(VARIABLES)
+    assert holes(site) == [4, 5]
+    site.arrive(INIT, leads=[3])
+    assert other.backfill(overwrite_chunks=True).commits[0].entry.is_complete
+    assert holes(site) == [4]
+
+
+def test_a_file_that_was_not_wanted_before_holds_no_hole_open(site: Site) -> None:
+    """It is taken off the list of those never made, and is not there; another has come."""
+
+    class Known(GfsForecastRegionJob):
+        known_missing_files = ("*.f004",)
+
+    site.arrive(INIT, leads=[lead for lead in LEADS if lead not in {4, 5}])
+    site.having(region_job=Known).update(INIT + LATE)
+    site.arrive(INIT, leads=[5])
+    report = site.backfill(overwrite_chunks=True)
+    assert report.commits[0].stats.kept == []
+    assert holes(site) == [4]
+
+
+def test_a_value_made_from_a_file_beside_the_shard_outlives_it(analysis: Site) -> None:
+    """The hour before a shard, which its first rate is made from, is gone when the shard is made anew."""
+    analysis.update(SECOND + 5 * HOUR)
+    before = analysis.read()[RAIN].sel(time=SECOND)
+    index = Path(f"{analysis.file(5)}.idx")
+    index.write_text("".join(line for line in index.read_text().splitlines(keepends=True) if "APCP" not in line))
+    report = analysis.backfill(SECOND + 6 * HOUR, overwrite_chunks=True, contains=(SECOND,))
+    assert report.commits[0].stats.kept == [RAIN]
+    assert before.notnull().any()
+    assert analysis.read()[RAIN].sel(time=SECOND).identical(before)
+
+
 def test_a_file_beside_the_shard_is_missed_until_it_comes(analysis: Site) -> None:
     """The hour before a shard, which its first rate is made from."""
     index = Path(f"{analysis.file(5)}.idx")

@@ -181,6 +181,23 @@ def test_a_member_that_is_missing_is_told_of(tmp_path: Path) -> None:
     assert "does not have 2t:sfc:step 0 of member 1" in (found[1].reason or "")
 
 
+def test_a_member_is_not_filled_at_the_price_of_another_in_the_same_file(tmp_path: Path) -> None:
+    init = pd.Timestamp("2026-05-12")
+    sample: dict[str, Any] = {"variables": [TEMPERATURE], "step": STEP}
+    leads, variables = (0, 3), (TEMPERATURE,)
+    write_ifs_sample(tmp_path / "upstream", init, leads, members=MEMBERS, **sample)
+    (index,) = (path for path in (tmp_path / "upstream").rglob("*.index") if "-3h-" in path.name)
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text("".join(line for line in lines if '"number": "1"' not in line))
+    dataset = forecast(tmp_path / "templates", "2026-05-12", variables, leads)
+    site = made(tmp_path, "2026-05-12", "2026-05-13", ["2026-05-12"], dataset)
+    assert at(site.read(), TEMPERATURE, "2026-05-12", 3, 1).isnull().all()
+    index.write_text("".join(line for line in lines if '"number": "1"' in line))
+    report = site.backfill(init + 12 * HOUR, overwrite_chunks=True)
+    assert report.commits[0].stats.kept == [TEMPERATURE]
+    assert_instant(site.read(), TEMPERATURE, "2026-05-12", 3, 0)
+
+
 def test_archives_are_asked_in_order() -> None:
     assert [archive.url for archive in DATASET.archives] == ["gs://ecmwf-open-data", "s3://ecmwf-forecasts"]
 
