@@ -122,6 +122,10 @@ class LedgerEntry(Recorded):
     run_id: str
     root_run: str = ""
     """First of the chain of retries the run belongs to."""
+    ran: tuple[str, ...] = ()
+    """Variables that the chain has tried so far."""
+    made: tuple[str, ...] = ()
+    """Those of them whose shards it has made, and of which the entry tells; of the others earlier shards were kept."""
     written_at: Time
     upstream: str = ""
     """Fingerprint of what the upstream listed when the run was launched; empty when no sensor looked, or not all was tried."""

@@ -79,7 +79,8 @@ def backfill(
     ----------
     root_run : str, optional
         The name under which progress is kept. With that of an earlier run this one continues where the earlier one ended:
-        it does not refuse the store that one created, nor repeat what was uploaded and committed.
+        it does not refuse the store that one created, nor repeat what was uploaded and committed. A partition is done again
+        if it is asked for with other variables than earlier attempts have committed.
 
     Raises
     ------
@@ -90,9 +91,9 @@ def backfill(
     plan = plan_backfill(dataset, workspace, request, now, resumes=resumes)
     if plan.writes_metadata:
         dataset.initialise(workspace, plan.end, now)
-    report = RunReport(plan.partitions)
+    report, variables = RunReport(plan.partitions), request.variables or tuple(dataset.template_config.variables)
     for label in plan.partitions:
-        if was_committed(dataset, workspace, label, run_id=run_id, root_run=root_run):
+        if was_committed(dataset, workspace, label, variables, run_id=run_id, root_run=root_run):
             report.done_before.append(label)
             continue
         partition = plan_partition(dataset, workspace, request.partition(label, root_run), now)

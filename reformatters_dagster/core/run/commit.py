@@ -18,7 +18,7 @@ from reformatters_dagster.core.ledger.lease import hold_lease
 from reformatters_dagster.core.ledger.progress import UpdateProgressTracker
 from reformatters_dagster.core.run.accounting import account_for, ingested_lengths
 from reformatters_dagster.core.run.declaration import Declaration
-from reformatters_dagster.core.run.outcomes import CommitReport, GroupOutcome
+from reformatters_dagster.core.run.outcomes import CommitReport, GroupOutcome, told_variables
 from reformatters_dagster.core.run.plan import PartitionPlan
 from reformatters_dagster.core.run.process import region_job
 from reformatters_dagster.core.run.standing import entry_before
@@ -134,6 +134,7 @@ def _commit(
     entry = entry.model_copy(
         update={
             "root_run": root_run,
+            **_done_by(root_run, before, results, stats),
             "upstream": request.upstream if _tried_all(results) else "",
             "published": request.publish,
             "retry": worth.refused or _may_be_had_later(results, stats),
@@ -146,6 +147,18 @@ def _commit(
     _record(workspace.stores.internal, entry, before, version)
     log.info("dataset=%s partition=%s labels=%d", template.dataset_id, plan.label, labels)
     return CommitReport(plan, results, stats, entry, labels)
+
+
+def _done_by(
+    root_run: str, before: LedgerEntry | None, results: Results, stats: JobStats
+) -> dict[str, tuple[str, ...]]:
+    """Which variables a chain of retries has tried so far, and which it has made."""
+    is_first = before is None or before.root_run != root_run
+    ran, made = ((), ()) if before is None or is_first else (before.ran, before.made)
+    return {
+        "ran": tuple(sorted({*ran, *results})),
+        "made": tuple(sorted((set(made) - results.keys()) | told_variables(results, stats))),
+    }
 
 
 def _refuse_missing_outcome(subject: str, plan: PartitionPlan, results: Results) -> None:

@@ -40,6 +40,15 @@ class GroupOutcome:
         return cls(results, JobStats.from_json(dumped["stats"]), dumped.get("built_on"), dumped.get("notes", {}))
 
 
+def told_variables(results: Results, stats: JobStats) -> frozenset[str]:
+    """Variables whose shards the ledger accounts for after a run: it says which files they are made from."""
+    return frozenset(
+        name
+        for name, files in results.items()
+        if name not in stats.kept and (not files or any(file.succeeded for file in files))
+    )
+
+
 @dataclass(frozen=True)
 class CommitReport:
     """What one partition's commit did."""
@@ -53,12 +62,8 @@ class CommitReport:
 
     @property
     def told(self) -> frozenset[str]:
-        """Variables whose shards the ledger accounts for: it says which files they are made from."""
-        return frozenset(
-            name
-            for name, files in self.results.items()
-            if name not in self.stats.kept and (not files or any(file.succeeded for file in files))
-        )
+        """See `told_variables`."""
+        return told_variables(self.results, self.stats)
 
 
 @dataclass

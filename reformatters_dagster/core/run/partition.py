@@ -3,6 +3,8 @@
 In: a plan. Out: the report of its commit.
 """
 
+from collections.abc import Collection
+
 from reformatters_dagster.core.job.context import OnProgress, ignore_progress
 from reformatters_dagster.core.ledger.entries import previous_entry
 from reformatters_dagster.core.ledger.lease import hold_lease
@@ -31,16 +33,26 @@ def run_partition(
     return commit_partition(dataset, workspace, plan, [outcome], run_id=run_id, now=plan.now)
 
 
-def was_committed(dataset: Declaration, workspace: Workspace, label: Timestamp, *, run_id: str, root_run: str) -> bool:
-    """Whether an earlier attempt at this run has committed a partition.
+def was_committed(
+    dataset: Declaration,
+    workspace: Workspace,
+    label: Timestamp,
+    variables: Collection[str],
+    *,
+    run_id: str,
+    root_run: str,
+) -> bool:
+    """Whether earlier attempts at this run have committed some variables of a partition.
 
-    That attempt may have been killed between its commit and its end: its lease and its progress are removed here.
+    Such an attempt may have been killed between its commit and its end: its lease is removed here, and its notes of variables
+    of which the entry tells. Another note stays: it tells of shards that the entry does not account for.
     """
     internal, partition = workspace.stores.internal, partition_key(label)
     entry = None if root_run in {"", run_id} else previous_entry(internal, label)
-    if entry is None or entry.root_run != root_run:
+    if entry is None or entry.root_run != root_run or not set(variables) <= set(entry.ran):
         return False
     with hold_lease(internal, partition, root_run, attempt=run_id, terms=dataset.lease_terms):
         tracker = UpdateProgressTracker(internal, partition, root_run, dataset.region_job.source_file_coord)
-        tracker.clear([name for name, upload in tracker.uploads().items() if tracker.is_own(upload)])
+        own = {name for name, upload in tracker.uploads().items() if tracker.is_own(upload)}
+        tracker.clear(own & set(entry.made))
     return True

@@ -52,7 +52,9 @@ def update_store(
     for i, label in enumerate(report.partitions):
         is_published = len(published) > 0 and label <= published[-1]
         is_whole = is_published and _last_label(dataset, label) <= published[-1]
-        if is_whole and was_committed(dataset, workspace, label, run_id=run_id, root_run=root_run):
+        if is_whole and was_committed(
+            dataset, workspace, label, tuple(template.variables), run_id=run_id, root_run=root_run
+        ):
             report.done_before.append(label)
             continue
         request = PartitionRequest(label=label, publish=True, root_run=root_run)

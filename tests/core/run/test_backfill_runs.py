@@ -7,12 +7,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reformatters_dagster.core.run.backfill import BackfillRequest, plan_backfill
+from reformatters_dagster.core.ledger.progress import noted_partitions
+from reformatters_dagster.core.run.backfill import BackfillRequest, backfill, plan_backfill
+from reformatters_dagster.core.run.outcomes import RunReport
 from reformatters_dagster.core.spec.errors import (
     Refused,
     StoreExists,
     StoreMissing,
 )
+from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta
 from tests.core.run.sites import VARIABLES, chunks, ingested, init_times, metadata
 from tests.datasets import (
@@ -26,6 +29,7 @@ from tests.datasets import (
     assert_forecast_true,
     gfs_forecast,
 )
+from tests.stores import Stopped
 
 pytest_plugins = ["tests.datasets"]
 
@@ -154,6 +158,43 @@ def test_a_plan_of_an_extension_writes_nothing(published: Site) -> None:
     plan = plan_backfill(published.dataset, published.workspace, request, THIRD)
     assert (plan.end, plan.partitions) == (THIRD, [INIT, SECOND])
     assert published.objects() == before
+
+
+def resume(site: Site, run_id: str, *variables: str, root_run: str = "cli-1", **request: Any) -> RunReport:
+    """What `--resume` does at the terminal."""
+    asked = BackfillRequest(variables=variables or None, overwrite_chunks=True, **request)
+    return backfill(site.dataset, site.workspace, asked, run_id=run_id, root_run=root_run, now=INIT + SOON)
+
+
+def test_a_run_that_is_resumed_with_other_variables_writes_them(published: Site) -> None:
+    """Though an earlier run wrote them before."""
+    resume(published, "cli-1", TEMPERATURE)
+    chunk = next(path for path in sorted(published.folder.rglob(f"{RAIN}/c/0/*/*/*")) if path.is_file())
+    whole = chunk.read_bytes()
+    chunk.write_bytes(b"")
+    assert resume(published, "cli-2", TEMPERATURE).done_before == [INIT]
+    assert resume(published, "cli-3", RAIN).commits[0].results.keys() == {RAIN}
+    assert chunk.read_bytes() == whole
+    for variables in ((), (RAIN,), (TEMPERATURE,), (RAIN, TEMPERATURE)):
+        again = resume(published, "cli-4", *variables)
+        assert (again.done_before, again.commits) == ([INIT], [])
+    assert resume(published, "cli-5", RAIN, root_run="cli-5").done_before == []
+
+
+def test_a_run_that_is_resumed_forgets_no_shard_that_the_ledger_does_not_tell_of(published: Site) -> None:
+    """It was killed amid an upload; then it kept what stands, since a file had gone."""
+
+    def stop(url: str, stored: str) -> None:
+        if f"{RAIN}/c/" in stored:
+            raise Stopped
+
+    killed = replace(published, before_put=stop)
+    with pytest.raises(Stopped):
+        resume(killed, "cli-1", RAIN)
+    published.remove(3)
+    assert resume(published, "cli-2", RAIN).commits[0].stats.kept == [RAIN]
+    assert resume(published, "cli-3", RAIN).done_before == [INIT]
+    assert noted_partitions(published.stores.internal) == {partition_key(INIT)}
 
 
 def test_a_shard_made_from_more_files_is_kept_unless_forced(published: Site) -> None:
