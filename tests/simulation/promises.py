@@ -79,9 +79,10 @@ def known(internal: Bucket, shard: int) -> Known | None:
     return None if found is None else Known(entries._from_json(json.loads(found[0])))
 
 
-def written_at(internal: Bucket, key: str) -> str:
-    """When an entry of the ledger was written, as its run says."""
-    return str(json.loads(internal.objects[key][0])["written_at"])
+def written_at(internal: Bucket, key: str) -> str | None:
+    """When an entry of the ledger was written, as its run says; None for a run by hand, which says when it began."""
+    entry = json.loads(internal.objects[key][0])
+    return None if str(entry["run_id"]).startswith("update-by-hand") else str(entry["written_at"])
 
 
 def ledger_is_true(primary: Bucket, internal: Bucket, upstream: Upstream, shard: int) -> Iterator[str]:
@@ -173,6 +174,8 @@ def _truth_of(
 ) -> Iterator[tuple[str, str]]:
     """As `truth_after_calm`, of one variable of one shard."""
     shard = positions.start // SHARD
+    if found is not None and _is_stuck(primary, upstream, found, variable, positions):
+        return
     values = None if _has_lost(primary, variable, shard) else reader.shard_values(primary, variable, shard)
     for position in positions:
         if variable == RATE and found is not None and _is_beside_vanished(found, upstream, position):
@@ -193,9 +196,15 @@ def _best(found: Known | None, upstream: Upstream, variable: str, position: int)
     return {*found.versions(position)} if found is not None and found.claims(variable, position) else {None}
 
 
+def _is_stuck(primary: Bucket, upstream: Upstream, found: Known, variable: str, positions: range) -> bool:
+    """Whether a shard can neither be continued, since an object of it is lost, nor made anew, since a file is."""
+    lost = _has_lost(primary, variable, positions.start // SHARD)
+    return lost and any(found.claims(variable, one) and not upstream.usable(one) for one in positions)
+
+
 def _is_beside_vanished(found: Known, upstream: Upstream, position: int) -> bool:
     """Whether a file that a rate may be made from was used, and has been taken back: to read it again fails for good."""
-    beside = (position - 1, position, position + 1)
+    beside = range(position - 2, position + 2)  # where the rate before cannot be made, its file does not count as used
     return any(found.claims(RATE, one) and not upstream.usable(one) for one in beside)
 
 

@@ -246,6 +246,8 @@ class World:
             self.extent = extent
         if bucket is self.internal and key.startswith("ledger/"):
             written = promises.written_at(bucket, key)
+            if written is None:
+                return
             # Clocks that differ say nothing of the order.
             if written < self.written.get(key, written) and not self.families.clock_errors:
                 self.broken("ledger never goes back", f"{key} of {written} replaced that of {self.written[key]}")
