@@ -4,7 +4,7 @@ In: reports of the core. Out: documents, and text on stdout.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -90,6 +90,10 @@ def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) 
             }
             for name in variables
         },
+        "unwritten_labels": [
+            {"first": _text(one.first), "last": _text(one.last), "count": one.count, "variables": list(one.variables)}
+            for one in partition.unwritten
+        ],
         "missing_files": [
             {"file": file, "labels": labels, "reason": reason, "variables": names}
             for (file, labels, reason), names in lacking.items()
@@ -120,6 +124,8 @@ def print_status(document: "JSON") -> None:
             lagging.setdefault((found["written"], found["complete"]), []).append(name)
     for (begun, complete), names in lagging.items():
         typer.echo(f"written in {begun} of these partitions, complete in {complete}: {', '.join(names)}")
+    for line in _unwritten_lines(document):
+        typer.echo(line)
     rows: list[list[object]] = []
     for partition in document["partitions"]:
         alike: dict[tuple[object, ...], list[str]] = {}
@@ -132,6 +138,16 @@ def print_status(document: "JSON") -> None:
             rows.append([key, "all" if everything else ", ".join(names), *cells])
     headers = ["partition", "variables", "expected", "succeeded", "missing", "outdated", "first reason"]
     print_table(headers, rows, wrapping={"partition", "variables", "first reason"})
+
+
+def _unwritten_lines(document: "JSON") -> Iterator[str]:
+    """Labels that readers see and no run has written, one line for each partition and variables alike."""
+    for partition in document["partitions"]:
+        for found in partition["unwritten_labels"]:
+            everything = len(found["variables"]) == len(partition["variables"])
+            names = "all variables" if everything else ", ".join(found["variables"])
+            span = f"{found['count']} labels that readers see, {found['first']} to {found['last']}"
+            yield f"{partition['partition']}: {span}, were written by no run: {names}"
 
 
 def plan_document(

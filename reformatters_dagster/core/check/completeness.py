@@ -11,6 +11,7 @@ from reformatters_dagster.core.check.opened import OpenedStore
 from reformatters_dagster.core.check.validators import CheckResult, Severity, Validator
 from reformatters_dagster.core.check.wording import listed, text_of
 from reformatters_dagster.core.ledger.entries import LedgerEntry, LedgerView, MissingFile, OutdatedValue
+from reformatters_dagster.core.ledger.reach import unwritten_labels
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 
 BEYOND_GIVE_UP = Timedelta("3D")
@@ -26,6 +27,8 @@ class LedgerCheck(Validator):
 
 class CheckCompleteness(LedgerCheck):
     """Recent partitions used every file that is due, hold no outdated value, and have no damaged shard.
+
+    A label that readers see, and that no run of a variable has wanted files of, is a hole like a missing file.
 
     A file is due when the dataset's soft deadline after its label has passed. The check counts files up to three days past the
     give-up age, then it forgets them.
@@ -82,6 +85,8 @@ class _Recent(NamedTuple):
     entry: LedgerEntry | None
     unwritten: frozenset[str]
     """Variables of the template that no run has written."""
+    lacking: tuple[Timestamp, ...]
+    """Published labels, due and recent, that no run of some other variable has written."""
     due: tuple[Timestamp, Timestamp]
     """First and last label whose files are due and recent."""
     give_up_age: Timedelta
@@ -118,7 +123,9 @@ def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
         entry = view.entry_of(start)
         unwritten = names - set(entry.variables if entry is not None else ())
         unreadable = entry is None and bool(view.why_unreadable(start))
-        yield _Recent(start, entry, unwritten, due, view.give_up_age, unreadable)
+        untold = unwritten_labels(entry, opened.data_vars, labels) if entry is not None else {}
+        lacking = {label for found in untold.values() for label in found if due[0] <= label <= due[1]}
+        yield _Recent(start, entry, unwritten, tuple(sorted(lacking)), due, view.give_up_age, unreadable)
 
 
 def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
@@ -136,6 +143,8 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
     if lost:
         reason, _ = Counter(one.reason.partition(":")[0] for one in lost.values()).most_common(1)[0]
         lacking.append(f"{len(lost)} files ({reason})")
+    if recent.lacking:
+        lacking.append(f"{len(recent.lacking)} labels that readers see and no run has written")
     findings = [f"lacks {' and '.join(lacking)}"] if lacking else []
     if outdated:
         findings.append(f"holds {len(outdated)} outdated values")
@@ -147,7 +156,7 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
     if recent.entry is None:
         finding = "has a ledger entry that cannot be read" if recent.unreadable else "was never written"
     known = [*(one.label for one in lost.values()), *(one.label for one in outdated)]
-    labels = [label or recent.start for label in known]
+    labels = [*(label or recent.start for label in known), *recent.lacking]
     if recent.unwritten:
         labels.append(recent.start)
     overdue = [now - label - recent.give_up_age for label in labels]

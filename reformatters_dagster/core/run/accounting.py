@@ -195,11 +195,13 @@ def _coverage(
 
 def _with_kept(entry: LedgerEntry, previous: LedgerEntry, results: Results, append_dim: AppendDim) -> LedgerEntry:
     """The entry with the coverage of variables whose published shards stay as they are."""
-    kept = {
-        name: _kept_coverage(known, files, append_dim, known.through or previous.region[1], entry.region[1])
-        for name, files in results.items()
-        if (known := previous.variables.get(name)) is not None
-    }
+    kept, last = dict[str, VariableCoverage](), entry.region[1]
+    for name, files in results.items():
+        if (known := previous.variables.get(name)) is not None:
+            through = known.through or previous.region[1]
+            coverage = _kept_coverage(known, files, append_dim, through, last)
+            # Up to the last label, where it wants no file of the new ones: they lack nothing.
+            kept[name] = coverage.model_copy(update={"through": max(through, last)})
     return entry.model_copy(update={"variables": entry.variables | kept})
 
 

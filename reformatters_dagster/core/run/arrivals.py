@@ -13,8 +13,11 @@ from pathlib import PurePosixPath
 from threading import Event
 from typing import Any
 
+import pandas as pd
+
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.ledger.reach import told_through
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.source.archives import Archive, FileInfo
 from reformatters_dagster.core.spec.errors import SourceFileMissing, SourceFileUnavailable
@@ -90,7 +93,7 @@ def find_arrivals(
         recent = job.upstream_objects(since=settled_before)
         unknown = objects
         if known is not None:
-            unknown = job.upstream_objects(since=min(settled_before, known.region[1] + MOMENT))
+            unknown = job.upstream_objects(since=min(settled_before, told_through(known) + MOMENT))
             unknown |= {key: objects[key] for key in objects.keys() & known.lacking}
             settled = {key: known.etags[key] for key in objects if key not in unknown and key in known.etags}
         older = _spread(sorted(unknown.keys() - recent.keys()), OLDER_LOOKED_FOR)
@@ -153,6 +156,28 @@ def find_elsewhere(
     return None
 
 
+def files_of_labels(
+    dataset: Declaration, workspace: Workspace, labels: Mapping[str, pd.DatetimeIndex], now: Timestamp
+) -> frozenset[str]:
+    """Keys of the files of some labels of a shard that have begun; nothing is listed.
+
+    Parameters
+    ----------
+    labels : mapping
+        By variable: ascending labels without gaps, the last one the same for all.
+    """
+    spans: dict[tuple[Timestamp, Timestamp], list[str]] = {}
+    for name, wanted in labels.items():
+        begun = wanted[: wanted.searchsorted(now, side="right")]
+        if len(begun):
+            spans.setdefault((begun[0], begun[-1]), []).append(name)
+    keys: set[str] = set()
+    for (first, last), names in spans.items():
+        job = _job_up_to(dataset, workspace, first, last, now, names)
+        keys |= job.upstream_objects(since=first).keys()
+    return frozenset(keys)
+
+
 def _no_longer_awaited(dataset: Declaration, now: Timestamp) -> Timestamp:
     """Files of labels before this are past the give-up age: a whole day, so that no hour changes what is listed."""
     return (now - dataset.give_up_age).floor("1D")
@@ -161,10 +186,25 @@ def _no_longer_awaited(dataset: Declaration, now: Timestamp) -> Timestamp:
 def _region_job(dataset: Declaration, workspace: Workspace, label: Timestamp, now: Timestamp) -> RegionJob[Any]:
     """The region job of all variables of a shard, up to what can be there by now."""
     template = dataset.template_config
+    return _job_up_to(dataset, workspace, label, max(label, min(label + template.shard_duration, now)), now)
+
+
+def _job_up_to(
+    dataset: Declaration,
+    workspace: Workspace,
+    label: Timestamp,
+    last: Timestamp,
+    now: Timestamp,
+    variables: Sequence[str] | None = None,
+) -> RegionJob[Any]:
+    """The region job of the shard that holds a label, up to a last label."""
+    template = dataset.template_config
     # The shard before is all that a buffer may reach into; a longer archive would take longer to look at.
     recent = template.started_at(max(label - template.shard_duration, template.append_dim.start))
-    template_ds = recent.get_template(max(label, min(label + template.shard_duration, now)) + MOMENT)
-    (job,) = dataset.region_job.get_jobs(dataset.context(workspace, now), template_ds, contains=[label])
+    context = dataset.context(workspace, now)
+    (job,) = dataset.region_job.get_jobs(
+        context, recent.get_template(last + MOMENT), contains=[label], variables=variables
+    )
     return job
 
 

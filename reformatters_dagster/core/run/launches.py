@@ -15,7 +15,8 @@ import pandas as pd
 from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry, read_version, write_ledger
 from reformatters_dagster.core.ledger.lease import leased_partitions
 from reformatters_dagster.core.ledger.progress import noted_partitions
-from reformatters_dagster.core.run.arrivals import Arrivals, find_arrivals, find_elsewhere
+from reformatters_dagster.core.ledger.reach import unwritten_labels
+from reformatters_dagster.core.run.arrivals import Arrivals, files_of_labels, find_arrivals, find_elsewhere
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.reasons import Launch, why_cool_down, why_heal, why_publish
 from reformatters_dagster.core.spec.errors import LedgerUnreadable, ObjectMoved, SourceFileUnavailable
@@ -112,7 +113,8 @@ def survey_incomplete(dataset: Declaration, workspace: Workspace, now: Timestamp
       that age before anything else.
     """
     survey, stored, noted = Survey(), _stored_variables(dataset, workspace), _abandoned(workspace.stores.internal)
-    for label in _recent_published(dataset, workspace, now):
+    published = published_labels(workspace.stores.primary, dataset.template_config.append_dim.name)
+    for label in _recent_published(dataset, published, now):
         key = partition_key(label)
         if budget.is_spent:
             survey.waiting.append(f"the listing budget ended before {key}")
@@ -124,7 +126,8 @@ def survey_incomplete(dataset: Declaration, workspace: Workspace, now: Timestamp
             survey.waiting.append(f"{key} has no readable entry: {error}")
             continue
         is_old = _past_give_up(dataset, label, now)
-        settled = entry is None or entry.known_missing or is_whole(dataset, entry)
+        shown = _labels_of(dataset, published, label)
+        settled = entry is None or entry.known_missing or is_whole(dataset, entry, shown)
         if is_old and settled and key not in noted:
             continue
         if entry is not None and not settled and _past_give_up(dataset, label, now, times=2):
@@ -135,9 +138,18 @@ def survey_incomplete(dataset: Declaration, workspace: Workspace, now: Timestamp
             continue
         known = entry if dataset.template_config.shard_length > 1 else None
         arrivals = _list(dataset, workspace, now, label, survey, entry=known)
-        launch = (
-            None if arrivals is None else why_heal(dataset, arrivals, entry, now, stored=stored, abandoned=key in noted)
-        )
+        launch = None
+        if arrivals is not None:
+            launch = why_heal(
+                dataset,
+                arrivals,
+                entry,
+                now,
+                stored=stored,
+                abandoned=key in noted,
+                published=shown[-1],
+                unwritten=_files_never_wanted(dataset, workspace, entry, shown, now),
+            )
         if launch is not None:
             survey.launches.append(replace(launch, past_give_up=is_old))
         elif is_old and entry is not None and not settled:
@@ -161,19 +173,37 @@ def unpublished_labels(dataset: Declaration, workspace: Workspace, now: Timestam
     return [label.as_unit("us") for label in pd.date_range(first, now, freq=template.shard_duration)]
 
 
-def is_whole(dataset: Declaration, entry: LedgerEntry) -> bool:
-    """Whether every variable of the template has every file."""
-    return entry.is_complete and set(entry.variables) >= set(dataset.template_config.variables)
+def is_whole(dataset: Declaration, entry: LedgerEntry, shown: pd.DatetimeIndex | None = None) -> bool:
+    """Whether every variable of the template has every file: of all labels that readers see, where these are given."""
+    template = dataset.template_config
+    if not entry.is_complete or not set(entry.variables) >= set(template.variables):
+        return False
+    return shown is None or not unwritten_labels(entry, template.data_vars, shown)
 
 
-def _recent_published(dataset: Declaration, workspace: Workspace, now: Timestamp) -> Iterator[Timestamp]:
+def _files_never_wanted(
+    dataset: Declaration, workspace: Workspace, entry: LedgerEntry | None, shown: pd.DatetimeIndex, now: Timestamp
+) -> frozenset[str]:
+    """Files of labels that readers see, and that no run has wanted files of."""
+    if entry is None:
+        return frozenset()
+    return files_of_labels(dataset, workspace, unwritten_labels(entry, dataset.template_config.data_vars, shown), now)
+
+
+def _labels_of(dataset: Declaration, published: pd.DatetimeIndex, label: Timestamp) -> pd.DatetimeIndex:
+    """Published labels of the shard that starts at a label."""
+    first = published.searchsorted(label)
+    end = published.searchsorted(label + dataset.template_config.shard_duration)
+    return published[first:end]
+
+
+def _recent_published(dataset: Declaration, published: pd.DatetimeIndex, now: Timestamp) -> Iterator[Timestamp]:
     """Published shards that have begun, up to some past the give-up age, newest first.
 
     How many does not depend on the archive's length, nor on how far into the future its metadata was extended. Those past the
     age are seen for as long again: their heals may have waited for a replica, or nobody may have looked.
     """
     template = dataset.template_config
-    published = published_labels(workspace.stores.primary, template.append_dim.name)
     if not len(published):
         return
     start, length = template.append_dim.start, template.shard_duration

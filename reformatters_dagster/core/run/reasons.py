@@ -5,6 +5,7 @@ Nothing is read or written here. `launches` picks the partitions that are asked 
 are given up.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, OutdatedValue
@@ -123,6 +124,8 @@ def why_heal(
     *,
     stored: frozenset[str],
     abandoned: bool = False,
+    published: Timestamp | None = None,
+    unwritten: Collection[str] = (),
 ) -> Launch | None:
     """Whether a published partition is run again to fill its holes. The first row that fits decides.
 
@@ -131,6 +134,7 @@ def why_heal(
     =======================================================================  ===========================
     was never written, and is due                                            all variables
     has shards of a run that ended before its commit                         all variables
+    has published labels that no run has written, with files that are there  all variables
     lacks files that archives refused, and they are listed                   all variables
     has values that wait for files, and these are listed                     all variables
     has the same files as at its last run, and that one had what it wanted   the last row, if that fits
@@ -151,6 +155,10 @@ def why_heal(
         Variables of the template that the store has arrays for.
     abandoned : bool
         Some upload to the partition is noted, and nobody holds its lease: the ledger may not be true of its shards.
+    published : Timestamp, optional
+        Last label that readers see; default: the last one that they saw after the entry's commit.
+    unwritten : keys
+        Files of labels that readers see, and that no run has wanted files of: metadata was extended since.
     """
     request = PartitionRequest(label=arrivals.label, publish=False, keep_published=True, upstream=arrivals.fingerprint)
     is_due = arrivals.complete or _is_due(dataset, arrivals, now)
@@ -158,7 +166,9 @@ def why_heal(
         return Launch(request, arrivals, f"never written, and {_count(arrivals)} are there") if is_due else None
     if abandoned:
         return Launch(request, arrivals, "a run ended after it had begun to upload, and before its commit")
-    if (reason := _why_all_variables(dataset, arrivals, entry, now)) is not None:
+    if there := len(set(unwritten) & arrivals.etags.keys()):
+        return Launch(request, arrivals, f"{there} files of published labels that no run has written are there")
+    if (reason := _why_all_variables(dataset, arrivals, entry, now, published or entry.extent[1])) is not None:
         return Launch(request, arrivals, reason)
     if is_due and (unwritten := tuple(sorted(stored - entry.variables.keys()))):
         reason = f"{len(unwritten)} variables were never written, and {_count(arrivals)} are there"
@@ -166,8 +176,10 @@ def why_heal(
     return None
 
 
-def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEntry, now: Timestamp) -> str | None:
-    """The rows of `why_heal` that lie between the second and the last."""
+def _why_all_variables(
+    dataset: Declaration, arrivals: Arrivals, entry: LedgerEntry, now: Timestamp, published: Timestamp
+) -> str | None:
+    """The rows of `why_heal` that lie between the third and the last."""
     waited_for = _waited_for(entry) & arrivals.etags.keys()
     if entry.upstream == arrivals.fingerprint:
         if refused := len(_asked_again(entry, arrivals)):
@@ -177,7 +189,7 @@ def _why_all_variables(dataset: Declaration, arrivals: Arrivals, entry: LedgerEn
             return None
     if again := len(entry.published_again(arrivals.etags)):
         return f"{again} files were published again"
-    if arrived := len(_lacking(entry) & arrivals.etags.keys()):
+    if arrived := len(_lacking(entry, published) & arrivals.etags.keys()):
         return f"{arrived} files that were missing have arrived"
     if damaged := sum(bool(coverage.damaged) for coverage in entry.variables.values()):
         return f"shards of {damaged} variables are damaged, and are made anew"
@@ -211,10 +223,10 @@ def _unwanted(entry: LedgerEntry, arrivals: Arrivals) -> set[str]:
     return arrivals.etags.keys() - entry.etags.keys() - entry.lacking
 
 
-def _lacking(entry: LedgerEntry) -> set[str]:
-    """Files that a partition lacks of labels that readers see; the others are for an update."""
+def _lacking(entry: LedgerEntry, published: Timestamp) -> set[str]:
+    """Files that a partition lacks of labels that readers see, up to the last one; the others are for an update."""
     missing = (lost for coverage in entry.variables.values() for lost in coverage.missing)
-    return {lost.file for lost in missing if lost.label is None or lost.label <= entry.extent[1]}
+    return {lost.file for lost in missing if lost.label is None or lost.label <= published}
 
 
 def _waited_for(entry: LedgerEntry, *, only_refused: bool = False) -> set[str]:

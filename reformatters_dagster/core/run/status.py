@@ -6,18 +6,31 @@ In: a dataset and its stores. Out: frozen values, for people and programs to rea
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import pandas as pd
+
 from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry, why_unreadable
+from reformatters_dagster.core.ledger.reach import unwritten_labels
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.replicas import Degraded, degraded
 from reformatters_dagster.core.spec.errors import StoreMissing
 from reformatters_dagster.core.spec.partition import partition_key
-from reformatters_dagster.core.spec.values import Frozen, Time
+from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.values import Frozen, Time, Timestamp
 from reformatters_dagster.core.store.reading import published_labels
 from reformatters_dagster.core.store.stores import StoreSet
 
 NEWEST = 40
 """Partitions looked at when nobody says how many."""
 READERS = 16
+
+
+class UnwrittenLabels(Frozen):
+    """Labels of a partition that readers see, and that no run of some variables has wanted files of."""
+
+    first: Time
+    last: Time
+    count: int
+    variables: tuple[str, ...]
 
 
 class PartitionStatus(Frozen):
@@ -28,6 +41,15 @@ class PartitionStatus(Frozen):
     """What its last run left; None where it was never written, or its entry cannot be read."""
     unreadable: str = ""
     """Why its entry cannot be read; empty where it can be, and where there is none."""
+    unwritten: tuple[UnwrittenLabels, ...] = ()
+    """Of variables in the entry: metadata reaches further than their last run."""
+
+    @property
+    def complete(self) -> frozenset[str]:
+        """Variables that have every file of every label that readers see."""
+        known = self.entry.variables if self.entry is not None else {}
+        lacking = {name for labels in self.unwritten for name in labels.variables}
+        return frozenset(name for name, coverage in known.items() if coverage.is_complete and name not in lacking)
 
 
 class VariableStatus(Frozen):
@@ -63,7 +85,7 @@ class StatusReport(Frozen):
         return {
             name: VariableStatus(
                 written=sum(name in variables for variables in known),
-                complete=sum(name in variables and variables[name].is_complete for variables in known),
+                complete=sum(name in partition.complete for partition in self.partitions),
             )
             for name in self.variables
         }
@@ -71,11 +93,8 @@ class StatusReport(Frozen):
     @property
     def last_complete(self) -> str | None:
         """The newest partition looked at that has every file of every variable."""
-        return next((one.partition for one in reversed(self.partitions) if self._is_complete(one)), None)
-
-    def _is_complete(self, partition: PartitionStatus) -> bool:
-        known = partition.entry.variables if partition.entry else {}
-        return all(name in known and known[name].is_complete for name in self.variables)
+        wanted = set(self.variables)
+        return next((one.partition for one in reversed(self.partitions) if one.complete >= wanted), None)
 
 
 class Overview(Frozen):
@@ -122,13 +141,29 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
         partition_count=len(partitions),
         partitions=tuple(
             PartitionStatus(
-                partition=partition_key(label),
+                partition=partition_key(labels[at]),
                 entry=entry,
-                unreadable="" if entry is not None else why_unreadable(stores.internal, label),
+                unreadable="" if entry is not None else why_unreadable(stores.internal, labels[at]),
+                unwritten=_unwritten(template, entry, labels[at : at + template.shard_length]),
             )
-            for label, entry in zip(looked_at, entries, strict=True)
+            for at, entry in zip(
+                range(skipped * template.shard_length, len(labels), template.shard_length), entries, strict=True
+            )
         ),
         degraded=tuple(degraded(stores)),
+    )
+
+
+def _unwritten(
+    template: TemplateConfig, entry: LedgerEntry | None, shown: pd.DatetimeIndex
+) -> tuple[UnwrittenLabels, ...]:
+    """What no run has written of the labels of a shard that readers see; variables that lack the same stand together."""
+    alike: dict[Timestamp, list[str]] = {}
+    for name, labels in unwritten_labels(entry, template.data_vars, shown).items() if entry is not None else ():
+        alike.setdefault(labels[0], []).append(name)
+    return tuple(
+        UnwrittenLabels(first=first, last=shown[-1], count=int((shown >= first).sum()), variables=tuple(names))
+        for first, names in alike.items()
     )
 
 
