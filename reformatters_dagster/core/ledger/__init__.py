@@ -3,7 +3,7 @@
 | module | what lies in it |
 |---|---|
 | `entries` | the ledger: files expected, used and missing, by variable |
-| `reach` | published labels that the ledger does not tell of |
+| `reach` | how far an entry tells of its partition: which labels, which files |
 | `progress` | uploads that no ledger entry tells of yet |
 | `lease` | one writer a partition |
 | `changes` | which positions of a published shard are read again |

@@ -1,7 +1,7 @@
-"""Which published labels of a partition its ledger entry does not tell of.
+"""How far a ledger entry tells of its partition: up to which label, and of which files.
 
 In: an entry, and the labels of its shard that readers see. Out: by variable, the labels after the last one that a run of the
-variable has wanted files of.
+variable has wanted files of; and the files that another run would make nothing new of.
 
 Metadata may reach further than the last run: `initialise` extends it, and so does a backfill that ends before its shards are
 written.
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from reformatters_dagster.core.ledger.entries import LedgerEntry
+from reformatters_dagster.core.spec.errors import SourceFileMissing
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
 
@@ -43,6 +44,14 @@ def unwritten_labels(
         if len(labels):
             lacking[data_var.name] = labels
     return lacking
+
+
+def settled_files(entry: LedgerEntry) -> frozenset[str]:
+    """Keys of files that were used, or that failed though they were there. An absent or refused file may be had another time."""
+    absent = SourceFileMissing.__name__
+    missing = (lost for coverage in entry.variables.values() for lost in coverage.missing)
+    failed = {lost.file for lost in missing if not lost.was_refused and not lost.reason.startswith(absent)}
+    return frozenset(entry.etags.keys() | failed)
 
 
 def told_through(entry: LedgerEntry) -> Timestamp:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry
-from reformatters_dagster.core.ledger.reach import told_through
+from reformatters_dagster.core.ledger.reach import settled_files, told_through
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.source.archives import Archive, FileInfo
 from reformatters_dagster.core.spec.errors import SourceFileMissing, SourceFileUnavailable
@@ -120,15 +120,15 @@ def find_elsewhere(
     known: LedgerEntry | None = None,
     is_late: Callable[[], bool] = lambda: False,
 ) -> Arrivals | None:
-    """Look for a partition in the archives that are not listed as a rule, for when the usual one has nothing or is out.
+    """Look for a partition in the archives that are not listed as a rule, for when the usual one has nothing new or is out.
 
     They are asked in their order: one that can list is listed, one that cannot is asked for a few of the files.
 
     Parameters
     ----------
     known : LedgerEntry, optional
-        The partition as its last run left it. Files that it covers are not looked for, nor files of labels past the
-        give-up age.
+        The partition as its last run left it. Files that it used, or that failed though they were there, are not looked for,
+        nor files of labels past the give-up age.
     is_late : callable, optional
         Once it says so, nothing more is asked.
 
@@ -140,12 +140,13 @@ def find_elsewhere(
     template, job = dataset.template_config, _region_job(dataset, workspace, label, now)
     last = min(label + template.shard_duration - template.append_dim.frequency, now)
     since = None if known is None else _no_longer_awaited(dataset, now)
+    settled = frozenset[str]() if known is None else settled_files(known)
     listed = workspace.upstream.listed_for(label, now)
     for archive in workspace.upstream.archives_for(last, now):
         if archive is listed:
             continue
         objects = job.upstream_objects(since, archive)
-        wanted = {key: objects[key] for key in sorted(objects) if known is None or key not in known.etags}
+        wanted = {key: objects[key] for key in sorted(objects) if key not in settled}
         try:
             arrivals = _look_in(archive, label, wanted, is_late)
         except SourceFileUnavailable as error:

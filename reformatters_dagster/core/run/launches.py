@@ -15,7 +15,7 @@ import pandas as pd
 from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry, read_version, write_ledger
 from reformatters_dagster.core.ledger.lease import leased_partitions
 from reformatters_dagster.core.ledger.progress import noted_partitions
-from reformatters_dagster.core.ledger.reach import unwritten_labels
+from reformatters_dagster.core.ledger.reach import settled_files, unwritten_labels
 from reformatters_dagster.core.run.arrivals import Arrivals, files_of_labels, find_arrivals, find_elsewhere
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.reasons import Launch, why_cool_down, why_heal, why_publish
@@ -68,13 +68,14 @@ def survey_unpublished(dataset: Declaration, workspace: Workspace, now: Timestam
         When the store cannot be read; it is not thereby empty.
     """
     survey = Survey()
-    labels = unpublished_labels(dataset, workspace, now)
+    published = len(published_labels(workspace.stores.primary, dataset.template_config.append_dim.name))
+    labels = _not_wholly_published(dataset, published, now)
     if not labels:
         survey.waiting.append("everything that has begun is published")
         return survey
     first, past_give_up = labels[0], _past_give_up(dataset, labels[0], now)
     entry = _entry_of_long_shard(dataset, workspace, first)
-    arrivals = _list(dataset, workspace, now, first, survey, entry=entry, elsewhere=budget)
+    arrivals = _list(dataset, workspace, now, first, survey, entry=entry, elsewhere=budget, published=published)
     for label in reversed(labels[1:]):
         if budget.is_spent:
             survey.waiting.append(f"the listing budget ended before {partition_key(label)}")
@@ -167,8 +168,13 @@ def _abandoned(internal: Store) -> set[str]:
 
 def unpublished_labels(dataset: Declaration, workspace: Workspace, now: Timestamp) -> list[Timestamp]:
     """First labels of every shard that has begun and is not wholly published, oldest first."""
+    published = len(published_labels(workspace.stores.primary, dataset.template_config.append_dim.name))
+    return _not_wholly_published(dataset, published, now)
+
+
+def _not_wholly_published(dataset: Declaration, published: int, now: Timestamp) -> list[Timestamp]:
+    """The same, where so many labels are published."""
     template = dataset.template_config
-    published = len(published_labels(workspace.stores.primary, template.append_dim.name))
     first = template.append_dim.start + (published // template.shard_length) * template.shard_duration
     return [label.as_unit("us") for label in pd.date_range(first, now, freq=template.shard_duration)]
 
@@ -239,10 +245,25 @@ def _list(
     *,
     entry: LedgerEntry | None,
     elsewhere: Budget | None = None,
+    published: int = 0,
 ) -> Arrivals | None:
     """What has arrived of a partition, noted in the survey; None where that could not be found out.
 
-    With a budget the other archives are asked as well, once the soft deadline has passed and the usual one has nothing.
+    With a budget the other archives are asked as well, once a soft deadline has passed. The first row that fits decides:
+
+    ==============================================  =================================================
+    the usual archive                               the other ones are asked past the soft deadline of
+    ==============================================  =================================================
+    is out, or has no file                          the partition's first label
+    has no file but those that the entry has        the partition's first label that readers lack
+    settled, see `settled_files`
+    has another file                                no label
+    ==============================================  =================================================
+
+    Parameters
+    ----------
+    published : int
+        How many labels readers see.
     """
     arrivals: Arrivals | None = None
     try:
@@ -250,8 +271,13 @@ def _list(
     except SourceFileUnavailable as error:
         log.warning("partition=%s could not be listed: %s", partition_key(label), error)
         survey.waiting.append(f"{partition_key(label)} could not be listed: {error}")
-    nothing = arrivals is None or not arrivals.present
-    if elsewhere is not None and nothing and now - label >= dataset.soft_deadline:
+    settled = frozenset[str]() if entry is None else settled_files(entry)
+    nothing_new = arrivals is None or not arrivals.etags.keys() - settled
+    awaited = label
+    if arrivals is not None and arrivals.present:
+        axis = dataset.template_config.append_dim
+        awaited = max(label, axis.start + published * axis.frequency)
+    if elsewhere is not None and nothing_new and now - awaited >= dataset.soft_deadline:
         found = find_elsewhere(dataset, workspace, label, now, known=entry, is_late=lambda: elsewhere.is_spent)
         arrivals = found or arrivals
     if arrivals is not None:

@@ -233,6 +233,50 @@ def test_a_shard_of_many_labels_is_looked_for_by_what_it_lacks(analysis: Site) -
         assert launches(remote, later) == []
 
 
+def gone(site: Site, *leads: int) -> None:
+    """Take files away with their indexes."""
+    site.remove(*leads)
+    for lead in leads:
+        Path(f"{site.file(lead)}.idx").unlink()
+
+
+def test_a_shard_that_only_another_archive_continues_is_looked_for_once_its_next_label_is_late(analysis: Site) -> None:
+    """Its usual archive answers, and gets nothing more."""
+    site = analysis.having(quiet=Timedelta("-3650D"), soft_deadline=Timedelta("3h"))
+    gone(site, 3, 4, 5, 6)
+    now = INIT + Timedelta("4h")
+    run(site, launches(site, now)[0], now)
+    assert len(site.read().indexes["time"]) == 3
+    site.arrive(INIT, leads=range(7), archive=NOMADS)
+    assert launches(site, INIT + Timedelta("6h") - Timedelta("1min")) == [], "hour 3 is not late yet"
+    later = INIT + Timedelta("6h")
+    assert survey_unpublished(site.dataset, site.workspace, later, Budget(0)).launches == []
+    (launch,) = launches(site, later)
+    assert (launch.label, launch.reason) == (INIT, f"all files have arrived in {NOMADS!r}")
+    run(site, launch, later)
+    assert len(site.read().indexes["time"]) == 6
+
+
+@pytest.mark.parametrize("usual", [True, False])
+def test_files_that_are_bad_in_every_archive_are_not_launched_for_ever(analysis: Site, *, usual: bool) -> None:
+    """Updates look in other archives than heals do, and neither takes what the other one saw for news."""
+    site = analysis.having(quiet=Timedelta("-3650D"), soft_deadline=Timedelta("1h"))
+    site.arrive(INIT, leads=range(5), archive=NOMADS)
+    gone(site, *([] if usual else [1]), 3, 4, 5, 6)
+    for bad in (site.file(1, archive=NOMADS), site.file(4, archive=NOMADS), *([site.file(1)] if usual else [])):
+        bad.write_bytes(bytes(1000))
+    runs = []
+    for half_hours in range(8, 48):
+        now = INIT + half_hours * site.dataset.heal_cool_down
+        for look in (launches, heals):
+            for launch in look(site, now):
+                if launch.label == INIT:
+                    run(site, launch, now)
+                    runs.append((half_hours, launch.reason))
+    assert len(site.read().indexes["time"]) == 4, "what can be had of the other archive is there"
+    assert [half_hours for half_hours, _ in runs if half_hours > 16] == [], runs
+
+
 def test_hours_that_a_heal_saw_and_could_not_publish_are_for_an_update(analysis: Site) -> None:
     # Files of the test are younger than the time it plays at.
     site = analysis.having(quiet=Timedelta("-3650D"), soft_deadline=Timedelta("1h"))
