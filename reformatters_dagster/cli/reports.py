@@ -59,6 +59,7 @@ def status_document(report: "StatusReport") -> "JSON":
         "partition_count": report.partition_count,
         "last_complete": report.last_complete,
         "coverage": {name: found.model_dump() for name, found in report.coverage.items()},
+        "abandoned": list(report.abandoned),
         "degraded": [one.model_dump() for one in report.degraded],
         "partitions": [_partition_document(partition, report.variables) for partition in report.partitions],
     }
@@ -124,7 +125,7 @@ def print_status(document: "JSON") -> None:
             lagging.setdefault((found["written"], found["complete"]), []).append(name)
     for (begun, complete), names in lagging.items():
         typer.echo(f"written in {begun} of these partitions, complete in {complete}: {', '.join(names)}")
-    for line in _unwritten_lines(document):
+    for line in _unaccounted_lines(document):
         typer.echo(line)
     rows: list[list[object]] = []
     for partition in document["partitions"]:
@@ -140,8 +141,10 @@ def print_status(document: "JSON") -> None:
     print_table(headers, rows, wrapping={"partition", "variables", "first reason"})
 
 
-def _unwritten_lines(document: "JSON") -> Iterator[str]:
-    """Labels that readers see and no run has written, one line for each partition and variables alike."""
+def _unaccounted_lines(document: "JSON") -> Iterator[str]:
+    """What readers see and the ledger does not tell of: uploads of ended runs, and labels that no run has written."""
+    for partition in document.get("abandoned", ()):
+        yield f"{partition}: a run ended after it had begun to upload, and before its commit; run the partition again"
     for partition in document["partitions"]:
         for found in partition["unwritten_labels"]:
             everything = len(found["variables"]) == len(partition["variables"])

@@ -209,6 +209,11 @@ def _why_wait(
     unfinished = _unfinished(instance, {"dagster/partition": partition_key(launch.label)})
     if any(_writes(run, dataset) for run in unfinished):
         return "is being written"
+    if launch.few_attempts and attempts.ended >= MAX_ATTEMPTS:
+        return (
+            f"ran {attempts.ended} times since a run of it ended before its commit, and no commit accounts for that run's "
+            "uploads yet: it is left to a person, who backfills it"
+        )
     if (again := attempts.cool_until) is not None and utc_now() < again:
         waits = f"it is tried again at {again:%Y-%m-%dT%H:%M}, or when a file changes, or by a person"
         of_what = " for the variables it lacks" if launch.request.variables else ""

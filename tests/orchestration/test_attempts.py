@@ -137,6 +137,25 @@ def test_late_ones_without_later_ones_are_tried_and_not_given_up(watched: Watche
     assert settings_of(only(watched.tick()))["accept_missing"] is False
 
 
+def test_old_partitions_that_killed_runs_left_are_tried_three_times(watched: Watched, tmp_path: Path) -> None:
+    """A backfill of history was killed between its upload and its commit; its note stays whatever is tried."""
+    old = FIRST - Timedelta("30D")
+    axis = AppendAxis(name="init_time", start=old, frequency="6h")
+    history = gfs_forecast(tmp_path / "history", append_dim=axis, variables=[TEMPERATURE])
+    watched = Watched(replace(watched.deployment, site=replace(watched.site, dataset=history)))
+    write_sample_upstream(watched.site.upstream, [old], LEADS, variables=[TEMPERATURE], step=SAMPLE_STEP)
+    watched.site.backfill(old)
+    key = partition_key(old)
+    note = f"progress/{key}/{TEMPERATURE}.json"
+    watched.site.stores.internal.put(note, b"{}")
+    requests = watched.fail("heal", 3, Timedelta("7h"))
+    assert {request.partition_key for request in requests} == {key}
+    assert requests[0].tags["reformatters/reason"].startswith("a run ended after it had begun to upload")
+    assert f"{key} ran 3 times since a run of it ended before its commit" in skipped(watched.tick("heal"))
+    watched.site.stores.internal.put(note, b"{ }")
+    assert only(watched.tick("heal")).partition_key == key, "another run was killed"
+
+
 def with_wind_unwritten(watched: Watched, folder: Path, *variables: str) -> Watched:
     """A partition whose files hold these variables, and of which no run has been about the wind."""
     axis = AppendAxis(name="init_time", start=FIRST, frequency="6h")

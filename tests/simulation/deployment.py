@@ -153,6 +153,8 @@ class Deployment:
         if any(run.label == launch.label and not run.process.ended for run in self.runs):
             return
         same = [run for run in self.runs if (run.label, run.fingerprint) == (launch.label, launch.arrivals.fingerprint)]
+        if launch.few_attempts and len(same) >= MAX_ATTEMPTS:
+            return
         if len(same) >= MAX_ATTEMPTS:
             cooling = min(COOL_DOWN * 2 ** (len(same) - MAX_ATTEMPTS), LONGEST_COOL_DOWN)
             if self.scheduler.now < same[-1].created + cooling:

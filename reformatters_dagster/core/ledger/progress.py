@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reformatters_dagster.core.ledger.lease import leased_partitions
 from reformatters_dagster.core.source.files import FileResult, SourceFileCoord, dump_result, load_result
 from reformatters_dagster.core.store.location import Etag, Store
 
@@ -55,6 +56,19 @@ def unfinished_runs(store: Store) -> list[str]:
 def noted_partitions(store: Store) -> set[str]:
     """Partitions of which some upload is noted that no commit has accounted for."""
     return {key.split("/")[-2] for key, _ in store.list(FOLDER)}
+
+
+def abandoned_partitions(store: Store) -> frozenset[str]:
+    """Partitions of which some upload is noted, and on which nobody holds a lease: no commit will account for it."""
+    # Before and after: a run may begin meanwhile, or end.
+    leased = leased_partitions(store)
+    noted = noted_partitions(store) - leased
+    return frozenset(noted - leased_partitions(store) if noted else noted)
+
+
+def noted_uploads(store: Store, partition: str) -> list[tuple[str, int]]:
+    """Key and size of each note of a partition."""
+    return store.list(f"{FOLDER}/{partition}")
 
 
 def _variable_of(key: str) -> str:

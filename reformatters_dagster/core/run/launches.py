@@ -5,6 +5,7 @@ what was seen. Every answer follows from upstream, ledger and store, so that ask
 changes nothing.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry, read_version, write_ledger
-from reformatters_dagster.core.ledger.lease import leased_partitions
-from reformatters_dagster.core.ledger.progress import noted_partitions
+from reformatters_dagster.core.ledger.progress import abandoned_partitions, noted_uploads
 from reformatters_dagster.core.ledger.reach import settled_files, unwritten_labels
 from reformatters_dagster.core.run.arrivals import Arrivals, files_of_labels, find_arrivals, find_elsewhere
 from reformatters_dagster.core.run.declaration import Declaration
@@ -103,67 +103,97 @@ def _has_later(survey: Survey, first: Timestamp) -> bool:
 def survey_incomplete(dataset: Declaration, workspace: Workspace, now: Timestamp, budget: Budget) -> Survey:
     """Look at the published partitions of the heal window, newest first, for holes that the upstream can fill by now.
 
+    Then at older ones of which an upload is noted, newest first: a run of them ended early, such as a backfill of history.
+
     Each is, in this order:
 
     - left alone, where its entry cannot be read: it waits for a person to run it again;
     - left alone, where it is past the give-up age and whole, never written, or known missing, unless an upload is noted;
     - left to cool down, where it ran a moment ago;
     - launched, where `why_heal` has a reason: past the give-up age too, since its runs may have failed for another reason than
-      its files, such as a replica that is down;
+      its files, such as a replica that is down; but only a few times where it is older than the window;
     - marked as known missing in the ledger, where it is past the give-up age and no run has written it meanwhile; past twice
       that age before anything else.
     """
-    survey, stored, noted = Survey(), _stored_variables(dataset, workspace), _abandoned(workspace.stores.internal)
-    published = published_labels(workspace.stores.primary, dataset.template_config.append_dim.name)
-    for label in _recent_published(dataset, published, now):
-        key = partition_key(label)
+    internal, template = workspace.stores.internal, dataset.template_config
+    published = published_labels(workspace.stores.primary, template.append_dim.name)
+    noted = abandoned_partitions(internal)
+    look = _HealLook(dataset, workspace, now, published, _stored_variables(dataset, workspace), noted)
+    recent = list(_recent_published(dataset, published, now))
+    shown = published[published < recent[-1]] if recent else published
+    older = [label for label in shown[:: template.shard_length][::-1] if partition_key(label) in noted] if noted else []
+    for label in [*recent, *older]:
         if budget.is_spent:
-            survey.waiting.append(f"the listing budget ended before {key}")
+            look.survey.waiting.append(f"the listing budget ended before {partition_key(label)}")
             break
+        look.look_at(label)
+    return replace(
+        look.survey, launches=[_seldom(internal, one) if one.label in older else one for one in look.survey.launches]
+    )
+
+
+def _seldom(internal: Store, launch: Launch) -> Launch:
+    """A launch of which only a few attempts are made; they are counted for as long as the same uploads are noted."""
+    notes = hashlib.sha256(repr(noted_uploads(internal, partition_key(launch.label))).encode()).hexdigest()[:12]
+    arrivals = replace(launch.arrivals, fingerprint=f"{launch.arrivals.fingerprint}-{notes}")
+    return replace(launch, arrivals=arrivals, few_attempts=True)
+
+
+@dataclass(frozen=True)
+class _HealLook:
+    """One look for holes of published partitions."""
+
+    dataset: Declaration
+    workspace: Workspace
+    now: Timestamp
+    published: pd.DatetimeIndex
+    stored: frozenset[str]
+    """As `_stored_variables`."""
+    noted: frozenset[str]
+    """As `abandoned_partitions`."""
+    survey: Survey = field(default_factory=Survey)
+
+    def look_at(self, label: Timestamp) -> None:
+        """Add one partition to the survey: see `survey_incomplete`."""
+        dataset, survey, key = self.dataset, self.survey, partition_key(label)
         try:
-            entry, version = read_version(workspace.stores.internal, key)
+            entry, version = read_version(self.workspace.stores.internal, key)
         except LedgerUnreadable as error:
             log.warning("%s", error)
             survey.waiting.append(f"{key} has no readable entry: {error}")
-            continue
-        is_old = _past_give_up(dataset, label, now)
-        shown = _labels_of(dataset, published, label)
+            return
+        is_old = _past_give_up(dataset, label, self.now)
+        shown = _labels_of(dataset, self.published, label)
         settled = entry is None or entry.known_missing or is_whole(dataset, entry, shown)
-        if is_old and settled and key not in noted:
-            continue
-        if entry is not None and not settled and _past_give_up(dataset, label, now, times=2):
-            _give_up(workspace, entry, version, label, survey)
-            continue
-        if entry is not None and (cooling := why_cool_down(dataset, entry, now)) is not None:
+        if is_old and settled and key not in self.noted:
+            return
+        if entry is not None and not settled and _past_give_up(dataset, label, self.now, times=2):
+            _give_up(self.workspace, entry, version, label, survey)
+            return
+        if entry is not None and (cooling := why_cool_down(dataset, entry, self.now)) is not None:
             survey.waiting.append(f"{key} {cooling}")
-            continue
-        known = entry if dataset.template_config.shard_length > 1 else None
-        arrivals = _list(dataset, workspace, now, label, survey, entry=known)
-        launch = None
-        if arrivals is not None:
-            launch = why_heal(
-                dataset,
-                arrivals,
-                entry,
-                now,
-                stored=stored,
-                abandoned=key in noted,
-                published=shown[-1],
-                unwritten=_files_never_wanted(dataset, workspace, entry, shown, now),
-            )
-        if launch is not None:
+            return
+        if (launch := self._launch(label, entry, shown)) is not None:
             survey.launches.append(replace(launch, past_give_up=is_old))
         elif is_old and entry is not None and not settled:
-            _give_up(workspace, entry, version, label, survey)
-    return survey
+            _give_up(self.workspace, entry, version, label, survey)
 
-
-def _abandoned(internal: Store) -> set[str]:
-    """Partitions of which some upload is noted, and on which nobody holds a lease: no commit will account for it."""
-    # Before and after: a run may begin meanwhile, or end.
-    leased = leased_partitions(internal)
-    noted = noted_partitions(internal) - leased
-    return noted - leased_partitions(internal) if noted else noted
+    def _launch(self, label: Timestamp, entry: LedgerEntry | None, shown: pd.DatetimeIndex) -> Launch | None:
+        """What the upstream lists of a partition, and whether that is worth a run."""
+        known = entry if self.dataset.template_config.shard_length > 1 else None
+        arrivals = _list(self.dataset, self.workspace, self.now, label, self.survey, entry=known)
+        if arrivals is None:
+            return None
+        return why_heal(
+            self.dataset,
+            arrivals,
+            entry,
+            self.now,
+            stored=self.stored,
+            abandoned=partition_key(label) in self.noted,
+            published=shown[-1],
+            unwritten=_files_never_wanted(self.dataset, self.workspace, entry, shown, self.now),
+        )
 
 
 def unpublished_labels(dataset: Declaration, workspace: Workspace, now: Timestamp) -> list[Timestamp]:

@@ -27,6 +27,9 @@ class Launch:
     """Past the give-up age and a later one has begun to arrive, though files of this one are there: it is to be given up as
     well, once it has been tried often enough with the same files."""
 
+    few_attempts: bool = False
+    """Older than what is looked at as a rule: it is left to a person, once it was tried often enough with the same files."""
+
     @property
     def label(self) -> Timestamp:
         return self.request.label

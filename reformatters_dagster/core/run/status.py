@@ -9,6 +9,7 @@ from functools import partial
 import pandas as pd
 
 from reformatters_dagster.core.ledger.entries import LedgerEntry, previous_entry, why_unreadable
+from reformatters_dagster.core.ledger.progress import abandoned_partitions
 from reformatters_dagster.core.ledger.reach import unwritten_labels
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.replicas import Degraded, degraded
@@ -75,6 +76,9 @@ class StatusReport(Frozen):
     """Partitions of the whole extent."""
     partitions: tuple[PartitionStatus, ...]
     """The newest of them, oldest first."""
+    abandoned: tuple[str, ...] = ()
+    """Partitions to which a run has uploaded that ended before its commit: readers may see other
+    values than the ledger tells of."""
     degraded: tuple[Degraded, ...] = ()
     """Partitions that a replica lacks, since it was down when they were written."""
 
@@ -150,6 +154,7 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
                 range(skipped * template.shard_length, len(labels), template.shard_length), entries, strict=True
             )
         ),
+        abandoned=tuple(sorted(abandoned_partitions(stores.internal))),
         degraded=tuple(degraded(stores)),
     )
 

@@ -15,6 +15,7 @@ from reformatters_dagster.core.run.launches import (
     is_whole,
     survey_incomplete,
 )
+from reformatters_dagster.core.run.status import status
 from reformatters_dagster.core.spec.errors import SourceFileUnavailable, StoreUnavailable
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta
@@ -145,7 +146,7 @@ def test_past_its_age_a_hole_is_known_missing(site: Site) -> None:
     assert survey_incomplete(site.dataset, site.workspace, old, Budget(20)).given_up == []
 
 
-@pytest.mark.parametrize("after", [Timedelta("1h"), Timedelta("5D")])
+@pytest.mark.parametrize("after", [Timedelta("1h"), Timedelta("5D"), Timedelta("60D")])
 def test_what_a_killed_run_left_is_healed_once_its_lease_is_gone(site: Site, after: Timedelta) -> None:
     """The ledger is complete, and may not be true of the shards any more."""
     site.arrive(INIT)
@@ -161,11 +162,18 @@ def test_what_a_killed_run_left_is_healed_once_its_lease_is_gone(site: Site, aft
     site.stores.internal.put("lease/2026-07-29T18:00.json", b'{"holder": "backfill", "attempt": "", "beats": 1}')
     now = INIT + SOON + after
     assert heals(site, now) == [], "it may be alive"
+    assert status(site.dataset, site.stores).abandoned == ()
     site.stores.internal.delete("lease/2026-07-29T18:00.json")
+    assert status(site.dataset, site.stores).abandoned == (partition_key(INIT),)
+    spent = survey_incomplete(site.dataset, site.workspace, now, Budget(0))
+    assert spent.launches == []
+    assert spent.waiting[-1].startswith("the listing budget ended before ")
     (launch,) = heals(site, now)
+    assert launch.few_attempts == (after > Timedelta("30D"))
     assert launch.reason == "a run ended after it had begun to upload, and before its commit"
     run(site, launch, now)
     assert not site.stores.internal.exists(note)
+    assert status(site.dataset, site.stores).abandoned == ()
     assert heals(site, now + Timedelta("1h")) == []
     assert_forecast_true(site.read(), INIT)
 
