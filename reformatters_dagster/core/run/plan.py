@@ -7,6 +7,7 @@ refusal before any data is written.
 import logging
 from uuid import uuid4
 
+from reformatters_dagster.core.job.files import files_of_region
 from reformatters_dagster.core.ledger.entries import previous_entry
 from reformatters_dagster.core.run.arrivals import find_arrivals
 from reformatters_dagster.core.run.declaration import Declaration
@@ -84,7 +85,8 @@ def plan_partition(
 ) -> PartitionPlan:
     """Check that a partition can be made, and cut the work into groups of variables.
 
-    A backfill creates a store that does not exist. An update mends replicas first, where the dataset lets them lag.
+    A backfill creates a store that does not exist. An update mends replicas first, where the dataset lets them lag. Where
+    the partition wants no file, as when all of them are `known_missing_files`, the plan accepts that nothing can be had.
 
     Raises
     ------
@@ -104,6 +106,8 @@ def plan_partition(
         end = _end_of_update(dataset, workspace, request, now)
     else:
         end = _end_of_backfill(dataset, workspace, request)
+    if not _wants_files(dataset, workspace, request, end, now):
+        request = request.model_copy(update={"accept_missing": True})
     keeps = (request.publish or request.keep_published) and not request.force
     continues = keeps and template.shard_length > 1
     return PartitionPlan(
@@ -135,6 +139,17 @@ def _end_of_backfill(dataset: Declaration, workspace: Workspace, request: Partit
     if not request.overwrite_chunks:
         refuse_overwrite(template, request.label, workspace.stores.internal)
     return published_end
+
+
+def _wants_files(
+    dataset: Declaration, workspace: Workspace, request: PartitionRequest, end: Timestamp, now: Timestamp
+) -> bool:
+    """Whether a run of a partition wants any file, up to the end of its plan."""
+    template_ds, context = dataset.template_config.get_template(end), dataset.context(workspace, now)
+    (job,) = dataset.region_job.get_jobs(
+        context, template_ds, contains=[request.label], variables=request.variables or None
+    )
+    return any(files_of_region(job, group) for group in job.source_groups(job.data_vars))
 
 
 def _published_end(dataset: Declaration, workspace: Workspace) -> Timestamp:

@@ -44,7 +44,7 @@ def why_publish(
     the partition                                                          gets
     =====================================================================  =====================
     is not late, holds many labels, and `why_continue_later` has a reason  no run yet
-    has all its files                                                      a run
+    has all its files, or wants none                                       a run
     has some of its files, and the soft deadline has passed                a run
     is late                                                                a run that gives it up
     any other                                                              no run yet
@@ -66,6 +66,8 @@ def why_publish(
         return wait
     also = "; it is past its give-up age, and later ones have arrived" if late else ""
     request = PartitionRequest(label=arrivals.label, publish=True, upstream=arrivals.fingerprint)
+    if not arrivals.expected:
+        return Launch(request, arrivals, f"no file of it is expected{also}", past_give_up=late)
     if arrivals.complete:
         return Launch(request, arrivals, f"all files have arrived{_where(arrivals)}{also}", past_give_up=late)
     if _is_due(dataset, arrivals, now):

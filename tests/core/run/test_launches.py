@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob
+from reformatters_dagster.core.check.shards import CheckExpectedShards
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.launches import (
@@ -32,6 +34,7 @@ from tests.datasets import (
     SECOND,
     SOON,
     STEP,
+    TEMPERATURE,
     THIRD,
     VARIABLES,
     Sample,
@@ -148,6 +151,54 @@ def test_a_shard_whose_last_labels_never_came_does_not_hold_the_next_one_up(anal
     assert len(site.read().indexes["time"]) == 6
     (launch,) = launches(site, later)
     assert launch.label == SECOND
+
+
+def never_made(site: Site, *init_times: Timestamp) -> Site:
+    """The same place, with a dataset that knows that some init times were never made."""
+
+    class Job(GfsForecastRegionJob):
+        known_missing_files = tuple(f"gfs.{init:%Y%m%d/%H}/*" for init in init_times)
+
+    return site.having(region_job=Job)
+
+
+def test_one_that_was_never_made_is_published_at_once_and_complete(site: Site) -> None:
+    site.arrive(SECOND)
+    known = never_made(site, INIT)
+    now = INIT + SOON
+    (launch,) = launches(known, now)
+    assert (launch.label, launch.reason) == (INIT, "no file of it is expected")
+    run(known, launch, now)
+    entry = known.ledger()
+    assert entry is not None
+    assert is_whole(known.dataset, entry)
+    assert not entry.known_missing
+    assert known.read()[TEMPERATURE].isnull().all()
+    checks = known.dataset.validate(known.stores.primary, now, [CheckExpectedShards()], internal=known.stores.internal)
+    assert [check.passed for check in checks] == [True]
+    assert heals(known, now + Timedelta("1h")) == []
+    (launch,) = launches(known, SECOND + SOON)
+    assert launch.label == SECOND
+
+
+def test_ones_that_were_never_made_stop_no_update_and_no_backfill(site: Site) -> None:
+    site.arrive(THIRD)
+    known = never_made(site, INIT, SECOND)
+    assert known.update(INIT + SOON).failures == {}
+    report = known.update(THIRD + SOON)
+    assert (report.failures, [commit.labels for commit in report.commits]) == ({}, [1, 2, 3])
+    assert known.backfill(THIRD + SOON, contains=(SECOND,), overwrite_chunks=True).failures == {}
+
+
+def test_one_that_was_never_made_is_healed_once(site: Site) -> None:
+    """Metadata shows it, and no run has written it."""
+    known = never_made(site, INIT)
+    known.dataset.initialise(known.workspace, SECOND, SECOND)
+    now = SECOND + LATE
+    (launch,) = heals(known, now)
+    assert launch.reason == "never written, and 0 of 0 files are there"
+    run(known, launch, now)
+    assert heals(known, now + Timedelta("1h")) == []
 
 
 def test_without_acceptance_nothing_is_never_published(site: Site) -> None:
