@@ -10,6 +10,8 @@ In: a seed. Out: one line, or the first promise that was broken, by name.
 | `objects` | object stores in memory, asked as obstore is asked |
 | `weather` | upstream files: when they come, and what is in them |
 | `dataset` | a small analysis over such files |
+| `arrays` | shards on the tmp disk, without zarr |
+| `folders` | where a seed works on the disk |
 | `memory` | slow pure functions, which answer from memory |
 | `faults` | what may go wrong, as data |
 | `deployment` | sensors and runs, as Dagster launches them |

@@ -9,6 +9,7 @@ cool-downs after attempts with the same files.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from reformatters_dagster.core.run.reasons import Launch
 from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.errors import ReformatError
 from reformatters_dagster.core.spec.retries import STORE_PATIENCE, UPSTREAM_PATIENCE, Patience
-from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.core.store.stores import StoreSet
 from tests.simulation.chance import chance
@@ -114,7 +115,8 @@ class Deployment:
 
     def now(self, process: Process) -> Timestamp:
         """The time as a process knows it."""
-        return (START + Timedelta(seconds=self.scheduler.now + process.clock_error)).floor("1us").as_unit("us")
+        microseconds = int(1e6 * (self.scheduler.now + process.clock_error))
+        return START + timedelta(microseconds=microseconds)
 
     def spawn(self, process: Process, call: Callable[[], None]) -> None:
         """Begin the main call of a process."""

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.job import cutting, files, positions
+from reformatters_dagster.core.job import cutting, files, parts, positions
 from reformatters_dagster.core.spec import template_files, zarr_documents
 from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY
 from reformatters_dagster.core.store import reading
@@ -110,6 +112,9 @@ def remembering() -> Iterator[None]:
             (write_arrays, arrays),
             (published_labels, labels),
             (open_published, opened),
+            (parts.template_in, memory.asked(parts.template_in, _of_window)),
+            (files.files_of_region, memory.asked(files.files_of_region, _of_files)),
+            (files.files_beside, memory.asked(files.files_beside, _of_files)),
             (positions.template_at, memory.asked(positions.template_at, _of_part)),
             (files.upstream_objects, memory.asked(files.upstream_objects, _of_objects)),
             (cutting.regions_of, memory.asked(cutting.regions_of, _of_regions)),
@@ -122,6 +127,14 @@ def remembering() -> Iterator[None]:
 # Templates live as long as the process: `dataset` keeps them.
 def _of_part(job: Any, part: slice) -> object:
     return id(job.template_ds), part.start, part.stop
+
+
+def _of_window(region_ds: xr.Dataset, window: Any, variable: str, placed: npt.NDArray[np.bool_]) -> object:
+    return id(region_ds), window, variable, placed.tobytes()
+
+
+def _of_files(job: Any, data_vars: Any) -> object:
+    return id(job.template_ds), job.region.start, tuple(one.name for one in data_vars)
 
 
 def _of_objects(job: Any, since: Any = None, archive: Any = None) -> object:

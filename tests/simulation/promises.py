@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from math import isclose, isnan
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,12 @@ class Known:
 def known(internal: Bucket, shard: int) -> Known | None:
     """What the ledger says of a shard."""
     found = internal.objects.get(f"ledger/{partition_key(label_at(shard * SHARD))}.json")
-    return None if found is None else Known(entries._from_json(json.loads(found[0])))
+    return None if found is None else _parsed(found[0])
+
+
+@lru_cache(maxsize=1024)
+def _parsed(entry: bytes) -> Known:
+    return Known(entries._from_json(json.loads(entry)))
 
 
 def written_at(internal: Bucket, key: str) -> str | None:
@@ -93,7 +99,7 @@ def ledger_is_true(primary: Bucket, internal: Bucket, upstream: Upstream, shard:
     end = min(reader.extent(primary), (shard + 1) * SHARD)
     for variable in VARIABLES:
         note = f"progress/{found.entry.partition}/{variable}.json"
-        values = reader.shard_values(primary, variable, shard) if variable in reader.arrays(primary) else None
+        values = reader.shard_values(primary, variable, shard)
         if values is None or note in internal.objects or _has_lost(primary, variable, shard):
             continue
         for position in range(shard * SHARD, end):
@@ -131,10 +137,14 @@ def _values(variable: str, position: int, versions: Callable[[int], Collection[i
 
 def _differs(found: npt.NDArray[np.float32], wanted: list[float]) -> str | None:
     """How the points of one label differ from all the values they can have; None where they all have one of these."""
-    for value in wanted:
-        if np.allclose(found, np.float32(value), rtol=1e-5, atol=0, equal_nan=True):
-            return None
-    return f"found {sorted(set(found.tolist()))}, wanted one of {wanted}"
+    values: list[float] = found.ravel().tolist()
+    if any(all(map(partial(_is_same, one), values)) for one in wanted):
+        return None
+    return f"found {sorted(set(values))}, wanted one of {wanted}"
+
+
+def _is_same(one: float, other: float) -> bool:
+    return isclose(one, other, rel_tol=1e-5) or (isnan(one) and isnan(other))
 
 
 def publishable_end(upstream: Upstream, awaited: Callable[[int], bool]) -> int:

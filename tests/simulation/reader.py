@@ -5,6 +5,7 @@ In: a bucket. Out: labels and values by the documents and objects in it.
 
 import json
 from functools import lru_cache
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -15,6 +16,8 @@ from numcodecs.blosc import Blosc
 from tests.simulation.objects import Bucket
 
 ROOT = "zarr.json"
+NOTHING = 2**64 - 1
+"""Stands in the index of a shard for a chunk that was never written."""
 
 
 @lru_cache(maxsize=4096)
@@ -38,30 +41,40 @@ def extent(bucket: Bucket) -> int:
     return int(found["time"]["shape"][0]) if found else 0
 
 
+def inside(number: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where the values of a chunk lie within its shard."""
+    return tuple(slice(at * length, (at + 1) * length) for at, length in zip(number, chunk, strict=True))
+
+
+def chunks_of_shard(data: bytes, shard: tuple[int, ...], chunk: tuple[int, ...]) -> dict[tuple[int, ...], bytes]:
+    """Compressed chunks of a shard object by their place in it, without those that were never written."""
+    counts = [size // length for size, length in zip(shard, chunk, strict=True)]
+    index = np.frombuffer(data[-16 * prod(counts) - 4 : -4], "<u8").reshape(-1, 2).tolist()
+    places = zip(product(*map(range, counts)), index, strict=True)
+    return {number: data[start : start + size] for number, (start, size) in places if start != NOTHING}
+
+
 @lru_cache(maxsize=8192)
-def decode_shard(data: bytes, length: int, chunk: int, points: int) -> npt.NDArray[np.float32]:
-    """(label, point) of a shard object that has chunks along the append dimension only."""
-    count = length // chunk
-    index = np.frombuffer(data[-16 * count - 4 : -4], "<u8").reshape(count, 2)
-    values = np.full((length, points), np.nan, np.float32)
-    for number, (start, size) in enumerate(index.tolist()):
-        if start != 2**64 - 1:
-            decoded = np.frombuffer(Blosc().decode(data[start : start + size]), np.float32)
-            values[number * chunk : (number + 1) * chunk] = decoded.reshape(chunk, points)
+def decode_shard(data: bytes, shard: tuple[int, ...], chunk: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Values of a shard object; NaN where nothing was written."""
+    values = np.full(shard, np.nan, np.float32)
+    for number, compressed in chunks_of_shard(data, shard, chunk).items():
+        values[inside(number, chunk)] = np.frombuffer(Blosc().decode(compressed), np.float32).reshape(chunk)
     return values
 
 
 def shard_values(bucket: Bucket, variable: str, shard: int) -> npt.NDArray[np.float32] | None:
-    """(label, point) of all objects of a shard; None while none is there."""
-    document = arrays(bucket)[variable]
-    outer = document["chunk_grid"]["configuration"]["chunk_shape"]
-    inner = document["codecs"][0]["configuration"]["chunk_shape"]
-    assert inner[1:] == outer[1:], "a reader of the simulation knows chunks along the append dimension only"
-    columns = document["shape"][2] // outer[2]
-    parts = []
-    for column in range(columns):
-        found = bucket.objects.get(f"{variable}/c/{shard}/0/{column}")
-        points = prod(outer[1:])
-        nothing = np.full((outer[0], points), np.nan, np.float32)
-        parts.append(nothing if found is None else decode_shard(found[0], outer[0], inner[0], points))
-    return np.concatenate(parts, axis=1)
+    """(label, ...) of all objects of a shard, as long as a whole shard; None where the store has no such variable."""
+    document = arrays(bucket).get(variable)
+    if document is None:
+        return None
+    outer = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
+    inner = tuple(document["codecs"][0]["configuration"]["chunk_shape"])
+    counts = [-(-size // length) for size, length in zip(document["shape"][1:], outer[1:], strict=True)]
+    sizes = [count * length for count, length in zip(counts, outer[1:], strict=True)]
+    values = np.full((outer[0], *sizes), np.nan, np.float32)
+    for place in product(*map(range, counts)):
+        found = bucket.objects.get("/".join((variable, "c", str(shard), *map(str, place))))
+        if found is not None:
+            values[(slice(None), *inside(place, outer[1:]))] = decode_shard(found[0], outer, inner)
+    return values[(slice(None), *(slice(size) for size in document["shape"][1:]))]

@@ -11,6 +11,7 @@ import pytest
 from reformatters_dagster.core.source.files import Downloaded
 from tests.simulation.dataset import SimulatedJob
 from tests.simulation.faults import Families, only
+from tests.simulation.folders import folder
 from tests.simulation.known_breaks import MENDED, OPEN, Row
 from tests.simulation.promises import NAMES
 from tests.simulation.shrinking import shrink
@@ -45,6 +46,29 @@ _OPEN = pytest.mark.xfail(strict=True, reason="an open break: move its row when 
 def test_known_breaks(row: Row) -> None:
     assert row.promise in NAMES
     assert row.promise not in simulate(row.seed, families=row.faults).promises
+
+
+class FailingJob(SimulatedJob):
+    """A job that fails in a way that ends the whole simulation."""
+
+    def get_processing_region(self) -> slice:
+        raise SystemExit
+
+
+def test_a_seed_leaves_no_folder_behind() -> None:
+    seen: list[bool] = []
+
+    class WatchingJob(SimulatedJob):
+        def get_processing_region(self) -> slice:
+            seen.append(folder().is_dir())
+            return super().get_processing_region()
+
+    simulate(2, region_job=WatchingJob)
+    assert set(seen) == {True}
+    assert not folder().exists()
+    with pytest.raises(SystemExit):
+        simulate(2, region_job=FailingJob)
+    assert not folder().exists()
 
 
 class ForgetfulJob(SimulatedJob):

@@ -4,8 +4,9 @@ A pool does its work at once, in the thread that hands it over: its requests are
 heart of a lease is a thread of the process.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor, Future
+from concurrent.futures._base import DoneAndNotDoneFutures
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -57,6 +58,11 @@ class InlineThread:
 
     def is_alive(self) -> bool:
         return False
+
+
+def _all_done(futures: Collection[Future[Any]], timeout: float | None = None) -> DoneAndNotDoneFutures[Any]:
+    """As `concurrent.futures.wait`: an inline pool is never at work."""
+    return DoneAndNotDoneFutures(set(futures), set())
 
 
 def _call(target: Callable[..., object], *args: object) -> None:
@@ -128,6 +134,7 @@ def simulated_threads(scheduler: Scheduler) -> Iterator[None]:
         for module in POOLS:
             stack.enter_context(patch(f"{CORE}.{module}.ThreadPoolExecutor", InlinePool))
         stack.enter_context(patch(f"{CORE}.job.pools.Thread", InlineThread))
+        stack.enter_context(patch(f"{CORE}.job.pools.wait", _all_done))
         stack.enter_context(patch(f"{CORE}.ledger.lease.Thread", partial(SimulatedThread, scheduler)))
         stack.enter_context(patch(f"{CORE}.ledger.lease.Event", partial(SimulatedEvent, scheduler)))
         stack.enter_context(patch(f"{CORE}.ledger.lease.Lock", partial(SimulatedLock, scheduler)))

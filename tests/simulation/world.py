@@ -3,28 +3,26 @@
 In: a seed, and what is left out of it. Out: an `Outcome` with the promises that were broken.
 """
 
-import tempfile
 import time
 import warnings
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
 
 from reformatters_dagster.core.job.region_job import RegionJob
-from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.spec.errors import ReformatError
 from tests.simulation import promises, reader
+from tests.simulation.arrays import quick_arrays
 from tests.simulation.chance import chance
-from tests.simulation.dataset import SHARD, START, SimulatedJob, key_of, label_at, simulated_dataset
+from tests.simulation.dataset import SHARD, START, SimulatedJob, key_of, label_at
 from tests.simulation.deployment import Deployment, Run
 from tests.simulation.disturbances import Disturbance, disturbances
 from tests.simulation.faults import Families, Faults, families_of
+from tests.simulation.folders import dataset, folder, folders
 from tests.simulation.memory import remembering
 from tests.simulation.objects import Bucket, SimulatedObstore
 from tests.simulation.promises import Broken
@@ -60,18 +58,6 @@ class Outcome:
     @property
     def promises(self) -> set[str]:
         return {one.promise for one in self.broken}
-
-
-@lru_cache(maxsize=1)
-def _folder() -> Path:
-    """In memory where the machine has such a folder: thousands of small files are written and deleted."""
-    memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None))
-
-
-@lru_cache(maxsize=1)
-def _dataset() -> DynamicalDataset:
-    return simulated_dataset(_folder() / "templates")
 
 
 @dataclass
@@ -122,8 +108,8 @@ class World:
         self.extent = 0
         self.written: dict[str, str] = {}
         """When each entry of the ledger was written, as its run says."""
-        dataset = replace(
-            _dataset(),
+        declared = replace(
+            dataset(),
             publish_policy=self.choices.publish_policy,
             replicas=self.choices.replicas,
             give_up_age=self.choices.give_up_age,
@@ -135,11 +121,11 @@ class World:
             seed=seed,
             scheduler=self.scheduler,
             faults=self.faults,
-            declared=dataset,
+            declared=declared,
             primary=self.primary,
             internal=self.internal,
             replicas=self.replicas,
-            tmp=_folder() / "tmp",
+            tmp=folder() / "tmp",
             obstore=self.obstore,
             on_end=self._ended,
             tell=self.tell,
@@ -152,6 +138,8 @@ class World:
         with ExitStack() as stack:
             stack.enter_context(simulated_threads(self.scheduler))
             stack.enter_context(remembering())
+            stack.enter_context(folders())
+            stack.enter_context(quick_arrays())
             stack.enter_context(patch(f"{CORE}.store.location.obstore", self.obstore))
             stack.enter_context(patch(f"{CORE}.source.clients.S3Store", lambda *_, **__: archive))
             self._schedule()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -33,11 +35,12 @@ class Part[Coord: SourceFileCoord]:
     buffer: FieldBuffer
     files: "Fetched[Coord]"
 
-    def template_in(self, window: Window, variable: str) -> xr.Dataset:
-        """The template over the stretch and a window of the grid, with `has_file` where a field was read."""
-        *dims, rows, columns = self.region_ds[variable].dims
-        part = self.region_ds.isel({rows: window[0], columns: window[1]})
-        return part.assign(has_file=(dims, self.buffer.placed.copy()))
+
+def template_in(region_ds: xr.Dataset, window: Window, variable: str, placed: npt.NDArray[np.bool_]) -> xr.Dataset:
+    """The template over a stretch and a window of the grid, with `has_file` where a field was read."""
+    *dims, rows, columns = region_ds[variable].dims
+    part = region_ds.isel({rows: window[0], columns: window[1]})
+    return part.assign(has_file=(dims, placed.copy()))
 
 
 def make_parts[Coord: SourceFileCoord](

@@ -6,6 +6,7 @@ In: a job's hooks. Out: positions in its template, and the template at such posi
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -54,4 +55,5 @@ def labels_text(coord: SourceFileCoord) -> str:
 def positions_of(job: RegionHooks[Any], coords: Sequence[SourceFileCoord]) -> list[int]:
     """Position of each file's fields."""
     labels = job.template_ds.indexes[job.append_dim]
-    return [int(at) for at in labels.get_indexer(pd.Index([coord.out_loc()[job.append_dim] for coord in coords]))]
+    found = np.array([label_of(job, coord).to_datetime64() for coord in coords], "datetime64[us]")
+    return [int(at) for at in labels.get_indexer(pd.DatetimeIndex(found))]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reformatters_dagster.core.job.group_plan import GroupPlan
 from reformatters_dagster.core.job.hooks import RegionHooks
-from reformatters_dagster.core.job.parts import Part
+from reformatters_dagster.core.job.parts import Part, template_in
 from reformatters_dagster.core.job.published import published_object
 from reformatters_dagster.core.shard.writer import continue_shards, write_shards
 from reformatters_dagster.core.source.files import SourceFileCoord
@@ -36,7 +36,8 @@ def write_variable[Coord: SourceFileCoord](
         window, patches = pieces[0][0], list[tuple[int, Float32Array]]()
         for part, (_, values) in zip(parts, pieces, strict=True):
             with job.stats.timed("transform"):
-                job.apply_data_transformations(values, data_var, part.template_in(window, data_var.name))
+                region_ds = template_in(part.region_ds, window, data_var.name, part.buffer.placed)
+                job.apply_data_transformations(values, data_var, region_ds)
             for run in part.stretch.runs(without=withheld):
                 own = values[run.start - part.stretch.read.start : run.stop - part.stretch.read.start]
                 patches.append((run.start - job.region.start, own))

@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def account_for(
         etags=_versions(job, written, {} if previous is None else previous.etags),
         extent=(all_labels[0], all_labels[labels - 1]),
         template_hash=template_hash(template),
-        code_version=importlib.metadata.version("reformatters-dagster"),
+        code_version=_code_version(),
         run_id=run_id,
         written_at=now,
     )
@@ -114,6 +115,12 @@ def ingested_lengths(template: TemplateConfig, entry: LedgerEntry) -> dict[Times
 def template_hash(template: TemplateConfig) -> str:
     """Digest of the committed structure a partition was made with."""
     return hashlib.sha256((template.path / ROOT_KEY).read_bytes()).hexdigest()[:16]
+
+
+@cache
+def _code_version() -> str:
+    """Of this code, read from disk once."""
+    return importlib.metadata.version("reformatters-dagster")
 
 
 def _doubt(files: Sequence[FileResult], known: VariableCoverage | None) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os.path import commonprefix
-from pathlib import PurePosixPath
 from threading import Event
 from typing import Any
 
@@ -181,7 +180,7 @@ def files_of_labels(
 
 def _no_longer_awaited(dataset: Declaration, now: Timestamp) -> Timestamp:
     """Files of labels before this are past the give-up age: a whole day, so that no hour changes what is listed."""
-    return (now - dataset.give_up_age).floor("1D")
+    return (now - dataset.give_up_age).normalize()
 
 
 def _region_job(dataset: Declaration, workspace: Workspace, label: Timestamp, now: Timestamp) -> RegionJob[Any]:
@@ -278,7 +277,7 @@ def _list_wanted(archive: Archive, wanted: Wanted) -> list[FileInfo]:
     """The wanted objects that an archive has, in the order of keys within each folder."""
     folders: dict[str, list[str]] = {}
     for key in sorted({key for keys in wanted.values() for key in keys}):
-        folders.setdefault(str(PurePosixPath(key).parent), []).append(key)
+        folders.setdefault(key.rpartition("/")[0] or ".", []).append(key)
     if not folders:
         return []
     is_out = Event()

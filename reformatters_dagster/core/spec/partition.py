@@ -7,4 +7,4 @@ PARTITION_FORMAT = "%Y-%m-%dT%H:%M"
 
 def partition_key(label: Timestamp) -> str:
     """Key of the partition whose shard starts at a label."""
-    return label.strftime(PARTITION_FORMAT)
+    return label.isoformat(timespec="minutes")
