@@ -4,7 +4,6 @@ In: the stores of a dataset, and what `replicas` knows about them. Out: objects 
 last, so that its readers see what they saw before until everything is there.
 """
 
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -13,8 +12,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from reformatters_dagster.core.job.pools import GRACE
 from reformatters_dagster.core.ledger.lease import LeaseTerms, hold_lease
 from reformatters_dagster.core.run.layout import (
-    array_documents,
-    coordinate_chunks,
     length,
     published_partitions,
     shard_length,
@@ -25,7 +22,8 @@ from reformatters_dagster.core.spec.errors import CorruptRoot, ReformatError
 from reformatters_dagster.core.spec.values import JSON
 from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY, append_dim_of, arrays_of
 from reformatters_dagster.core.store.location import Store
-from reformatters_dagster.core.store.reading import published_labels
+from reformatters_dagster.core.store.metadata import copy_metadata
+from reformatters_dagster.core.store.reading import published_labels, root_of
 from reformatters_dagster.core.store.replica_guards import refuse_other_archive
 from reformatters_dagster.core.store.stores import StoreSet
 
@@ -58,7 +56,7 @@ def _mend(stores: StoreSet, replica: Store, run_id: str, terms: LeaseTerms, unti
     found = primary.get_or_none(ROOT_KEY)
     if found is None:
         return
-    root: JSON = json.loads(found[0])
+    root = root_of(primary, found[0])
     partitions = published_partitions(primary)
     marked = {one.shard: one.partition for one in marks(stores) if one.replica == replica.url}
     filling = next((one for one in fillings(stores) if one.replica == replica.url), None)
@@ -78,10 +76,8 @@ def _mend(stores: StoreSet, replica: Store, run_id: str, terms: LeaseTerms, unti
             copied += 1
             note_filling(internal, replica, copied)
         log.info("replica=%s partition=%s copied", replica.url, partition)
-    _copy(primary, replica, coordinate_chunks(primary, root))
-    _copy(primary, replica, array_documents(root))
     # The root as it was at the start: the primary may have grown meanwhile, by shards that the replica lacks.
-    replica.put(ROOT_KEY, found[0])
+    copy_metadata(primary, replica, found[0])
     end_filling(internal, replica)
     log.info("replica=%s mended", replica.url)
 

@@ -8,6 +8,7 @@ which puts objects.
 
 import itertools
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,8 +22,12 @@ from reformatters_dagster.core.spec.values import JSON
 if TYPE_CHECKING:
     from zarr.abc.buffer import Buffer as AnyBuffer
 
+log = logging.getLogger(__name__)
+
 ROOT_KEY = "zarr.json"
 """Key of the root document, by which readers open a store."""
+DAMAGED_DOCUMENT = (ValueError, LookupError, TypeError, AttributeError)
+"""What somebody may run into who reads a document that is none."""
 
 _FIELDS = {
     "data_type": "dtype",
@@ -192,6 +197,18 @@ def chunk_values(array: JSON, data: bytes) -> Values:
     from zarr.storage import MemoryStore
 
     return np.asarray(zarr.open_array(MemoryStore(_one_chunk(array, data)), mode="r")[...])
+
+
+def is_decodable(array: JSON, data: bytes) -> bool:
+    """Whether bytes are an object of an array."""
+    try:
+        chunk_values(array, data)
+    except MemoryError:
+        raise
+    except Exception as error:
+        log.debug("%d bytes cannot be decoded: %s", len(data), error)
+        return False
+    return True
 
 
 def replace_values(array: JSON, data: bytes, values: Values) -> bytes:

@@ -1,12 +1,13 @@
 """Metadata of the final stores: coordinates, array documents, then the root.
 
-In: a template, or a tmp store with its metadata. Out: metadata that readers can open at every moment between the puts.
+In: a template, a tmp store with its metadata, or a primary. Out: metadata that readers can open at every moment between the puts.
 """
 
 import json
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from reformatters_dagster.core.shard.tmp_folder import tmp_folder
 from reformatters_dagster.core.shard.writer import on_tmp_disk
 from reformatters_dagster.core.spec.errors import (
     CommitConflict,
+    CorruptRoot,
     ObjectMoved,
     Retraction,
     StoreExists,
@@ -33,12 +35,14 @@ from reformatters_dagster.core.spec.zarr_documents import (
     coordinate_names,
     document_key,
     documents_of,
+    is_decodable,
     keys_on_disk,
     length_along,
     replace_values,
 )
 from reformatters_dagster.core.store.guards import refuse_retraction, refuse_structure_drift
 from reformatters_dagster.core.store.location import Etag, Expected, Store
+from reformatters_dagster.core.store.reading import root_of
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.core.store.stores import StoreSet
 
@@ -105,7 +109,12 @@ def put_metadata(
     StoreMissing
         When a replica has no store while the primary has one: it would lack all that was published before.
     """
-    metadata = _Metadata(tmp_store, frozenset(keep))
+    metadata = _Metadata(
+        (tmp_store / ROOT_KEY).read_bytes(),
+        read=lambda key: (tmp_store / key).read_bytes(),
+        keys_below=partial(keys_on_disk, tmp_store),
+        keep=frozenset(keep),
+    )
     if stores.tolerate is None:
         for replica in stores.live_replicas:
             metadata.refuse_other_replica(replica, create=expected_root == "absent")
@@ -117,8 +126,7 @@ def put_metadata(
         metadata.refuse_other_root(stores.primary, expected_root)
         if store is not stores.primary:
             metadata.refuse_other_replica(store, create=expected_root == "absent")
-        puts.extend(metadata.put_coordinate(store, name, key) for name, key in metadata.coordinate_keys())
-        puts.extend(metadata.put_document(store, name) for name in metadata.deepest_first())
+        puts.extend(metadata.put_below_root(store, stores.primary))
         if store is stores.primary:
             etag, is_new = metadata.put_root(store, expected_root)
             puts.append(is_new)
@@ -128,6 +136,35 @@ def put_metadata(
     stores.each_in_write_order(write)
     log.info("store=%s objects=%d unchanged=%d", stores.primary.url, sum(puts), puts.count(False))
     return MetadataReceipt(written=sum(puts), unchanged=puts.count(False), root_etag=etag)
+
+
+def copy_metadata(primary: Store, replica: Store, root: bytes) -> None:
+    """Put the primary's metadata into a replica: coordinates and array documents as they stand, then a root.
+
+    The objects only grow, as those of `put_metadata` do: whatever a faster writer has put meanwhile stays where it reaches
+    further. What is damaged in the replica is replaced.
+
+    Parameters
+    ----------
+    root : bytes
+        A root of the primary, of now or of before. The replica has all data that it describes.
+
+    Raises
+    ------
+    CommitConflict
+        When another writer was first at every attempt.
+    """
+
+    def keys_below(prefix: str) -> list[str]:
+        if below := [key for key, _ in primary.list(prefix)]:
+            return below
+        # A list does not tell of the one object of an array without dimensions.
+        return [prefix] if primary.exists(prefix) else []
+
+    metadata = _Metadata(root, read=lambda key: primary.get(key)[0], keys_below=keys_below)
+    for _ in metadata.put_below_root(replica, primary):
+        pass
+    metadata.put_replica_root(replica)
 
 
 def put_grown(store: Store, key: str, grown: Callable[[bytes | None], bytes]) -> bool:
@@ -163,44 +200,63 @@ def put_grown(store: Store, key: str, grown: Callable[[bytes | None], bytes]) ->
     )
 
 
-class _Metadata:
-    """The metadata of one tmp store, and how each of its objects is put."""
+def sound_chunk(store: Store, key: str, array: JSON, found: bytes, primary: Store) -> bytes | None:
+    """A chunk that was found in a store. Where it is damaged, that of the primary; None where that is no better."""
+    if is_decodable(array, found):
+        return found
+    log.warning("%s/%s is damaged and is put anew", store.url, key)
+    other = primary.get_or_none(key)
+    return other[0] if other is not None and is_decodable(array, other[0]) else None
 
-    def __init__(self, tmp_store: Path, keep: frozenset[str]) -> None:
-        self.tmp_store = tmp_store
+
+class _Metadata:
+    """The metadata of a tmp store or of a primary, and how each of its objects is put."""
+
+    def __init__(
+        self,
+        root: bytes,
+        *,
+        read: Callable[[str], bytes],
+        keys_below: Callable[[str], list[str]],
+        keep: frozenset[str] = frozenset(),
+    ) -> None:
+        self.root_bytes = root
+        self.read = read
+        self.keys_below = keys_below
         self.keep = keep
-        self.root_bytes = (tmp_store / ROOT_KEY).read_bytes()
-        self.root: JSON = json.loads(self.root_bytes)
+        self.root: JSON = json.loads(root)
         self.arrays = arrays_of(self.root)
         self.append_dim = append_dim_of(self.root)
 
-    def coordinate_keys(self) -> Iterator[tuple[str, str]]:
-        """Name of the coordinate and key of the object, for every coordinate chunk."""
+    def put_below_root(self, store: Store, primary: Store) -> Iterator[bool]:
+        """Put coordinates, then documents, the deepest ones first; of each object, whether that was needed."""
         for name in sorted(coordinate_names(self.root)):
-            for key in keys_on_disk(self.tmp_store, chunks_prefix(name)):
-                yield name, key
+            for key in self.keys_below(chunks_prefix(name)):
+                yield self.put_coordinate(store, primary, name, key)
+        for name in sorted(documents_of(self.root), key=lambda name: (-name.count("/"), name)):
+            yield self.put_document(store, name)
 
-    def deepest_first(self) -> list[str]:
-        """Every array, and every group but the root."""
-        return sorted(documents_of(self.root), key=lambda name: (-name.count("/"), name))
-
-    def put_coordinate(self, store: Store, name: str, key: str) -> bool:
+    def put_coordinate(self, store: Store, primary: Store, name: str, key: str) -> bool:
         """Put one coordinate chunk; whether that was needed."""
-        wanted = (self.tmp_store / key).read_bytes()
+        array = self.arrays[name]
 
         def grown(found: bytes | None) -> bytes:
+            wanted = self.read(key)
             if found is None or found == wanted:
                 return wanted
-            return found if name in self.keep else _merged(self.arrays[name], found, wanted)
+            sound = sound_chunk(store, key, array, found, primary)
+            if sound is None:
+                return wanted
+            return sound if name in self.keep or not is_decodable(array, wanted) else _merged(array, sound, wanted)
 
         return put_grown(store, key, grown)
 
     def put_document(self, store: Store, name: str) -> bool:
         """Put the document of an array or group, unless the array is longer in the store; whether that was needed."""
         key = document_key(name)
-        wanted = (self.tmp_store / key).read_bytes()
 
         def grown(found: bytes | None) -> bytes:
+            wanted = self.read(key)
             if found is None or name not in self.arrays:
                 return wanted
             lengths = [length_along(json.loads(document), self.append_dim) or 0 for document in (found, wanted)]
@@ -209,13 +265,19 @@ class _Metadata:
         return put_grown(store, key, grown)
 
     def put_replica_root(self, replica: Store) -> bool:
-        """Put the root of a replica, unless it publishes more labels; whether that was needed."""
+        """Put the root of a replica, unless it publishes more labels or arrays; whether that was needed."""
 
         def grown(found: bytes | None) -> bytes:
             if found is None:
                 return self.root_bytes
             try:
-                refuse_retraction(self.root, json.loads(found), self.append_dim)
+                standing = root_of(replica, found)
+                if more := sorted(arrays_of(standing).keys() - self.arrays.keys()):
+                    log.warning("replica %s has %s besides and keeps its root", replica.url, ", ".join(more))
+                    return found
+                refuse_retraction(self.root, standing, self.append_dim)
+            except CorruptRoot as error:
+                log.warning("the root of replica %s is replaced: %s", replica.url, error)
             except Retraction as error:
                 log.warning("replica %s is ahead of its primary and keeps its root: %s", replica.url, error)
                 return found

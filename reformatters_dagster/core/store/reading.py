@@ -23,7 +23,7 @@ from reformatters_dagster.core.spec.errors import (
 from reformatters_dagster.core.spec.failures import Failure, UnusableAnswer, is_past_end, store_failure
 from reformatters_dagster.core.spec.retries import Patience, ask_patiently, twice_as_long
 from reformatters_dagster.core.spec.values import JSON
-from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY, arrays_of
+from reformatters_dagster.core.spec.zarr_documents import DAMAGED_DOCUMENT, ROOT_KEY, arrays_of
 from reformatters_dagster.core.store.location import Store
 
 log = logging.getLogger(__name__)
@@ -52,12 +52,15 @@ def read_root(store: Store) -> JSON | None:
         When there is an object, and it is no such document.
     """
     found = store.get_or_none(ROOT_KEY)
-    if found is None:
-        return None
+    return None if found is None else root_of(store, found[0])
+
+
+def root_of(store: Store, data: bytes) -> JSON:
+    """The root metadata document that was read from a store; `CorruptRoot` where it is none."""
     try:
-        root: JSON = json.loads(found[0])
+        root: JSON = json.loads(data)
         arrays_of(root)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except DAMAGED_DOCUMENT as error:
         raise CorruptRoot(
             f"{store.url}/{ROOT_KEY} was to be read as the root of a store; it is none: "
             f"{' '.join(str(error).split())[:300]}; put back what stood there, as its primary or a replica has it"

@@ -3,11 +3,12 @@
 import itertools
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from threading import Barrier, Lock
+from threading import Barrier, Event, Lock, current_thread
 
 import pytest
 
@@ -179,6 +180,33 @@ def test_one_update_copies_for_so_long(history: Site) -> None:
     assert lacking(history) == []
     primary, replica = copies(history)
     assert primary == replica
+
+
+@pytest.mark.parametrize("stalled_at", ["init_time/c/0", f"{TEMPERATURE}/zarr.json", "zarr.json"])
+def test_a_slower_mender_takes_nothing_back(history: Site, stalled_at: str) -> None:
+    """While it stalls, an update mends the replica too, and publishes a label more."""
+    reached, go_on = Event(), Event()
+
+    def stall(url: str, key: str) -> None:
+        if "/copy/" in url and key == stalled_at and current_thread().name.startswith("slow"):
+            reached.set()
+            assert go_on.wait(60)
+
+    site = replace(history, before_put=stall)
+    with ThreadPoolExecutor(1, "slow") as pool:
+        slow = pool.submit(mend_replicas, site.stores, "slow", site.dataset.lease_terms)
+        try:
+            assert reached.wait(60)
+            site.update(THIRD + SOON)
+        finally:
+            go_on.set()
+        slow.result()
+    seen = assert_readable_or_absent(site)
+    assert seen is not None
+    assert seen.sizes["init_time"] == 3
+    primary, replica = copies(site)
+    assert primary == replica
+    assert degraded(site.stores) == []
 
 
 def test_what_is_rewritten_while_a_replica_is_filled_is_copied_again(history: Site, line: Line) -> None:
