@@ -27,6 +27,7 @@ from reformatters_dagster.core.spec.errors import (
 from reformatters_dagster.core.spec.template_files import write_metadata
 from reformatters_dagster.core.spec.values import JSON, Frozen
 from reformatters_dagster.core.spec.zarr_documents import (
+    DAMAGED_DOCUMENT,
     ROOT_KEY,
     append_dim_of,
     arrays_of,
@@ -42,7 +43,7 @@ from reformatters_dagster.core.spec.zarr_documents import (
 )
 from reformatters_dagster.core.store.guards import refuse_retraction, refuse_structure_drift
 from reformatters_dagster.core.store.location import Etag, Expected, Store
-from reformatters_dagster.core.store.reading import root_of
+from reformatters_dagster.core.store.reading import read_root, root_of
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.core.store.stores import StoreSet
 
@@ -84,7 +85,8 @@ def put_metadata(
 
     Readers go by the root alone. Objects that are put before it only grow: a coordinate chunk keeps every value for which
     the tmp store has a null, and the document of a longer array stays. So every label of a root is there, in whatever
-    order two writers put their objects.
+    order two writers put their objects. One that is damaged is replaced: a coordinate chunk of a replica by the primary's,
+    so far as the tmp store has nulls.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ def put_metadata(
         When the primary publishes more labels than the tmp store. A replica that does so keeps its root: an earlier run
         ended between replica and primary.
     TemplateDrift
-        When a store has another structure.
+        When a store has another structure; as `CorruptRoot` when the root of a replica cannot be read.
     StoreMissing
         When a replica has no store while the primary has one: it would lack all that was published before.
     """
@@ -259,10 +261,17 @@ class _Metadata:
             wanted = self.read(key)
             if found is None or name not in self.arrays:
                 return wanted
-            lengths = [length_along(json.loads(document), self.append_dim) or 0 for document in (found, wanted)]
-            return found if lengths[0] > lengths[1] else wanted
+            return found if self._length(found) > self._length(wanted) else wanted
 
         return put_grown(store, key, grown)
+
+    def _length(self, document: bytes) -> int:
+        """Labels of the append dimension by the document of an array; -1 where it is damaged."""
+        try:
+            return int(length_along(json.loads(document), self.append_dim) or 0)
+        except DAMAGED_DOCUMENT as error:
+            log.warning("a document of %d bytes is damaged: %s", len(document), error)
+            return -1
 
     def put_replica_root(self, replica: Store) -> bool:
         """Put the root of a replica, unless it publishes more labels or arrays; whether that was needed."""
@@ -297,10 +306,10 @@ class _Metadata:
 
     def refuse_other_replica(self, replica: Store, *, create: bool) -> None:
         """Refuse a replica that has another structure, or no store while the primary has one."""
-        found = replica.get_or_none(ROOT_KEY)
+        found = read_root(replica)
         if found is not None:
             try:
-                refuse_structure_drift(self.root, json.loads(found[0]), self.append_dim)
+                refuse_structure_drift(self.root, found, self.append_dim)
             except TemplateDrift as error:
                 raise TemplateDrift(f"replica {replica.url} was to be written to: {error}") from error
         elif not create:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from obstore.exceptions import BaseError
 from obstore.store import MemoryStore, from_url
 
-from reformatters_dagster.core.spec.errors import Refused, StoreMissing, StoreUnavailable
+from reformatters_dagster.core.spec.errors import CorruptRoot, Refused, StoreMissing, StoreUnavailable
 from reformatters_dagster.core.spec.failures import store_failure
 from reformatters_dagster.core.spec.retries import NO_RETRIES, STORE_PATIENCE, Patience
 from reformatters_dagster.core.store.connection import CREDENTIALS, Clients, Connection, error_of
@@ -44,13 +44,13 @@ class StoreSet:
 
         Raises
         ------
-        StoreUnavailable, StoreMissing
+        StoreUnavailable, StoreMissing, CorruptRoot
             When the primary fails, or a replica while `tolerate` is None. No later store was written to.
         """
         for replica in self.live_replicas:
             try:
                 write(replica)
-            except (StoreUnavailable, StoreMissing) as error:
+            except (StoreUnavailable, StoreMissing, CorruptRoot) as error:
                 if self.tolerate is None:
                     raise
                 self.leave_out(replica)

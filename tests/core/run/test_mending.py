@@ -319,6 +319,17 @@ def test_a_replica_without_readable_labels_is_filled_anew(replicated: Site, labe
     assert primary == replica
 
 
+@pytest.mark.parametrize("key", [f"{TEMPERATURE}/zarr.json", "init_time/zarr.json", "ingested_forecast_length/c/0"])
+@pytest.mark.parametrize("replicas", ["best_effort", "required"])
+def test_damaged_metadata_of_a_replica_is_put_anew(replicated: Site, key: str, replicas: str) -> None:
+    """Lengths of earlier init times too, which only the stores have."""
+    (replicated.folder / "copy" / STORE / key).write_bytes(b"{")
+    replicated.having(replicas=replicas).update(SECOND + SOON)
+    assert replicated.read().sizes["init_time"] == 2
+    primary, replica = copies(replicated)
+    assert primary == replica
+
+
 ADDING = {"overwrite_chunks": True, "overwrite_metadata": True, "variables": (WIND,)}
 
 

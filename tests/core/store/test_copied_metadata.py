@@ -1,10 +1,12 @@
-"""A replica is given the metadata of its primary, and nothing that stands there shrinks."""
+"""A replica is given the metadata of its primary: nothing that stands there shrinks, and what is damaged is replaced."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import zarr
 
+from reformatters_dagster.core.spec.errors import CorruptRoot
 from reformatters_dagster.core.store.metadata import copy_metadata, put_metadata
 from reformatters_dagster.core.store.stores import StoreSet
 from tests.core.store.small_stores import (
@@ -12,6 +14,7 @@ from tests.core.store.small_stores import (
     consolidate,
     contents,
     data_variable,
+    in_write_order,
     published_inits,
     root_etag,
     with_chunks,
@@ -84,3 +87,62 @@ def test_labels_that_the_primary_got_meanwhile_are_not_shown(pair: StoreSet, tmp
     copy_metadata(pair.primary, pair.replicas[0], before)
     assert published_inits(pair.replicas[0]) == 4
     assert pair.replicas[0].get(f"{GRID}/zarr.json")[0] == pair.primary.get(f"{GRID}/zarr.json")[0]
+
+
+NONSENSE = [b"", b"{", b"[]", b'{"shape": 1, "dimension_names": ["init_time"]}', b"\xff"]
+
+
+@pytest.mark.parametrize("damaged", NONSENSE)
+@pytest.mark.parametrize("name", [GRID, "init_time"])
+def test_a_damaged_document_is_replaced(pair: StoreSet, tmp_stores: dict[int, Path], name: str, damaged: bytes) -> None:
+    copy(pair)
+    for store in in_write_order(pair):
+        store.put(f"{name}/zarr.json", damaged)
+    put_metadata(tmp_stores[4], pair, expected_root=root_etag(pair.primary))
+    pair.replicas[0].put(f"{name}/zarr.json", damaged)
+    copy(pair)
+    for store in in_write_order(pair):
+        assert store.get(f"{name}/zarr.json")[0] == (tmp_stores[4] / name / "zarr.json").read_bytes()
+
+
+@pytest.mark.parametrize("damaged", [b"", b"damaged"])
+def test_a_damaged_chunk_of_a_replica_becomes_the_primary_s(tmp_path: Path, damaged: bytes, pair: StoreSet) -> None:
+    """With the values that the tmp store does not have."""
+    lengths = write_tmp(tmp_path / "lengths-tmp.zarr", 4, ingested=(7200, 3600))
+    put_metadata(lengths, without_replicas(pair), expected_root=root_etag(pair.primary))
+    copy(pair)
+    nulls = write_tmp(tmp_path / "nulls-tmp.zarr", 4)
+    for keep in ((), ("ingested_forecast_length",)):
+        for name in ("ingested_forecast_length", "init_time"):
+            pair.replicas[0].put(f"{name}/c/0", damaged)
+        put_metadata(nulls, pair, expected_root=root_etag(pair.primary), keep=keep)
+        assert contents(pair.replicas[0]) == contents(pair.primary)
+
+
+def test_a_damaged_chunk_of_the_primary_is_not_copied(pair: StoreSet, tmp_stores: dict[int, Path]) -> None:
+    copy(pair)
+    there = contents(pair.replicas[0])
+    for key in ("init_time/c/0", f"{GRID}/zarr.json"):
+        pair.primary.put(key, b"damaged")
+    copy(pair)
+    assert contents(pair.replicas[0]) == there
+    put_metadata(tmp_stores[4], pair, expected_root=root_etag(pair.primary))
+    assert contents(pair.primary) == there
+
+
+@pytest.mark.parametrize("damaged", NONSENSE)
+def test_a_replica_with_a_damaged_root_is_named_or_left_out(
+    pair: StoreSet, tmp_stores: dict[int, Path], damaged: bytes
+) -> None:
+    copy(pair)
+    pair.replicas[0].put("zarr.json", damaged)
+    expected = root_etag(pair.primary)
+    with pytest.raises(CorruptRoot, match=r"zarr.json was to be read as the root of a store; it is none"):
+        put_metadata(tmp_stores[4], pair, expected_root=expected)
+    told: list[str] = []
+    tolerant = replace(pair, tolerate=lambda store, error: told.append(f"{store.url}: {type(error).__name__}"))
+    put_metadata(tmp_stores[4], tolerant, expected_root=expected)
+    assert told == [f"{pair.replicas[0].url}: CorruptRoot"]
+    assert tolerant.live_replicas == ()
+    copy(pair)
+    assert contents(pair.replicas[0]) == contents(pair.primary)
