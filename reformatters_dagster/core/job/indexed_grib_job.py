@@ -53,7 +53,8 @@ class IndexCache:
                     self._indexes[name] = found
                     for oldest in list(self._indexes)[:-INDEXES_KEPT]:
                         del self._indexes[oldest]
-                        del self._busy[oldest]
+                        # A thread that waited while its index was taken out puts it back, and has no lock here any more.
+                        self._busy.pop(oldest, None)
             return found
 
     def forget(self, name: tuple[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Indexes that several coords share: fetched once, by one thread, and anew once they are found to be wrong."""
 
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import pandas as pd
 import pytest
@@ -58,3 +59,21 @@ def test_the_oldest_make_room() -> None:
         assert fetched_by(cache, ("archive", str(number)))
     assert not fetched_by(cache, ("archive", "1"))
     assert fetched_by(cache, ("archive", "0"))
+
+
+def test_an_index_that_was_waited_for_while_it_made_room_makes_room_again() -> None:
+    """The thread that waits is held until the index is gone, then fetches it and puts it back."""
+    cache = IndexCache()
+    assert fetched_by(cache)
+    held = cache._busy[NAME]
+    others = [("archive", str(number)) for number in range(2 * INDEXES_KEPT)]
+    with ThreadPoolExecutor(1) as pool:
+        with held:
+            waiting = pool.submit(fetched_by, cache)
+            while not (waiting.running() or waiting.done()):
+                sleep(0.001)
+            sleep(0.1)
+            assert all(fetched_by(cache, name) for name in others[:INDEXES_KEPT])
+        assert waiting.result()
+    assert all(fetched_by(cache, name) for name in others[INDEXES_KEPT:])
+    assert fetched_by(cache)
