@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import islice
 
 from reformatters_dagster.core.check.validators import CheckResult
-from reformatters_dagster.core.ledger.lease import FOLDER as LEASES
+from reformatters_dagster.core.ledger.lease import leased_partitions
 from reformatters_dagster.core.run.layout import array_documents, coordinate_chunks, length, newest_shards
 from reformatters_dagster.core.spec.errors import CorruptRoot, StoreMissing, StoreUnavailable
 from reformatters_dagster.core.spec.values import JSON, Frozen, Timestamp
@@ -66,7 +66,7 @@ def check_replicas(stores: StoreSet, now: Timestamp) -> CheckResult:
 def _leased(internal: Store) -> set[str]:
     """Partitions on which some run holds the lease; none where the list cannot be had, so that nothing is excused."""
     try:
-        return {key.removeprefix(f"{LEASES}/").removesuffix(".json") for key, _ in internal.list(LEASES)}
+        return leased_partitions(internal)
     except Exception:
         log.exception("leases below %s could not be listed", internal.url)
         return set()

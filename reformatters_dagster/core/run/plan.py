@@ -56,7 +56,10 @@ class PartitionRequest(Frozen):
 
 
 class PartitionPlan(Frozen):
-    """What one partition's run is going to do. A retry in another pod carries out the same plan."""
+    """What one partition's run is going to do. A retry in another pod carries out the same plan.
+
+    Code that does not know a field of it refuses it, as after a rollback: it would do something else than was planned.
+    """
 
     request: PartitionRequest
     now: Time

@@ -57,7 +57,7 @@ class VariableStatus(Frozen):
     """One variable over the partitions looked at."""
 
     written: int
-    """Partitions in which a run has written at least a part of it."""
+    """Partitions whose ledger entry tells of it: a run has tried to write it, and may have had no file of it."""
     complete: int
     """Partitions that have every file of it."""
 

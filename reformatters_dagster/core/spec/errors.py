@@ -1,7 +1,9 @@
 """Everything this project raises on purpose.
 
-A child of `Refused` means nothing was written and nothing will be until the request changes; the command line exits with 2.
-Any other `ReformatError` means the work was tried and failed; the command line exits with 1.
+A child of `Refused` means that the request cannot be served as things stand; the command line exits with 2. Most are raised
+before anything is written. Those that end a commit, or a run that has lost its lease, come after shards were put, and
+`OutcomeOvertaken` may come after metadata. Any other `ReformatError` means the work was tried and failed; the command line exits
+with 1.
 """
 
 
@@ -82,7 +84,7 @@ class PublishGap(Refused, ValueError):
 
 
 class LeaseHeld(Refused, RuntimeError):
-    """Another run is writing the same partition."""
+    """Another run is writing the same partition; it may have taken over one that this run has begun to write."""
 
 
 class UpstreamMissing(Refused, FileNotFoundError):
@@ -90,7 +92,7 @@ class UpstreamMissing(Refused, FileNotFoundError):
 
 
 class NothingSucceeded(ReformatError, RuntimeError):
-    """No source file of a run could be used; nothing was published."""
+    """No source file of a run could be used, or the archive's first label lacks variables; nothing was published."""
 
 
 class SourceFileMissing(ReformatError, FileNotFoundError):
@@ -155,7 +157,7 @@ class PlanOutdated(Refused, RuntimeError):
 
 
 class OutcomeOvertaken(Refused, RuntimeError):
-    """Another run may have replaced the shards before this run committed them; nothing was published."""
+    """Another run may have replaced the shards before this run committed them; the ledger does not tell of this run's."""
 
 
 class RunStopped(ReformatError, RuntimeError):
