@@ -148,9 +148,13 @@ def _is_same(one: float, other: float) -> bool:
 
 
 def publishable_end(upstream: Upstream, awaited: Callable[[int], bool]) -> int:
-    """Labels that readers can be shown: a shard whose last file is awaited holds back the shards after it."""
+    """Labels that readers can be shown: a shard whose last file is awaited holds back the shards after it.
+
+    A label whose rate can never be made, since the file before it has vanished, may wait for the next one.
+    """
     usable = {position for position in upstream.files if upstream.usable(position)}
-    newest = max(usable, default=-1)
+    vanished = upstream.history.keys() - upstream.files.keys()
+    newest = max((one for one in usable if one - 1 not in vanished), default=-1)
     for shard in range(newest // SHARD):
         last = (shard + 1) * SHARD - 1
         if last not in usable and awaited(shard):
