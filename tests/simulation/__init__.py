@@ -16,6 +16,8 @@ In: a seed. Out: one line, or the first promise that was broken, by name.
 | `faults` | what may go wrong, as data |
 | `deployment` | sensors and runs, as Dagster launches them |
 | `reader` | what a reader sees, decoded without the code under test |
+| `torn` | a reader who was between two requests while a shard was replaced |
+| `versions` | what other versions of this project leave to be read |
 | `promises` | what must hold, each with a name |
 | `disturbances` | what happens from outside: outages, lost objects, people |
 | `world` | all of it, for one seed |

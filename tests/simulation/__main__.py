@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="seeds one after the other, for so long")
     parser.add_argument("--trace", action="store_true", help="everything that happens")
     parser.add_argument("--only", nargs="+", choices=NAMES, help="families of faults; default: those of each seed")
+    parser.add_argument("--codecs", action="store_true", help="with zarr's own codecs, several times slower")
     parser.add_argument("--shrink", action="store_true", help="the fewest faults that break what the seed breaks")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
@@ -26,7 +27,7 @@ def main() -> int:
     failed = runs = reads = seeds = 0
     started = time.monotonic()
     for seed in _seeds(options):
-        outcome = simulate(seed, families=families, trace=options.trace)
+        outcome = simulate(seed, families=families, trace=options.trace, codecs=options.codecs)
         for line in outcome.trace:
             sys.stdout.write(f"{line}\n")
         sys.stdout.write(f"{outcome}\n")

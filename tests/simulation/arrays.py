@@ -24,6 +24,7 @@ from zarr.storage import MemoryStore
 from tests.simulation.reader import NOTHING, chunks_of_shard, decode_shard, inside
 
 type Values = npt.NDArray[np.float32]
+type Shape = tuple[int, ...]
 
 _OPEN_ARRAY = zarr.open_array
 _SHUFFLES = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
@@ -70,7 +71,7 @@ class QuickArray:
         file = self._path.joinpath("c", *map(str, at))
         before = file.read_bytes() if file.is_file() else None
         whole = np.full(self.shards, np.nan, np.float32)
-        chunks = dict[tuple[int, ...], bytes]()
+        chunks = dict[Shape, bytes]()
         if before is not None:
             whole[...] = decode_shard(before, self.shards, self.chunks)
             chunks = chunks_of_shard(before, self.shards, self.chunks)
@@ -81,16 +82,18 @@ class QuickArray:
         for number in product(*touched):
             chunks[number] = bytes(self._compressor.encode(np.ascontiguousarray(whole[inside(number, self.chunks)])))
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(self._joined(chunks))
+        file.write_bytes(shard_object(chunks, self.shards, self.chunks))
 
-    def _joined(self, chunks: Mapping[tuple[int, ...], bytes]) -> bytes:
-        counts = [size // length for size, length in zip(self.shards, self.chunks, strict=True)]
-        index, begin = np.full((*counts, 2), NOTHING, "<u8"), 0
-        for number, data in chunks.items():
-            index[number] = begin, len(data)
-            begin += len(data)
-        table = index.tobytes()
-        return b"".join((*chunks.values(), table, google_crc32c.value(table).to_bytes(4, "little")))
+
+def shard_object(chunks: Mapping[Shape, bytes], shard: Shape, chunk: Shape) -> bytes:
+    """A shard of some compressed chunks, by their place in it."""
+    counts = [size // length for size, length in zip(shard, chunk, strict=True)]
+    index, begin = np.full((*counts, 2), NOTHING, "<u8"), 0
+    for number, data in chunks.items():
+        index[number] = begin, len(data)
+        begin += len(data)
+    table = index.tobytes()
+    return b"".join((*chunks.values(), table, google_crc32c.value(table).to_bytes(4, "little")))
 
 
 def _open_array(store: Any, **how: Any) -> Any:

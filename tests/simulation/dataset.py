@@ -3,6 +3,8 @@
 In: a folder for its template. Out: the dataset, whose region job runs the real stages over files that are no GRIB.
 """
 
+import struct
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +24,7 @@ from reformatters_dagster.core.spec.grids import LatLonGrid
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.values import Array2D, OutLoc, Time, Timestamp
 from reformatters_dagster.core.spec.variables import DataVar, Deaccumulation, GribField
-from tests.simulation.weather import WINDOW, unpack
+from tests.simulation.weather import INDEX, WINDOW, unpack
 from tests.tiny import TinyTemplate, tiny_analysis, tiny_var
 
 START = pd.Timestamp("2026-03-01T00").as_unit("us")
@@ -32,6 +34,8 @@ SHARD, CHUNK = 12, 6
 INSTANT, RATE = "temperature_2m", "precipitation_surface"
 VARIABLES = (INSTANT, RATE)
 ARCHIVE = SourceArchive(url="s3://simulated", folder="simulated")
+COPY = SourceArchive(url="s3://simulated-copy", folder="simulated-copy")
+"""Another archive, which has each file some time later."""
 
 _TOTAL = GribField(element="APCP", level="surface", parameter=(0, 1, 8), surface=(1, None), statistic="acc")
 
@@ -116,6 +120,20 @@ class SimulatedJob(GribRegionJob[HourCoord]):
         assert values is not None
         shape = self.context.template_config.grid.shape
         return np.full(shape, values[VARIABLES.index(data_var.name)], np.float32)
+
+
+class IndexedJob(SimulatedJob):
+    """The same, over files that are read by an index beside them."""
+
+    def object_keys(self, coord: HourCoord, archive: Archive | None = None) -> tuple[str, ...]:
+        return coord.key(), coord.key() + INDEX
+
+    def fetch(self, archive: Archive, coord: HourCoord, data_vars: Sequence[DataVar], folder: Path) -> Downloaded:
+        index, _ = archive.get(coord.key() + INDEX)
+        data, _ = archive.get(coord.key())
+        if index != struct.pack("<qI", position_of(coord.time), zlib.crc32(data)):
+            raise CorruptMessage(f"{coord.get_url()} does not fit its index")
+        return super().fetch(archive, coord, data_vars, folder)
 
 
 @lru_cache(maxsize=4096)

@@ -20,6 +20,8 @@ type What = Literal[
     "backfill by hand",
     "heal by hand",
     "ticks",
+    "newer version",
+    "older version",
 ]
 
 
@@ -51,6 +53,8 @@ def disturbances(seed: int, families: Families, hours: float) -> Iterator[Distur
         (families.second_writers, "backfill by hand", 3),
         (families.second_writers, "heal by hand", 4),
         (families.odd_sensors, "ticks", 10),
+        (families.other_versions, "newer version", 5),
+        (families.other_versions, "older version", 5),
     )
     for rate, what, most in rows:
         for _ in range(most):

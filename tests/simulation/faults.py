@@ -3,14 +3,26 @@
 In: a seed, the name of a process, the number of its request. Out: how long the request takes, and what goes wrong with it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from tests.simulation.chance import chance
+from tests.simulation.scheduler import Process
 
-type Kind = Literal["put", "get", "list", "head", "delete", "source", "listing"]
-type Wrong = Literal["refused", "lost answer", "late", "kill", "stall", "down"]
+type Kind = Literal["put", "put if", "get", "list", "head", "delete", "source", "listing"]
+type Wrong = Literal[
+    "refused",
+    "lost answer",
+    "late",
+    "kill",
+    "stall",
+    "denied",
+    "conflict",
+    "conflict that landed",
+    "throttled",
+]
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,22 @@ class Families:
     """Somebody runs an update or a backfill by hand."""
     odd_sensors: float = 0.0
     """A sensor ticks twice, or not at all for hours."""
+    expired_credentials: float = 0.0
+    """The credentials that a process has read are refused from a request on, until it reads them again."""
+    conflicts: float = 0.0
+    """A conditional put is answered with 409; half of these landed."""
+    no_conditions: float = 0.0
+    """Stores do not know conditional puts; a switch of a whole seed."""
+    throttling: float = 0.0
+    """An archive answers that it is asked too often."""
+    lying_listings: float = 0.0
+    """A listing leaves a file out, or has one that was taken back."""
+    second_archive: float = 0.0
+    """Another archive has each file too, some time later; a switch of a whole seed."""
+    index_faults: float = 0.0
+    """An index comes long before its file, long after it, or for another version of it."""
+    other_versions: float = 0.0
+    """What a run of a newer version, or of an older one, has noted is found by this one."""
 
 
 RATES = Families(
@@ -71,8 +99,19 @@ RATES = Families(
     clock_errors=0.1,
     second_writers=0.5,
     odd_sensors=0.5,
+    expired_credentials=0.01,
+    conflicts=0.03,
+    no_conditions=1.0,
+    throttling=0.03,
+    lying_listings=0.05,
+    second_archive=1.0,
+    index_faults=0.15,
+    other_versions=0.7,
 )
 """When a family is on."""
+
+ALONE = ("no_conditions",)
+"""Families that no seed mixes with others: without conditions two writers may slip through, as the store's log says."""
 
 NAMES = tuple(one.name for one in fields(Families))
 
@@ -86,7 +125,8 @@ def families_of(seed: int) -> Families:
     """Those of a seed: some of them, each at its rate."""
     rng = chance(seed, "families")
     share = rng.choice((0.15, 0.3, 0.5))
-    return Families(**{name: getattr(RATES, name) for name in NAMES if rng.random() < share})
+    drawn = {name: rng.random() < share for name in NAMES}
+    return only(*(name for name in NAMES if drawn[name] and name not in ALONE))
 
 
 @dataclass(frozen=True)
@@ -113,6 +153,8 @@ class Faults:
         self.calm = False
         """Once it is set, nothing goes wrong any more."""
         self.happened: dict[str, None] = {}
+        self.counted = Counter[str]()
+        """What happens too often to be told one by one, or is no fault."""
         self.on_stall: Callable[[str, float], None] = lambda process, seconds: None
         """Told of a process that stands still, and for how many seconds."""
         self._seed = seed
@@ -141,15 +183,28 @@ class Faults:
         drawn = chance(self._seed, process, "reads", key).random()
         return not self.calm and drawn < self.families.unreadable_files and self.occurs(f"{process} cannot read {key}")
 
+    def lies_about(self, process: Process, key: str) -> bool:
+        """Whether a listing that a process has just asked for says the opposite of what is there."""
+        drawn = chance(self._seed, process.name, process.steps, "lies", key).random()
+        return (
+            not self.calm
+            and drawn < self.families.lying_listings
+            and self.occurs(f"{process.name}#{process.steps} is told a lie about {key}")
+        )
+
     def _wrong(self, drawn: float, kind: Kind) -> Wrong | None:
         families = self.families
         rows: list[tuple[float, Wrong]] = [(families.kills, "kill"), (families.stalls, "stall")]
         if kind in {"source", "listing"}:
-            rows.append((families.source_errors, "refused"))
+            rows += [(families.source_errors, "refused"), (families.throttling, "throttled")]
         else:
             rows.append((families.store_errors, "refused"))
-        if kind == "put":
+        if kind in {"put", "put if"}:
             rows += [(families.lost_answers, "lost answer"), (families.late_puts, "late")]
+        if kind == "put if":
+            rows += [(families.conflicts / 2, "conflict"), (families.conflicts / 2, "conflict that landed")]
+        if kind not in {"source", "listing"}:
+            rows.append((families.expired_credentials, "denied"))
         for rate, wrong in rows:
             if drawn < rate:
                 return wrong

@@ -134,11 +134,12 @@ def _of_window(region_ds: xr.Dataset, window: Any, variable: str, placed: npt.ND
 
 
 def _of_files(job: Any, data_vars: Any) -> object:
-    return id(job.template_ds), job.region.start, tuple(one.name for one in data_vars)
+    return type(job), id(job.template_ds), job.region.start, tuple(one.name for one in data_vars)
 
 
 def _of_objects(job: Any, since: Any = None, archive: Any = None) -> object:
-    return id(job.template_ds), job.region.start, tuple(one.name for one in job.data_vars), since, archive is None
+    variables = tuple(one.name for one in job.data_vars)
+    return type(job), id(job.template_ds), job.region.start, variables, since, archive is None
 
 
 def _of_regions(template: Any, template_ds: Any, *, start: Any = None, end: Any = None, contains: Any = None) -> object:

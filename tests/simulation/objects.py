@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, GenericError, PermissionDeniedError, PreconditionError
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
@@ -39,11 +39,15 @@ class Bucket:
     lost: set[str] = field(default_factory=set)
     """Keys of objects that have vanished, and were not put again."""
     puts: int = 0
+    history: dict[str, list[bytes]] = field(default_factory=dict)
+    """Every content that an object has had, oldest first, without repetitions."""
 
     def put(self, key: str, data: bytes) -> str:
         self.puts += 1
         etag = f"{self.name}-{self.puts}"
         self.objects[key] = data, etag
+        if data not in (versions := self.history.setdefault(key, [])):
+            versions.append(data)
         self.lost.discard(key)
         self.on_change(self, key)
         return etag
@@ -69,10 +73,11 @@ class Bucket:
 
 
 class Client:
-    """A bucket as one process asks it: what obstore calls a store."""
+    """A bucket as one process asks it with the credentials that it has read: what obstore calls a store."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
+        self.expired = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,13 @@ class SimulatedObstore:
                 raise PreconditionError(f"{key} was replaced")
             return bucket.put(key, content)
 
-        return {"e_tag": self._request("put", client, key, apply), "version": None}
+        if mode == "overwrite":
+            return {"e_tag": self._request("put", client, key, apply), "version": None}
+        if self._faults.families.no_conditions:
+            self._faults.occurs(f"{bucket.name} knows no conditional puts")
+            self._request("head", client, key, lambda: None)
+            raise GenericError(f"{key}: Server returned non-2xx status code: 501")
+        return {"e_tag": self._request("put if", client, key, apply), "version": None}
 
     def get(self, client: Client, key: str) -> Answer:
         def apply() -> Answer:
@@ -132,16 +143,22 @@ class SimulatedObstore:
     def delete(self, client: Client, key: str) -> None:
         self._request("delete", client, key, lambda: client.bucket.delete(key))
 
-    def read_all(self, bucket: Bucket) -> None:
+    def read_all(self, client: Any) -> None:
         """One step for what zarr reads of a store."""
-        self._request("get", Client(bucket), "zarr", lambda: None)
+        self._request("get", client, "zarr", lambda: None)
 
     def _request[T](self, kind: Kind, client: Client, key: str, apply: Callable[[], T]) -> T:
         step = take_step(self._scheduler, self._faults, kind, f"{client.bucket.name}/{key}")
         if self._scheduler.now < client.bucket.out_until:
             raise GenericError(f"{key}: HttpError {{ kind: Connect }}")
+        if step.wrong == "denied":
+            client.expired = True
+        if client.expired:
+            raise PermissionDeniedError(f"{key}: ExpiredToken: Server returned non-2xx status code: 403")
         if step.wrong == "refused":
             raise GenericError(f"{key}: Server returned non-2xx status code: 500")
+        if step.wrong == "conflict":
+            raise _conflict(key)
         if step.wrong == "late":
             self._scheduler.late_calls += 1
             self._scheduler.call_at(self._scheduler.now + step.later, lambda: self._apply_late(apply))
@@ -149,6 +166,8 @@ class SimulatedObstore:
         result = apply()
         if step.wrong == "lost answer":
             raise GenericError(f"{key}: HttpError {{ kind: Interrupted }}")
+        if step.wrong == "conflict that landed":
+            raise _conflict(key)
         return result
 
     def _apply_late(self, apply: Callable[[], object]) -> None:
@@ -176,6 +195,11 @@ def take_step(scheduler: Scheduler, faults: Faults, kind: Kind, key: str) -> Any
     return step
 
 
+def _conflict(key: str) -> Exception:
+    """What a store answers that carries out another conditional put of the same object."""
+    return PreconditionError(f"{key}: Server returned non-2xx status code: 409 Conflict")
+
+
 def _found(bucket: Bucket, key: str) -> tuple[bytes, str]:
     if key not in bucket.objects:
         raise FileNotFoundError(f"Object at location {key} not found")
@@ -188,9 +212,13 @@ class SimulatedStore(Store):
     def __init__(
         self, bucket: Bucket, obstore: SimulatedObstore, patience: Patience, sharded: Collection[str] = ()
     ) -> None:
-        client: Any = Client(bucket)
         self._sharded, self._bucket = frozenset(sharded), bucket
-        super().__init__(Connection(f"sim://{bucket.name}", lambda: (client, client), patience))
+
+        def connect() -> Any:
+            client = Client(bucket)
+            return client, client
+
+        super().__init__(Connection(f"sim://{bucket.name}", connect, patience))
         self._obstore = obstore
 
     def visible(self) -> frozenset[tuple[str, bytes]]:
@@ -199,7 +227,7 @@ class SimulatedStore(Store):
 
     def ask_for_all(self) -> None:
         """The request that a reader is, all of its parts in one."""
-        self._connection.ask("get", "", lambda: self._obstore.read_all(self._bucket))
+        self._connection.ask("get", "", lambda: self._obstore.read_all(self._connection.client))
 
     def reader(self) -> "ZarrStore":
         """Everything but the shards, as it is now."""

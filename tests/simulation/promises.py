@@ -26,6 +26,7 @@ from tests.simulation.weather import Upstream, instant, place_in_window, rate
 
 NAMES = {
     "extent never shrinks": "readers see every label that they saw before",
+    "torn reads are of their label": "a read that an upload tears fails, or gives values that were published for their labels",
     "ledger never goes back": "no run replaces the entry of a later one",
     "ledger is true": "a published label has the values that the ledger claims, of the versions that it names",
     "everything is published": "after calm, readers see every label up to the newest usable file",
@@ -203,9 +204,17 @@ def _truth_of(
             yield "store is truth", f"{variable} at {position}: {wrong}"
 
 
+def _whole(upstream: Upstream, position: int) -> set[int | None]:
+    """Every version of a file that could be used."""
+    return {version.number for version in upstream.history.get(position, ()) if version.state == "whole"}
+
+
 def _best(found: Known | None, upstream: Upstream, variable: str, position: int) -> set[int | None]:
     """The version of a file that can be used, or was used for a shard before it vanished."""
     if (now := upstream.usable(position)) is not None:
+        if upstream.has_copies and found is not None and found.claims(variable, position):
+            # Versions of two archives cannot be compared: what was read from the other one stays.
+            return {now.number} if found.versions(position) else _whole(upstream, position)
         return {now.number}
     return {*found.versions(position)} if found is not None and found.claims(variable, position) else {None}
 

@@ -48,10 +48,15 @@ def inside(number: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[slice, ...]
 
 def chunks_of_shard(data: bytes, shard: tuple[int, ...], chunk: tuple[int, ...]) -> dict[tuple[int, ...], bytes]:
     """Compressed chunks of a shard object by their place in it, without those that were never written."""
+    return {number: data[where] for number, where in index_of_shard(data, shard, chunk).items()}
+
+
+def index_of_shard(data: bytes, shard: tuple[int, ...], chunk: tuple[int, ...]) -> dict[tuple[int, ...], slice]:
+    """Which bytes of a shard object each of its chunks is."""
     counts = [size // length for size, length in zip(shard, chunk, strict=True)]
     index = np.frombuffer(data[-16 * prod(counts) - 4 : -4], "<u8").reshape(-1, 2).tolist()
     places = zip(product(*map(range, counts)), index, strict=True)
-    return {number: data[start : start + size] for number, (start, size) in places if start != NOTHING}
+    return {number: slice(start, start + size) for number, (start, size) in places if start != NOTHING}
 
 
 @lru_cache(maxsize=8192)
@@ -63,13 +68,18 @@ def decode_shard(data: bytes, shard: tuple[int, ...], chunk: tuple[int, ...]) ->
     return values
 
 
+def shapes(document: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of a shard, and of a chunk, by the document of their array."""
+    shard, chunk = document["chunk_grid"], document["codecs"][0]
+    return tuple(shard["configuration"]["chunk_shape"]), tuple(chunk["configuration"]["chunk_shape"])
+
+
 def shard_values(bucket: Bucket, variable: str, shard: int) -> npt.NDArray[np.float32] | None:
     """(label, ...) of all objects of a shard, as long as a whole shard; None where the store has no such variable."""
     document = arrays(bucket).get(variable)
     if document is None:
         return None
-    outer = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
-    inner = tuple(document["codecs"][0]["configuration"]["chunk_shape"])
+    outer, inner = shapes(document)
     counts = [-(-size // length) for size, length in zip(document["shape"][1:], outer[1:], strict=True)]
     sizes = [count * length for count, length in zip(counts, outer[1:], strict=True)]
     values = np.full((outer[0], *sizes), np.nan, np.float32)

@@ -7,7 +7,6 @@ every number depends on the seed and a name only.
 from typing import Any
 
 from reformatters_dagster.core.job.region_job import RegionJob
-from tests.simulation.dataset import SimulatedJob
 from tests.simulation.faults import Families
 from tests.simulation.world import simulate
 
@@ -20,7 +19,7 @@ def shrink(
     families: Families | None = None,
     *,
     most_tries: int = MOST_TRIES,
-    region_job: type[RegionJob[Any]] = SimulatedJob,
+    region_job: type[RegionJob[Any]] | None = None,
 ) -> list[str]:
     """Names of faults of a seed that suffice to break a promise: halves are left out, then quarters, and so on.
 

@@ -8,8 +8,8 @@ other values, so that a value tells which versions it was made from.
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
@@ -27,7 +27,10 @@ WINDOW = 6
 PER_LABEL = 1000.0
 """What a total grows by from label to label, but for its version."""
 
-type State = Literal["whole", "truncated", "corrupt", "gone"]
+INDEX = ".idx"
+"""What the key of an index ends with."""
+
+type State = Literal["whole", "truncated", "corrupt", "gone", "index", "wrong index"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,26 @@ class Version:
     @property
     def total(self) -> float:
         return place_in_window(self.label) * PER_LABEL + self.number
+
+
+@dataclass(frozen=True)
+class Index:
+    """What lies beside a file and says which version of it is there; or says something wrong."""
+
+    of: Version
+    is_wrong: bool
+    written: float
+
+    @property
+    def etag(self) -> str:
+        return f'"index-{self.of.label}-{self.of.number}-{"wrong" if self.is_wrong else "right"}"'
+
+    @property
+    def content(self) -> bytes:
+        return struct.pack("<qI", self.of.label, zlib.crc32(self.of.content) ^ self.is_wrong)
+
+    def fits(self, data: bytes) -> bool:
+        return self.content == struct.pack("<qI", self.of.label, zlib.crc32(data))
 
 
 def instant(label: int, version: int) -> float:
@@ -118,6 +141,22 @@ def file_events(seed: int, families: Families, label: int) -> list[FileEvent]:
     return events
 
 
+def index_events(seed: int, families: Families, label: int, files: Sequence[FileEvent]) -> list[FileEvent]:
+    """What happens to the index of a label: it comes with each version, long before, or long after; or it is wrong."""
+    rng, events = chance(seed, "index", label), list[FileEvent]()
+    for event in files:
+        drawn, what, hours = rng.random(), rng.choice(("before", "after", "wrong")), rng.choice((0.05, 0.5, 3, 7))
+        if event.state == "gone":
+            continue
+        at, is_off = event.at, drawn < families.index_faults
+        if is_off and what == "wrong":
+            events.append(replace(event, at=at, state="wrong index"))
+        if is_off:
+            at = max(at - hours * HOUR, 0.0) if what == "before" else at + hours * HOUR
+        events.append(replace(event, at=at, state="index"))
+    return events
+
+
 @dataclass(eq=False)
 class Upstream:
     """What the archive holds."""
@@ -125,60 +164,95 @@ class Upstream:
     key_of: Callable[[int], str]
     files: dict[int, Version] = field(default_factory=dict)
     """By label."""
-    objects: dict[str, Version] = field(default_factory=dict)
+    objects: dict[str, Version | Index] = field(default_factory=dict)
     """By key."""
+    copies: dict[str, Version | Index] = field(default_factory=dict)
+    """As `objects`, of another archive."""
+    taken_back: dict[str, Version | Index] = field(default_factory=dict)
+    """Objects that are gone; a listing may have them still."""
+    indexed: bool = False
+    """Whether a file can be used only with its index."""
+    has_copies: bool = False
     history: dict[int, list[Version]] = field(default_factory=dict)
     """Every version of a label that there was."""
     out_until: float = 0.0
 
     def happen(self, event: FileEvent, now: float) -> None:
+        key = self.key_of(event.label)
+        if event.state in {"index", "wrong index"}:
+            of = next((one for one in self.history.get(event.label, ()) if one.number == event.version), None)
+            of = of or Version(event.label, event.version, "whole", now)
+            self.objects[key + INDEX] = Index(of, event.state == "wrong index", now)
+            return
         if event.state == "gone":
             self.files.pop(event.label, None)
-            self.objects.pop(self.key_of(event.label), None)
+            self.copies.pop(key, None)
+            if (taken := self.objects.pop(key, None)) is not None:
+                self.taken_back[key] = taken
             return
         version = Version(event.label, event.version, event.state, now)
-        self.files[event.label] = self.objects[self.key_of(event.label)] = version
+        self.files[event.label] = self.objects[key] = version
         self.history.setdefault(event.label, []).append(version)
+
+    def copy(self, label: int) -> None:
+        """Bring the other archive up to date with a file and its index."""
+        for key in (self.key_of(label), self.key_of(label) + INDEX):
+            if key in self.objects:
+                self.copies[key] = self.objects[key]
 
     def usable(self, label: int) -> Version | None:
         """The version of a label that can be used now."""
-        found = self.files.get(label)
-        return found if found is not None and found.state == "whole" else None
+        found, index = self.files.get(label), self.objects.get(self.key_of(label) + INDEX)
+        if found is None or found.state != "whole":
+            return None
+        fits = isinstance(index, Index) and index.fits(found.content)
+        return found if fits or not self.indexed else None
 
 
 class SimulatedArchive:
     """The archive as obstore asks it: what `source.clients` opens."""
 
-    def __init__(self, upstream: Upstream, scheduler: Scheduler, faults: Faults, epoch: datetime) -> None:
+    def __init__(
+        self, upstream: Upstream, scheduler: Scheduler, faults: Faults, epoch: datetime, *, is_copy: bool = False
+    ) -> None:
         self._upstream, self._scheduler, self._faults, self._epoch = upstream, scheduler, faults, epoch
+        self._is_copy = is_copy
+        self._objects = upstream.copies if is_copy else upstream.objects
 
     def get(self, path: str, *, options: Any = None) -> "SimulatedAnswer":
         self._ask("source", path)
-        version = self._upstream.objects.get(path)
+        version = self._objects.get(path)
         if version is None:
             raise FileNotFoundError(path)
         if self._faults.cannot_read(self._scheduler.current.process.name, path):
             raise GenericError(f"{path}: Server returned non-2xx status code: 500")
+        self._faults.counted["files of the other archive"] += self._is_copy
         return SimulatedAnswer(version.content, self._meta(path, version))
 
     def list(self, prefix: str, *, offset: str | None = None, chunk_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
         self._ask("listing", prefix)
-        objects = self._upstream.objects
+        objects, process = self._objects, self._scheduler.current.process
+        if self._faults.families.lying_listings:
+            objects = {key: one for key, one in objects.items() if not self._faults.lies_about(process, key)}
+            taken = self._upstream.taken_back
+            objects |= {key: taken[key] for key in taken.keys() - objects if self._faults.lies_about(process, key)}
         keys = sorted(key for key in objects if key.startswith(f"{prefix}/") and (offset is None or key > offset))
         if keys:
             yield [self._meta(key, objects[key]) for key in keys[:chunk_size]]
 
     def _ask(self, kind: Literal["source", "listing"], key: str) -> None:
         step = take_step(self._scheduler, self._faults, kind, key)
-        if step.wrong == "refused" or self._scheduler.now < self._upstream.out_until:
+        if step.wrong == "throttled":
+            raise GenericError(f"{key}: Server returned non-2xx status code: 429")
+        if step.wrong == "refused" or (not self._is_copy and self._scheduler.now < self._upstream.out_until):
             raise GenericError(f"{key}: Server returned non-2xx status code: 500")
 
-    def _meta(self, key: str, version: Version) -> dict[str, Any]:
+    def _meta(self, key: str, version: Version | Index) -> dict[str, Any]:
         modified = self._epoch + timedelta(seconds=version.written)
         return {
             "path": key,
             "size": len(version.content),
-            "e_tag": version.etag,
+            "e_tag": version.etag.replace('"', '"copy-', 1) if self._is_copy else version.etag,
             "last_modified": modified.replace(tzinfo=UTC),
         }
 

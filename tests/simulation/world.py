@@ -5,11 +5,13 @@ In: a seed, and what is left out of it. Out: an `Outcome` with the promises that
 
 import time
 import warnings
+from collections import Counter
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -18,7 +20,7 @@ from reformatters_dagster.core.spec.errors import ReformatError
 from tests.simulation import promises, reader
 from tests.simulation.arrays import quick_arrays
 from tests.simulation.chance import chance
-from tests.simulation.dataset import SHARD, START, SimulatedJob, key_of, label_at
+from tests.simulation.dataset import ARCHIVE, COPY, SHARD, START, IndexedJob, SimulatedJob, key_of, label_at
 from tests.simulation.deployment import Deployment, Run
 from tests.simulation.disturbances import Disturbance, disturbances
 from tests.simulation.faults import Families, Faults, families_of
@@ -28,7 +30,9 @@ from tests.simulation.objects import Bucket, SimulatedObstore
 from tests.simulation.promises import Broken
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.threads import CORE, simulated_threads
-from tests.simulation.weather import HOUR, FileEvent, SimulatedArchive, Upstream, file_events
+from tests.simulation.torn import never_published, torn_reads
+from tests.simulation.versions import by_newer_version, by_older_version
+from tests.simulation.weather import HOUR, FileEvent, SimulatedArchive, Upstream, file_events, index_events
 
 LABELS = 30
 CALM = 5.5 * HOUR
@@ -44,6 +48,8 @@ class Outcome:
     runs: int = 0
     reads: int = 0
     faults: list[str] = field(default_factory=list)
+    counted: Counter[str] = field(default_factory=Counter)
+    """What happened besides faults, by its name."""
     trace: list[str] = field(default_factory=list)
     seconds: float = 0.0
     """Of one core."""
@@ -92,15 +98,18 @@ class World:
         left_out: Collection[str] = (),
         *,
         trace: bool = False,
-        region_job: type[RegionJob[Any]] = SimulatedJob,
+        region_job: type[RegionJob[Any]] | None = None,
+        codecs: bool = False,
     ) -> None:
+        self.codecs = codecs
         self.outcome = Outcome(seed)
         self.seed, self.traces = seed, trace
         self.scheduler = Scheduler()
         self.families = families if families is not None else families_of(seed)
         self.faults = Faults(seed, self.families, left_out)
         self.choices = Choices.of(seed)
-        self.upstream = Upstream(key_of)
+        indexed, has_copies = self.families.index_faults > 0, self.families.second_archive > 0
+        self.upstream = Upstream(key_of, indexed=indexed, has_copies=has_copies)
         self.primary = Bucket("primary", on_change=self._changed)
         self.internal = Bucket("internal", on_change=self._changed)
         self.replicas = [Bucket(f"replica{n}", on_change=self._changed) for n in range(self.choices.replica_count)]
@@ -115,7 +124,8 @@ class World:
             give_up_age=self.choices.give_up_age,
             quiet=self.choices.quiet,
             soft_deadline=pd.Timedelta("2h"),
-            region_job=region_job,
+            region_job=region_job or (IndexedJob if indexed else SimulatedJob),
+            archives=(ARCHIVE, COPY) if has_copies else (ARCHIVE,),
         )
         self.deployment = Deployment(
             seed=seed,
@@ -134,14 +144,20 @@ class World:
     def run(self) -> Outcome:
         """Let everything happen, and look whether the promises hold."""
         started = time.process_time()
-        archive = SimulatedArchive(self.upstream, self.scheduler, self.faults, START.to_pydatetime())
+        archives = {
+            urlsplit(source.url).netloc: SimulatedArchive(
+                self.upstream, self.scheduler, self.faults, START.to_pydatetime(), is_copy=source is COPY
+            )
+            for source in (ARCHIVE, COPY)
+        }
         with ExitStack() as stack:
             stack.enter_context(simulated_threads(self.scheduler))
-            stack.enter_context(remembering())
+            if not self.codecs:
+                stack.enter_context(remembering())
+                stack.enter_context(quick_arrays())
             stack.enter_context(folders())
-            stack.enter_context(quick_arrays())
             stack.enter_context(patch(f"{CORE}.store.location.obstore", self.obstore))
-            stack.enter_context(patch(f"{CORE}.source.clients.S3Store", lambda *_, **__: archive))
+            stack.enter_context(patch(f"{CORE}.source.clients.S3Store", lambda bucket, **_: archives[bucket]))
             self._schedule()
             end = LABELS * HOUR + HOUR
             self.scheduler.run(end)
@@ -150,6 +166,7 @@ class World:
             self._look_after_calm()
         self.outcome.runs = len(self.deployment.runs)
         self.outcome.faults = list(self.faults.happened)
+        self.outcome.counted = self.faults.counted
         self.outcome.seconds = time.process_time() - started
         return self.outcome
 
@@ -176,28 +193,31 @@ class World:
 
     def _events_of(self, label: int) -> list[FileEvent]:
         """What happens to a file: the usual where its faults are left out."""
-        usual, events = (file_events(self.seed, families, label) for families in (Families(), self.families))
+        usual, events = (self._story_of(families, label) for families in (Families(), self.families))
         story = ", ".join(f"v{event.version} {event.state} at {event.at / HOUR:.2f} h" for event in events)
         is_usual = events == usual or not self.faults.occurs(f"file {label}: {story or 'never comes'}")
         return usual if is_usual else events
 
+    def _story_of(self, families: Families, label: int) -> list[FileEvent]:
+        files = file_events(self.seed, families, label)
+        return [*files, *index_events(self.seed, families, label, files)] if self.upstream.indexed else files
+
     def _file(self, event: FileEvent) -> None:
         self.upstream.happen(event, self.scheduler.now)
         self.tell(event.name)
+        if self.upstream.has_copies and event.state != "gone":
+            lag = chance(self.seed, "copy", event.label, event.version, event.state).choice((0.0, 0.1, 0.7, 3.0))
+            at = min(self.scheduler.now + lag * HOUR, (LABELS + 1) * HOUR)
+            self.scheduler.call_at(at, lambda: self.upstream.copy(event.label))
 
     def _disturb(self, one: Disturbance) -> None:
         self.tell(one.name)
-        until = min(self.scheduler.now + one.hours * HOUR, (LABELS + 1) * HOUR)
+        if one.what.endswith(" out"):
+            self._put_out(one.what, min(self.scheduler.now + one.hours * HOUR, (LABELS + 1) * HOUR))
+            return
         shards = -(-reader.extent(self.primary) // SHARD)
         label = label_at(int(one.draw * max(shards, 1)) * SHARD)
         match one.what:
-            case "archive out":
-                self.upstream.out_until = until
-            case "store out":
-                self.primary.out_until = self.internal.out_until = until
-            case "replica out":
-                for replica in self.replicas:
-                    replica.out_until = until
             case "object lost":
                 # Half of the time one of the shard that is being continued.
                 newest = f"/c/{shards - 1}/" if one.draw < 0.5 else "/c/"
@@ -206,9 +226,25 @@ class World:
                 self.deployment.update_by_hand()
             case "backfill by hand" | "heal by hand" if shards:
                 self.deployment.by_hand_beside(label, one.what.replace(" ", "-"))
+            case "newer version" | "older version":
+                self._rewrite(one)
             case "ticks":
                 for kind in ("update", "update", "heal"):
                     self.deployment.tick(kind)
+
+    def _put_out(self, what: str, until: float) -> None:
+        if what == "archive out":
+            self.upstream.out_until = until
+            return
+        for bucket in [self.primary, self.internal] if what == "store out" else self.replicas:
+            bucket.out_until = until
+
+    def _rewrite(self, one: Disturbance) -> None:
+        """Let another version have written what is noted in the internal location."""
+        keys = [*self.internal.below("ledger"), *self.internal.below("progress")]
+        rewritten = by_newer_version if one.what == "newer version" else by_older_version
+        for key in keys:
+            self.internal.put(key, rewritten(self.internal.objects[key][0]))
 
     def _tick_again(self, kind: str, every: float, number: int) -> None:
         rng = chance(self.seed, "tick", kind, number)
@@ -232,6 +268,8 @@ class World:
             if extent < self.extent:
                 self.broken("extent never shrinks", f"{extent} labels after {self.extent}")
             self.extent = extent
+        if bucket is self.primary and promises.is_shard(key) and key in bucket.objects:
+            self._tear(key)
         if bucket is self.internal and key.startswith("ledger/"):
             written = promises.written_at(bucket, key)
             if written is None:
@@ -240,6 +278,19 @@ class World:
             if written < self.written.get(key, written) and not self.families.clock_errors:
                 self.broken("ledger never goes back", f"{key} of {written} replaced that of {self.written[key]}")
             self.written[key] = written
+
+    def _tear(self, key: str) -> None:
+        """Look through the eyes of all who have read the index of an earlier version of a shard that was just replaced."""
+        document = reader.arrays(self.primary).get(key.partition("/")[0])
+        *earlier, now = self.primary.history[key]
+        if document is None or self.primary.objects[key][0] != now:
+            return
+        shapes = reader.shapes(document)
+        for before in earlier[-3:]:
+            for number, values in torn_reads(before, now, *shapes):
+                self.faults.counted["torn reads that fail" if values is None else "torn reads"] += 1
+                if values is not None and never_published(values, number, [*earlier, now], *shapes):
+                    self.broken("torn reads are of their label", f"{key} chunk {number}: {values.tolist()}")
 
     def _ended(self, run: Run) -> None:
         if run.error is not None and not isinstance(run.error, ReformatError):
@@ -290,9 +341,18 @@ def simulate(
     families: Families | None = None,
     left_out: Collection[str] = (),
     trace: bool = False,
-    region_job: type[RegionJob[Any]] = SimulatedJob,
+    region_job: type[RegionJob[Any]] | None = None,
+    codecs: bool = False,
 ) -> Outcome:
-    """Run one seed; `region_job` may be one that does something wrong, to see that it is found."""
+    """Run one seed.
+
+    Parameters
+    ----------
+    region_job : type of RegionJob, optional
+        It may be one that does something wrong, to see that it is found.
+    codecs : bool
+        Write shards, and read metadata, by zarr and xarray each time: several times slower, and nothing stands for them.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return World(seed, families, left_out, trace=trace, region_job=region_job).run()
+        return World(seed, families, left_out, trace=trace, region_job=region_job, codecs=codecs).run()
