@@ -75,7 +75,7 @@ def _watch(provider: str, datasets: Sequence[DynamicalDataset], alerts: Alerts) 
         """Tells of sensors of this code location that stopped ticking or always fail, and of validations that are off."""
         silent = {alert.subject: alert for alert in silent_sensors(context.instance, names, utc_now())}
         off = {alert.subject: alert for alert in schedules_off(context.instance, sensors_of)}
-        trouble, told = silent | off, set(json.loads(context.cursor or "[]"))
+        trouble, told = silent | off, _read_cursor(context.cursor)
         for subject in sorted(trouble.keys() - told):
             alerts.tell(trouble[subject])
         return dg.SensorResult(
@@ -86,3 +86,12 @@ def _watch(provider: str, datasets: Sequence[DynamicalDataset], alerts: Alerts) 
         )
 
     return sensors
+
+
+def _read_cursor(cursor: str | None) -> set[str]:
+    """Subjects that were told at the last tick; none where the cursor cannot be read: they are then told once more."""
+    try:
+        told = json.loads(cursor or "[]")
+    except ValueError:
+        return set()
+    return {one for one in told if isinstance(one, str)} if isinstance(told, list) else set()

@@ -15,7 +15,7 @@ from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.outcomes import GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionPlan, PartitionRequest, plan_partition
 from reformatters_dagster.core.run.process import process_group
-from reformatters_dagster.core.spec.errors import Refused, StoreAccessDenied, StoreUnavailable
+from reformatters_dagster.core.spec.errors import ReformatError, Refused, StoreAccessDenied, StoreUnavailable
 from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.orchestration.materialization import materialization_metadata
 from reformatters_dagster.orchestration.names import (
@@ -162,7 +162,11 @@ def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
             workspace = reformatters.workspace(dataset)
             report = commit_partition(dataset, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
         context.add_output_metadata(materialization_metadata(dataset, workspace, report))
-        forget_outputs(reformatters.store, context.run)
+        try:
+            forget_outputs(reformatters.store, context.run)
+        except ReformatError as error:
+            # The partition is committed by now: what is left behind must not fail the run.
+            context.log.warning("outputs of steps are left below _runs: %s", error)
 
     return commit
 

@@ -25,6 +25,8 @@ LOST_AFTER = Timedelta("10min")
 """A run is lost when its lease has not changed for so long. A live run renews its lease four times a minute."""
 LOST_WITHOUT_LEASE = Timedelta("1h")
 """A run is lost when it has held no lease for so long. A live run holds none while it plans and while it validates."""
+LOOKED_WITHIN = Timedelta("5min")
+"""Looks that lie further apart say nothing of what a run did between them: the store was out, or nobody looked."""
 PARTITION_TAG = "dagster/partition"
 
 
@@ -48,8 +50,8 @@ def end_lost_runs(
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         if not _writes(run, dataset):
             continue
-        lease, before = _lease_of(run, internal), seen.get(run.run_id)
-        sign = before if before is not None and before.lease == lease else Sign(lease=lease, since=now)
+        lease = _lease_of(run, internal)
+        sign = Sign.at_look(lease, seen.get(run.run_id), now, LOOKED_WITHIN)
         if now - sign.since < (LOST_AFTER if lease else LOST_WITHOUT_LEASE):
             signs[run.run_id] = sign
             continue
@@ -68,5 +70,5 @@ def _writes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:
 
 def _lease_of(run: dg.DagsterRun, internal: Store) -> str:
     found = internal.get_or_none(f"{FOLDER}/{run.tags[PARTITION_TAG]}.json") if PARTITION_TAG in run.tags else None
-    document = "" if found is None else found[0].decode()
+    document = "" if found is None else found[0].decode(errors="replace")
     return document if run.run_id in document else ""  # as holder, or as the attempt of a retry

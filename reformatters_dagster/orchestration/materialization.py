@@ -75,8 +75,11 @@ def materialization_metadata(
         "bytes_out": dg.MetadataValue.int(report.stats.bytes_out),
         "objects_out": dg.MetadataValue.int(report.stats.objects_out),
     }
-    if workspace.stores.replicas:
-        metadata["replicas_lacking_partitions"] = dg.MetadataValue.int(len(degraded(workspace.stores)))
+    if (
+        workspace.stores.replicas
+        and (lacking := _if_possible(lambda: len(degraded(workspace.stores)), report)) is not None
+    ):
+        metadata["replicas_lacking_partitions"] = dg.MetadataValue.int(lacking)
     for stage, seconds in sorted(report.stats.seconds.items()):
         metadata[f"seconds_{stage}"] = dg.MetadataValue.float(round(seconds, 3))
     return metadata
@@ -114,12 +117,12 @@ def _shortened(reason: str) -> str:
     return one_line if len(one_line) <= LONGEST_REASON else f"{one_line[:LONGEST_REASON]}…"
 
 
-def _if_possible(draw: Callable[[], str | None], report: CommitReport) -> str | None:
-    """A picture, or None where drawing fails. The partition is committed by now, so a picture must not fail the run."""
+def _if_possible[Shown](show: Callable[[], Shown], report: CommitReport) -> Shown | None:
+    """What is to be shown, or None where that fails. The partition is committed by now, so it must not fail the run."""
     try:
-        return draw()
+        return show()
     except Exception:
-        log.warning("partition=%s could not be pictured", report.plan.label, exc_info=True)
+        log.warning("partition=%s could not be shown as a whole", report.plan.label, exc_info=True)
         return None
 
 

@@ -69,9 +69,17 @@ def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     if BACKFILL_TAG in tags:
         tags.pop("dagster/partition", None)
     failed = dg.RunsFilter(job_name=run.job_name, tags=tags, statuses=[dg.DagsterRunStatus.FAILURE])
-    records = instance.get_run_records(failed, limit=FAILURES_READ, cursor=run.run_id)
-    times = [one.create_timestamp.timestamp() for one in records if _subject(one.dagster_run) == _subject(run)]
-    return _is_told(times[::-1], own.create_timestamp.timestamp(), since_known=len(records) < FAILURES_READ)
+    records = instance.get_run_records(failed, limit=FAILURES_READ, order_by="update_timestamp")
+    others = [one for one in records if one.dagster_run.run_id != run.run_id]
+    times = sorted(_ended(one) for one in others if _subject(one.dagster_run) == _subject(run))
+    own_time = _ended(own)
+    earlier = [time for time in times if time <= own_time]
+    return _is_told(earlier, own_time, since_known=len(records) < FAILURES_READ)
+
+
+def _ended(record: dg.RunRecord) -> float:
+    """When a run failed. Runs of one backfill are created together, and may fail days apart."""
+    return record.end_time or record.update_timestamp.timestamp()
 
 
 def _is_told(failures: Sequence[float], time: float, *, since_known: bool) -> bool:
@@ -145,14 +153,15 @@ def silent_sensors(instance: dg.DagsterInstance, names: set[str], now: Timestamp
     for state in instance.all_instigator_state():
         if state.instigator_name not in names or not state.is_running:
             continue
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=20)
-        lately = [tick for tick in ticks if tick.timestamp >= since]
-        if not ticks:
-            continue
+        lately = instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since)
         if not lately:
-            last = f"{Timestamp(ticks[0].timestamp, unit='s'):%Y-%m-%dT%H:%M}"
-            yield Alert(kind="sensor is silent", subject=state.instigator_name, message=f"its last tick was at {last}")
-        elif all(tick.status is TickStatus.FAILURE for tick in lately):
+            ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+            if ticks:
+                last = f"{Timestamp(ticks[0].timestamp, unit='s'):%Y-%m-%dT%H:%M}"
+                yield Alert(
+                    kind="sensor is silent", subject=state.instigator_name, message=f"its last tick was at {last}"
+                )
+        elif len(lately) > 1 and all(tick.status is TickStatus.FAILURE for tick in lately):
             error = lately[0].error
             words = " ".join(error.message.split())[:LONGEST] if error is not None else "no error was recorded"
             yield Alert(kind="sensor is silent", subject=state.instigator_name, message=f"every tick fails: {words}")

@@ -17,7 +17,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationPlanned,
 )
 from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.events import DagsterEvent
+from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import (
     InstigatorState,
@@ -44,7 +44,7 @@ from tests.orchestration.deployments import Deployment
 
 pytest_plugins = ["tests.datasets"]
 
-NOW = pd.Timestamp("2026-07-30T05")
+NOW, MINUTE = pd.Timestamp("2026-07-30T05"), pd.Timedelta("1min")
 
 
 class Webhook:
@@ -166,11 +166,21 @@ def told_at(instance: dg.DagsterInstance, hours: Iterable[int], *tags: dict[str,
     """Hours at which a failed run was told; one was launched at each of those, the tags by turns."""
     found = []
     for hour in hours:
-        run = dg.DagsterRun("gfs__update", tags=tags[hour % len(tags)], status=dg.DagsterRunStatus.FAILURE)
-        created = (NOON + pd.Timedelta(hours=hour)).to_pydatetime()
-        if not told_before(instance, instance.run_storage.add_historical_run(run, created)):
+        time = NOON + pd.Timedelta(hours=hour)
+        if not told_before(instance, failed_at(instance, time, time, tags[hour % len(tags)])):
             found.append(hour)
     return found
+
+
+def failed_at(
+    instance: dg.DagsterInstance, created: pd.Timestamp, ended: pd.Timestamp, tags: dict[str, str]
+) -> dg.DagsterRun:
+    """A run that was created at one time, and failed at another."""
+    run = dg.DagsterRun("gfs__update", tags=tags, status=dg.DagsterRunStatus.STARTED)
+    instance.run_storage.add_historical_run(run, created.to_pydatetime())
+    event = DagsterEvent(DagsterEventType.RUN_FAILURE.value, run.job_name)
+    instance.run_storage.handle_run_event(run.run_id, event, ended.to_pydatetime())
+    return run
 
 
 def test_runs_that_keep_failing_are_told_once_in_six_hours(instance: dg.DagsterInstance) -> None:
@@ -188,6 +198,17 @@ def test_runs_of_one_backfill_are_one_trouble(instance: dg.DagsterInstance) -> N
     assert told_at(instance, [10], {"dagster/partition": runs[0]["dagster/partition"]}) == [10]
     run = dg.DagsterRun("gfs__update", tags=runs[0])
     assert failed_run(instance, run, "").subject == "gfs__update backfill abcdefgh"
+
+
+def test_runs_of_a_backfill_that_fail_days_apart_are_told_by_when_they_fail(instance: dg.DagsterInstance) -> None:
+    """They are created together, and wait for each other."""
+    told = []
+    for number, hour in enumerate((0, 1, 7, 8, 40)):
+        tags = {BACKFILL_TAG: "abcdefgh", "dagster/partition": f"2026-07-{10 + number}T18:00"}
+        created = NOON + pd.Timedelta(seconds=number)
+        if not told_before(instance, failed_at(instance, created, created + pd.Timedelta(hours=hour), tags)):
+            told.append(hour)
+    assert told == [0, 7, 40]
 
 
 def test_runs_that_have_always_failed_are_told_once_in_a_quarter_of_a_day(
@@ -373,14 +394,28 @@ def test_sensors_that_stopped_or_keep_failing_are_told(kept: dg.DagsterInstance)
     instance = kept
     tick(instance, "one__upstream", NOW - pd.Timedelta("2h"))
     tick(instance, "two__upstream", NOW - pd.Timedelta("5min"))
-    tick(instance, "three__upstream", NOW - pd.Timedelta("3min"), error=True)
+    for minutes in (4, 3):
+        tick(instance, "three__upstream", NOW - minutes * MINUTE, error=True)
+    tick(instance, "four__upstream", NOW - pd.Timedelta("3min"), error=True)
+    for minutes in range(29, 0, -1):
+        tick(instance, "five__upstream", NOW - minutes * MINUTE, error=minutes <= 25)
     tick(instance, "not_ours", NOW - pd.Timedelta("9h"))
-    names = {"one__upstream", "two__upstream", "three__upstream"}
+    names = {f"{one}__upstream" for one in ("one", "two", "three", "four", "five")}
     found = {alert.subject: alert.message for alert in silent_sensors(instance, names, NOW)}
     assert found == {
         "one__upstream": "its last tick was at 2026-07-30T03:00",
         "three__upstream": "every tick fails: the store cannot be read",
     }
+
+
+@pytest.mark.parametrize("cursor", ["no json", "5", '[{"a": 1}]'])
+def test_a_cursor_that_cannot_be_read_stops_no_watch(
+    deployment: Deployment, kept: dg.DagsterInstance, webhook: Webhook, cursor: str
+) -> None:
+    name = "test_gfs_forecast__upstream"
+    tick(kept, name, pd.Timestamp("2026-07-30T03"))
+    watch = sensors(deployment, Alerts(webhook.url, sentry=False))["test__alert_sensors"]
+    assert name in json.loads(watch(dg.build_sensor_context(instance=kept, cursor=cursor)).cursor)
 
 
 def test_a_silent_sensor_is_told_once_until_it_ticks(

@@ -93,6 +93,23 @@ def test_a_run_that_renews_its_lease_lives(
     assert status_of(retrying, run_id) is dg.DagsterRunStatus.STARTED
 
 
+@pytest.mark.parametrize("minutes", [11, -11], ids=["nobody looked", "the clock was put right"])
+def test_two_looks_far_apart_end_no_run(
+    retrying: dg.DagsterInstance, look: Look, internal: Store, forecast_dataset: DynamicalDataset, minutes: int
+) -> None:
+    """The store was out meanwhile: the run lives, and renews its lease as soon as it can. One that does not is ended then."""
+    run_id = started(retrying, {DATASET_TAG: forecast_dataset.dataset_id, **PARTITION})
+    with hold_lease(internal, partition_key(INIT), run_id, attempt=run_id, keep=True):
+        """It goes on."""
+    look(NOW)
+    then = NOW + minutes * MINUTE
+    for later in (0, 4, 8):
+        look(then + later * MINUTE)
+        assert status_of(retrying, run_id) is dg.DagsterRunStatus.STARTED
+    look(then + 10 * MINUTE)
+    assert status_of(retrying, run_id) is dg.DagsterRunStatus.FAILURE
+
+
 def test_a_run_without_a_lease_has_longer(
     retrying: dg.DagsterInstance, look: Look, internal: Store, forecast_dataset: DynamicalDataset
 ) -> None:

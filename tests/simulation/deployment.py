@@ -24,7 +24,7 @@ from reformatters_dagster.core.run.reasons import Launch
 from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.errors import ReformatError
 from reformatters_dagster.core.spec.retries import STORE_PATIENCE, UPSTREAM_PATIENCE, Patience
-from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.core.store.stores import StoreSet
 from tests.simulation.chance import chance
@@ -35,6 +35,8 @@ from tests.simulation.scheduler import Process, Scheduler
 
 log = logging.getLogger(__name__)
 
+LOOKED_WITHIN = Timedelta("2h")
+"""Its sensors tick less often than those of a deployment."""
 MAX_ATTEMPTS, COOL_DOWN, LONGEST_COOL_DOWN = 3, 900.0, 6 * 3600.0
 RESTARTED_AFTER = 300.0
 """Seconds after which a run whose process has died is begun again, or not."""
@@ -142,7 +144,9 @@ class Deployment:
         budget = Budget(20.0, self.scheduler.monotonic)
         try:
             if kind == "heal":
-                self.signs = sweep_leases(self.workspace().stores.internal, self.signs, self.now(process))
+                self.signs = sweep_leases(
+                    self.workspace().stores.internal, self.signs, self.now(process), LOOKED_WITHIN
+                )
             found = survey(self.dataset, self.workspace(), self.now(process), budget)
         except ReformatError as error:
             self.tell(f"{process.name} failed: {error}")

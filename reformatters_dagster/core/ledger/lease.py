@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Event, Lock, Thread
+from typing import Self
 from uuid import uuid4
 
 from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, ReformatError
@@ -29,6 +30,8 @@ PATIENCE = 5.0
 """Seconds to wait, when the lease ends, for a renewal that has begun."""
 SWEPT_AFTER = Timedelta("30min")
 """A lease that has not changed for so long is swept. A live one changes four times a minute, or is between two steps."""
+LOOKED_WITHIN = Timedelta("15min")
+"""Looks of a sweeper that lie further apart say nothing of what a lease did between them."""
 SWEEPER = "sweeper"
 RENEWALS = 3
 """Tries at a renewal that steps of the same run cross."""
@@ -153,6 +156,16 @@ class Sign(Frozen):
     lease: str
     """The whole document; empty where there is none."""
     since: Time
+    seen: Time | None = None
+    """When it was looked at last."""
+
+    @classmethod
+    def at_look(cls, lease: str, before: Self | None, now: Timestamp, looked_within: Timedelta) -> Self:
+        """What is seen now: the same as at the look before only where that one lies at most so far back."""
+        since = now
+        if before is not None and before.seen is not None and before.lease == lease:
+            since = before.since if Timedelta(0) <= now - before.seen <= looked_within else now
+        return cls(lease=lease, since=since, seen=now)
 
 
 def leased_partitions(store: Store) -> set[str]:
@@ -160,7 +173,9 @@ def leased_partitions(store: Store) -> set[str]:
     return {key.rpartition("/")[2].removesuffix(".json") for key, _ in store.list(FOLDER)}
 
 
-def sweep_leases(store: Store, seen: Mapping[str, Sign], now: Timestamp) -> dict[str, Sign]:
+def sweep_leases(
+    store: Store, seen: Mapping[str, Sign], now: Timestamp, looked_within: Timedelta = LOOKED_WITHIN
+) -> dict[str, Sign]:
     """Remove the leases that have not changed for `SWEPT_AFTER`, and return what the others say, by partition.
 
     Parameters
@@ -169,14 +184,16 @@ def sweep_leases(store: Store, seen: Mapping[str, Sign], now: Timestamp) -> dict
         What the last look returned; empty if that was forgotten. Two looks lie a heartbeat or more apart.
     now : Timestamp
         By the clock of the one who looks. It is never compared with that of a holder.
+    looked_within : Timedelta
+        How far apart two looks may lie: a store that was out for longer hid the signs of life, and a clock that was put right
+        tells nothing.
     """
     signs: dict[str, Sign] = {}
     for partition in sorted(leased_partitions(store)):
         found = store.get_or_none(f"{FOLDER}/{partition}.json")
         if found is None:
             continue
-        lease, before = found[0].decode(errors="replace"), seen.get(partition)
-        sign = before if before is not None and before.lease == lease else Sign(lease=lease, since=now)
+        sign = Sign.at_look(found[0].decode(errors="replace"), seen.get(partition), now, looked_within)
         if now - sign.since < SWEPT_AFTER:
             signs[partition] = sign
             continue

@@ -251,7 +251,7 @@ def test_a_lease_that_stands_still_is_swept_by_its_age(store: Store, caplog: pyt
     with hold_lease(store, PARTITION, "killed", keep=True, terms=QUICK):
         """It was killed here."""
     seen: dict[str, Sign] = {}
-    for minutes in (0, 5, 29):
+    for minutes in (0, 5, 18, 29):
         seen = sweep_leases(store, seen, NOW + minutes * MINUTE)
         assert (seen[PARTITION].since, store.exists(KEY)) == (NOW, True)
     assert sweep_leases(store, seen, NOW + 30 * MINUTE) == {}
@@ -267,6 +267,21 @@ def test_a_lease_that_is_alive_is_not_swept(store: Store) -> None:
         with hold_lease(store, PARTITION, "run", attempt=f"{days}", keep=True, terms=terms):
             seen = sweep_leases(store, seen, NOW + days * pd.Timedelta("1D"))
             assert store.exists(KEY)
+
+
+@pytest.mark.parametrize("minutes", [31, -31], ids=["nobody looked", "the clock was put right"])
+def test_two_looks_far_apart_say_nothing_of_what_lies_between(store: Store, minutes: int) -> None:
+    """The store was out, say: its holder lives, and renews the lease as soon as it can."""
+    with hold_lease(store, PARTITION, "run", keep=True, terms=QUICK):
+        """It goes on."""
+    seen = sweep_leases(store, {}, NOW)
+    then = NOW + minutes * MINUTE
+    seen = sweep_leases(store, seen, then)
+    assert seen[PARTITION].since == then
+    for later in (10, 20):
+        seen = sweep_leases(store, seen, then + later * MINUTE)
+        assert store.exists(KEY)
+    assert sweep_leases(store, seen, then + 30 * MINUTE) == {}
 
 
 def test_a_holder_who_wakes_while_its_lease_is_swept_keeps_it(store: Store) -> None:
