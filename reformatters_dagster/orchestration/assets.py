@@ -163,7 +163,7 @@ def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
             report = commit_partition(dataset, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
         context.add_output_metadata(materialization_metadata(dataset, workspace, report))
         try:
-            forget_outputs(reformatters.store, context.run)
+            forget_outputs(reformatters.store, context.run, context.instance)
         except ReformatError as error:
             # The partition is committed by now: what is left behind must not fail the run.
             context.log.warning("outputs of steps are left below _runs: %s", error)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 import pandas as pd
+from dagster._core.storage.tags import ROOT_RUN_ID_TAG
 from pydantic import Field
 
 from reformatters_dagster.core.run.dataset import DynamicalDataset
@@ -79,10 +80,11 @@ class JsonIOManager(dg.ConfigurableIOManager):
         return loaded
 
 
-def forget_outputs(base_url: str, run: dg.DagsterRun) -> None:
-    """Remove the step outputs of a run, and of the failed runs that it continues."""
-    store = open_store(base_url, RUNS)
-    for run_id in filter(None, {run.run_id, run.parent_run_id, run.root_run_id}):
+def forget_outputs(base_url: str, run: dg.DagsterRun, instance: dg.DagsterInstance) -> None:
+    """Remove the step outputs of a run, and of the failed runs that it continues, first to last."""
+    store, root = open_store(base_url, RUNS), run.root_run_id or run.run_id
+    chain = instance.get_runs(dg.RunsFilter(tags={ROOT_RUN_ID_TAG: root}))
+    for run_id in sorted({root, run.run_id, *(one.run_id for one in chain)}):
         for key, _ in store.list(run_id):
             store.delete(key)
 

@@ -49,7 +49,7 @@ RECORDS_READ = 20
 OBSERVATIONS_KEPT = 100
 """How many partitions that the last look did not see stay in the cursor, newest first."""
 MAX_HEALS = 2
-"""Most runs that fill holes per tick: they must not crowd out updates."""
+"""Most runs of a dataset at a time that fill holes: they must not crowd out updates."""
 LISTING_BUDGET = 20.0
 """Seconds of listing per tick; Dagster kills a sensor after 60."""
 LISTING_PATIENCE = Patience(attempts=2, deadline=10.0, timeout=10.0, asked_for=25.0)
@@ -146,7 +146,9 @@ def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJo
         memory = memory.model_copy(update={"leases": leases})
         survey = survey_incomplete(dataset, workspace, utc_now(), budget)
         tags = {MODE_TAG: "heal", PRIORITY_TAG: HEAL_PRIORITY}
-        return _answer(context, dataset, survey, memory, most=MAX_HEALS, tags=tags)
+        at_work = _unfinished(context.instance, {MODE_TAG: "heal", DATASET_TAG: dataset.dataset_id})
+        most = max(MAX_HEALS - len(at_work), 0)
+        return _answer(context, dataset, survey, memory, most=most, tags=tags, announces=False)
 
     return heal
 
@@ -166,14 +168,18 @@ def _answer(
     *,
     most: int,
     tags: dict[str, str] | None = None,
+    announces: bool = True,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Turn a survey into at most so many run requests, or into the reason why there are none."""
+    """Turn a survey into at most so many run requests, or into the reason why there are none.
+
+    Files of a partition that this sensor sees for the first time are an arrival only where it announces them.
+    """
     requests: list[dg.RunRequest] = []
     waiting = list(survey.waiting)
     for launch in survey.launches:
         key = partition_key(launch.label)
         if len(requests) == most:
-            waiting.append(f"{key} waits for the next tick")
+            waiting.append(f"{key} waits for runs before it")
             continue
         attempts = _attempts(context.instance, dataset, launch)
         if (reason := _why_wait(context.instance, dataset, launch, attempts)) is not None:
@@ -181,8 +187,11 @@ def _answer(
             continue
         requests.append(_request(dataset, launch, attempts, tags or {}))
     seen = {partition_key(arrivals.label): arrivals for arrivals in survey.seen if arrivals.present}
+    waiting += [f"{partition_key(label)} is known missing from now on" for label in survey.given_up]
     events = [
-        _observation(asset_key(dataset), seen[key]) for key in seen if memory.observed.get(key) != seen[key].fingerprint
+        _observation(asset_key(dataset), arrivals)
+        for key, arrivals in seen.items()
+        if memory.observed.get(key, None if announces else arrivals.fingerprint) != arrivals.fingerprint
     ]
     # A partition that could not be listed this time must not look new the next time.
     before = {key: memory.observed[key] for key in sorted(memory.observed)[-OBSERVATIONS_KEPT:]}

@@ -6,11 +6,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from reformatters_dagster.core.spec.axes import AppendAxis
-from reformatters_dagster.core.spec.values import Timedelta
-from tests.datasets import PRIMARY, TEMPERATURE, Sample, Site, gfs_forecast
+from tests.datasets import PRIMARY, Site
 from tests.orchestration.deployments import Deployment
-from tests.orchestration.watched import FIRST, Watched
+from tests.orchestration.watched import FIRST, Watched, watch
 
 
 @pytest.fixture
@@ -29,8 +27,4 @@ def deployment(site: Site, instance: dg.DagsterInstance) -> Deployment:
 
 @pytest.fixture
 def watched(tmp_path: Path, instance: dg.DagsterInstance) -> Watched:
-    axis = AppendAxis(name="init_time", start=FIRST, frequency="6h")
-    dataset = gfs_forecast(tmp_path / "templates", append_dim=axis, variables=[TEMPERATURE])
-    site = Site(tmp_path, dataset, Sample(tmp_path / "sample", tmp_path))
-    (site.upstream / PRIMARY).mkdir(parents=True)
-    return Watched(Deployment(site, instance)).having(soft_deadline=Timedelta("30D"))
+    return watch(tmp_path, instance, FIRST)

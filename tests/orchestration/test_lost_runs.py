@@ -110,6 +110,15 @@ def test_two_looks_far_apart_end_no_run(
     assert status_of(retrying, run_id) is dg.DagsterRunStatus.FAILURE
 
 
+def test_a_lease_of_no_text_is_no_lease(
+    retrying: dg.DagsterInstance, look: Look, internal: Store, forecast_dataset: DynamicalDataset
+) -> None:
+    run_id = started(retrying, {DATASET_TAG: forecast_dataset.dataset_id, **PARTITION})
+    internal.put(f"lease/{partition_key(INIT)}.json", b"\xff\xfe\x00")
+    look(NOW)
+    assert status_of(retrying, run_id) is dg.DagsterRunStatus.STARTED
+
+
 def test_a_run_without_a_lease_has_longer(
     retrying: dg.DagsterInstance, look: Look, internal: Store, forecast_dataset: DynamicalDataset
 ) -> None:

@@ -18,6 +18,7 @@ from dagster._daemon.monitoring.run_monitoring import check_run_timeout
 from dagster_k8s import K8sRunLauncher
 from dagster_postgres.utils import pg_url_from_config
 
+from reformatters_dagster.orchestration.names import MODE_TAG
 from reformatters_dagster.orchestration.run_coordinator import DatasetRunCoordinator
 from tests.orchestration.chart import ROOT, deployments, instance_config, values, write_kubeconfig
 
@@ -75,8 +76,8 @@ def test_the_example_instance_queues_watches_and_forgets(tmp_path: Path) -> None
         assert queue is not None
         assert queue.max_concurrent_runs == 4
         limits = {limit["key"]: limit["limit"] for limit in queue.tag_concurrency_limits}
-        assert limits == {"reformatters/exclusive": 1, "dagster/backfill": 2}
-        assert limits["dagster/backfill"] < queue.max_concurrent_runs
+        assert limits == {"reformatters/exclusive": 1, "dagster/backfill": 2, MODE_TAG: 1}
+        assert limits["dagster/backfill"] + limits[MODE_TAG] < queue.max_concurrent_runs
         assert instance.run_monitoring_enabled
         assert instance.run_monitoring_max_resume_run_attempts == 0
         assert instance.run_monitoring_max_runtime_seconds == 12 * 3600

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pandas as pd
@@ -24,13 +25,15 @@ from reformatters_dagster.orchestration.resources import utc_now
 from reformatters_dagster.orchestration.sensors import LISTING_PATIENCE
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import (
+    INIT,
     LEADS,
     PRIMARY,
     TEMPERATURE,
     assert_forecast_true,
 )
 from tests.datasets import STEP as SAMPLE_STEP
-from tests.orchestration.watched import CYCLE, FIRST, SECOND, Watched, only, settings_of, skipped
+from tests.orchestration.deployments import Deployment
+from tests.orchestration.watched import CYCLE, FIRST, SECOND, Watched, only, settings_of, skipped, watch
 from tests.stores import Silence
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
@@ -279,3 +282,44 @@ def test_the_lease_of_a_run_that_ended_is_swept_by_the_heal_sensor(watched: Watc
     memory["leases"][partition_key(FIRST)]["since"] = str(utc_now() - Timedelta("31min"))
     assert json.loads(watched.tick("heal", json.dumps(memory)).cursor or "")["leases"] == {}
     assert not internal.exists(key)
+
+
+def test_heals_leave_room_for_updates(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    """At most two of a dataset are unfinished, however many partitions can be healed."""
+    labels = [SECOND - number * CYCLE for number in range(4)]
+    watched = watch(tmp_path, instance, labels[-1])
+    watched.publish(*labels)
+    for label in labels:
+        watched.announce(label)
+    runs = [
+        watched.record_run(request, dg.DagsterRunStatus.STARTED, "heal")
+        for request in watched.tick("heal").run_requests or []
+    ]
+    assert len(runs) == 2
+    assert "waits for runs before it" in skipped(watched.tick("heal"))
+    instance.report_run_canceled(runs[0])
+    assert len(watched.tick("heal").run_requests or []) == 1
+
+
+def test_an_arrival_is_recorded_once(watched: Watched) -> None:
+    """By the sensor that waits for it; the other records what changes afterwards."""
+    watched = watched.having(heal_cool_down=Timedelta(0))
+    watched.announce(FIRST)
+    assert len(watched.tick("upstream").asset_events) == 1
+    watched.publish(FIRST)
+    first = watched.tick("heal")
+    assert not first.asset_events
+    watched.announce(FIRST, leads=[4], content=b"corrected")
+    (late,) = watched.tick("heal", first.cursor).asset_events
+    assert late.partition == partition_key(FIRST)
+
+
+def test_a_partition_that_is_given_up_is_named(deployment: Deployment) -> None:
+    age = ((utc_now() - INIT) / 2 - Timedelta("3h")).floor("s")
+    watched = Watched(deployment).having(give_up_age=age)
+    watched.site.arrive(INIT, leads=[0, 1])
+    watched.deployment.run("update", INIT)
+    assert f"{partition_key(INIT)} is known missing from now on" in skipped(watched.tick("heal"))
+    entry = watched.site.ledger(INIT)
+    assert entry is not None
+    assert entry.known_missing

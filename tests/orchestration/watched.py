@@ -3,19 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
+from reformatters_dagster.core.spec.axes import AppendAxis
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
-from tests.datasets import (
-    LEADS,
-    PRIMARY,
-    Site,
-    gfs_key,
-)
+from tests.datasets import LEADS, PRIMARY, TEMPERATURE, Sample, Site, gfs_forecast, gfs_key
 from tests.orchestration.deployments import Deployment
 
 CYCLE = Timedelta("6h")
@@ -84,6 +81,15 @@ class Watched:
             since = ago if len(requests) == times else Timedelta("20D")
             self.record_run(requests[-1], dg.DagsterRunStatus.FAILURE, kind, ago=since)
         return requests
+
+
+def watch(folder: Path, instance: dg.DagsterInstance, start: Timestamp) -> Watched:
+    """A deployment of one variable whose archive starts with a label, and has no file yet."""
+    axis = AppendAxis(name="init_time", start=start, frequency="6h")
+    dataset = gfs_forecast(folder / "templates", append_dim=axis, variables=[TEMPERATURE])
+    site = Site(folder, dataset, Sample(folder / "sample", folder))
+    (site.upstream / PRIMARY).mkdir(parents=True)
+    return Watched(Deployment(site, instance)).having(soft_deadline=Timedelta("30D"))
 
 
 def only(tick: SensorExecutionData) -> dg.RunRequest:
