@@ -100,7 +100,9 @@ def _dataset(
     fields = {"dataset_version": "0.1.0", "attributes": _ATTRIBUTES, "grid": _GRID, "data_vars": rows} | fields
     template = TinyTemplate(folder=folder, **fields)
     template.update_template()
-    return DynamicalDataset(template_config=template, region_job=region_job, archives=GFS_ARCHIVES)
+    return DynamicalDataset(
+        template_config=template, region_job=region_job, archives=GFS_ARCHIVES, start_is_chosen=True
+    )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 In: a variable and the message it is made from. Out: its field on the datasets' grid, by formula and numpy's interpolation.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +54,8 @@ class Source(NamedTuple):
 
 def deployed(folder: Path, upstream: Path, dataset: DynamicalDataset) -> Site:
     """A deployment that reads files of a folder."""
-    return Site(folder, dataset, Sample(upstream, upstream), settings={"upstream": str(upstream)})
+    begun = replace(dataset, start_is_chosen=True)
+    return Site(folder, begun, Sample(upstream, upstream), settings={"upstream": str(upstream)})
 
 
 def on_grid(values: Field) -> Field:

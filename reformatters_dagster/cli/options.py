@@ -63,9 +63,10 @@ def dataset_of(dataset_id: str) -> "DynamicalDataset":
 
 
 def open_dataset(dataset_id: str, settings: "Settings") -> "tuple[DynamicalDataset, Workspace]":
-    """The dataset of an id, from its start in these settings, and where it reads and writes."""
+    """The dataset of an id, from its start in these settings or in its store, and where it reads and writes."""
     dataset = dataset_of(dataset_id).started_by(settings)
-    return dataset, dataset.workspace(settings, wall_clock=time.time)
+    workspace = dataset.workspace(settings, wall_clock=time.time)
+    return dataset.as_begun(workspace.stores.primary), workspace
 
 
 def names_of(text: str | None) -> tuple[str, ...] | None:

@@ -55,6 +55,7 @@ def validate(
     settings = settings_of(store, replica, upstream)
     dataset, time = dataset_of(dataset_id).started_by(settings), time_of(now)
     stores = settings.stores(dataset.template_config)
+    dataset = dataset.as_begun(stores.primary)
     checks: dict[str, list[CheckResult]] = {
         stores.primary.url: dataset.validate(stores.primary, time, internal=stores.internal)
     }

@@ -55,6 +55,10 @@ def backfill(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace shards even by ones made from fewer files.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    archive_start: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="Where a new store's archive starts; the store remembers it."),
+    ] = None,
     resume: Resume = None,
     store: StoreUrl = None,
     replica: ReplicaUrls = None,
@@ -66,7 +70,10 @@ def backfill(
     from reformatters_dagster.core.run.backfill import backfill as backfill_partitions
     from reformatters_dagster.core.store.settings import parse_time
 
-    dataset, workspace = open_dataset(dataset_id, settings_of(store, replica, upstream))
+    settings = settings_of(store, replica, upstream)
+    if archive_start is not None:
+        settings = settings.starting(dataset_id, parse_time(archive_start))
+    dataset, workspace = open_dataset(dataset_id, settings)
     request = BackfillRequest(
         start=parse_time(start) if start is not None else None,
         end=parse_time(end) if end is not None else None,

@@ -124,7 +124,7 @@ def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
     ) -> Iterator[dg.DynamicOutput[JSON]]:
         with refusals_not_retried():
             request = config.request(partition_label(context.partition_key), context.run)
-            planned = plan_partition(dataset, reformatters.workspace(dataset), request, utc_now())
+            planned = plan_partition(*reformatters.open(dataset), request, utc_now())
         for group in planned.groups:
             job = {"plan": planned.model_dump(mode="json"), "variables": list(group)}
             yield dg.DynamicOutput(job, mapping_key=group[0])
@@ -159,9 +159,9 @@ def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
         left = [group for group in planned.groups if not done.issuperset(group)]
         outcomes += [_process_group(context, dataset, reformatters, planned, group) for group in left]
         with refusals_not_retried():
-            workspace = reformatters.workspace(dataset)
-            report = commit_partition(dataset, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
-        context.add_output_metadata(materialization_metadata(dataset, workspace, report))
+            begun, workspace = reformatters.open(dataset)
+            report = commit_partition(begun, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
+        context.add_output_metadata(materialization_metadata(begun, workspace, report))
         try:
             forget_outputs(reformatters.store, context.run, context.instance)
         except ReformatError as error:
@@ -183,10 +183,9 @@ def _process_group(
     while True:
         try:
             with refusals_not_retried():
-                jobs = dataset.context(
-                    reformatters.workspace(dataset), planned.now, run_id=context.run_id, force=planned.request.force
-                )
-                return process_group(dataset, jobs, planned, variables)
+                begun, workspace = reformatters.open(dataset)
+                jobs = begun.context(workspace, planned.now, run_id=context.run_id, force=planned.request.force)
+                return process_group(begun, jobs, planned, variables)
         except StoreUnavailable as error:
             if attempt == ATTEMPTS or isinstance(error, StoreAccessDenied):
                 raise

@@ -10,6 +10,9 @@ import dagster as dg
 from pydantic import ConfigDict
 
 from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.guards import refuse_empty_history
+from reformatters_dagster.core.spec.values import MOMENT
+from reformatters_dagster.core.store.reading import is_published
 from reformatters_dagster.core.store.settings import Settings, parse_time
 from reformatters_dagster.orchestration.alert_sensors import build_alert_sensors
 from reformatters_dagster.orchestration.alerts import Alerts, open_alerts
@@ -140,7 +143,12 @@ def _initialise_job(dataset: DynamicalDataset) -> dg.JobDefinition:
     ) -> None:
         with refusals_not_retried():
             end = parse_time(config.end) if config.end else None
-            labels = dataset.initialise(reformatters.workspace(dataset), end, utc_now())
+            begun, workspace = reformatters.open(dataset)
+            now = utc_now()
+            if not begun.start_is_chosen and not is_published(workspace.stores.primary):
+                newest = begun.template_config.started_at((end or now + MOMENT) - MOMENT).append_dim.start
+                refuse_empty_history(begun.template_config, newest)
+            labels = begun.initialise(workspace, end, now)
         context.log_event(dg.AssetObservation(key, metadata={"labels_in_store": labels}))
 
     @dg.job(

@@ -37,8 +37,9 @@ def build_checks(dataset: DynamicalDataset, *, has_replicas: bool = False) -> dg
             return
         wanted = {check.name for check in context.selected_asset_check_keys}
         chosen = [validator for validator in dataset.validators if validator.name in wanted]
-        stores, now = reformatters.workspace(dataset).stores, utc_now()
-        results = dataset.validate(stores.primary, now, chosen, internal=stores.internal) if chosen else []
+        begun, workspace = reformatters.open(dataset)
+        stores, now = workspace.stores, utc_now()
+        results = begun.validate(stores.primary, now, chosen, internal=stores.internal) if chosen else []
         if CHECK_NAME in wanted:
             results.append(check_replicas(stores, now))
         for result in results:

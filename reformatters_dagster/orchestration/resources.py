@@ -57,9 +57,16 @@ class Reformatters(dg.ConfigurableResource):  # type: ignore[type-arg]
     def settings(self) -> Settings:
         return Settings(store=self.store, replicas=tuple(self.replicas), upstream=self.upstream, tmp=self.tmp)
 
-    def workspace(self, dataset: DynamicalDataset, patience: Patience | None = None) -> Workspace:
-        """Open everything that one dataset needs; `patience` says how long to wait for archives and stores."""
-        return dataset.workspace(self.settings(), patience, wall_clock=time.time)
+    def open(self, dataset: DynamicalDataset, patience: Patience | None = None) -> tuple[DynamicalDataset, Workspace]:
+        """A dataset from where its store starts, and the places it needs, open.
+
+        Parameters
+        ----------
+        patience : Patience, optional
+            How long to wait for archives and stores.
+        """
+        workspace = dataset.workspace(self.settings(), patience, wall_clock=time.time)
+        return dataset.as_begun(workspace.stores.primary), workspace
 
 
 class JsonIOManager(dg.ConfigurableIOManager):

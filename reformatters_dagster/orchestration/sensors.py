@@ -111,7 +111,7 @@ def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAsset
         description="Launches an operational update when the next partition's source files are there.",
     )
     def upstream(context: dg.SensorEvaluationContext, reformatters: Reformatters) -> dg.SensorResult | dg.SkipReason:
-        workspace, memory, budget = _open(context, dataset, reformatters)
+        begun, workspace, memory, budget = _open(context, dataset, reformatters)
         signs = end_lost_runs(context.instance, dataset, workspace.stores.internal, memory.signs, utc_now())
         memory = memory.model_copy(update={"signs": signs})
         running = _unfinished(context.instance, {EXCLUSIVE_TAG: dataset.dataset_id})
@@ -120,7 +120,7 @@ def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAsset
             state = "about to be begun again" if status in ENDED else status.value.lower()
             reason = f"run {running[0].run_id} is {state}; the next waits for it"
             return dg.SensorResult(skip_reason=reason, cursor=memory.model_dump_json())
-        survey = survey_unpublished(dataset, workspace, utc_now(), budget)
+        survey = survey_unpublished(begun, workspace, utc_now(), budget)
         return _answer(context, dataset, survey, memory, most=1)
 
     return upstream
@@ -141,10 +141,10 @@ def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJo
         description="Fills holes of recent partitions when late or corrected source files appear.",
     )
     def heal(context: dg.SensorEvaluationContext, reformatters: Reformatters) -> dg.SensorResult | dg.SkipReason:
-        workspace, memory, budget = _open(context, dataset, reformatters)
+        begun, workspace, memory, budget = _open(context, dataset, reformatters)
         leases = sweep_leases(workspace.stores.internal, memory.leases, utc_now())
         memory = memory.model_copy(update={"leases": leases})
-        survey = survey_incomplete(dataset, workspace, utc_now(), budget)
+        survey = survey_incomplete(begun, workspace, utc_now(), budget)
         tags = {MODE_TAG: "heal", PRIORITY_TAG: HEAL_PRIORITY}
         at_work = _unfinished(context.instance, {MODE_TAG: "heal", DATASET_TAG: dataset.dataset_id})
         most = max(MAX_HEALS - len(at_work), 0)
@@ -155,9 +155,10 @@ def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJo
 
 def _open(
     context: dg.SensorEvaluationContext, dataset: DynamicalDataset, reformatters: Reformatters
-) -> tuple[Workspace, Memory, Budget]:
-    """A dataset's workspace, with a patience that fits a tick; what the last tick left; and time to list."""
-    return reformatters.workspace(dataset, LISTING_PATIENCE), _read_cursor(context.cursor), Budget(LISTING_BUDGET)
+) -> tuple[DynamicalDataset, Workspace, Memory, Budget]:
+    """A dataset and its workspace, with a patience that fits a tick; what the last tick left; and time to list."""
+    begun, workspace = reformatters.open(dataset, LISTING_PATIENCE)
+    return begun, workspace, _read_cursor(context.cursor), Budget(LISTING_BUDGET)
 
 
 def _answer(

@@ -147,6 +147,39 @@ def test_a_store_begun_elsewhere_is_refused(published: Deployment) -> None:
     assert_fails(result, 2, "TemplateDrift", "start at 2026-07-29T12:00", "starts at 2026-07-29T18:00")
 
 
+RECENT = ("--start", "2026-07-29T18", "--variables", "temperature_2m")
+NO_START = {"REFORMATTERS_START": ""}
+
+
+def test_a_first_backfill_of_recent_times_must_say_where_the_archive_starts(empty: Deployment) -> None:
+    words = (
+        "starts at 2021-05-01T00:00",
+        "`--archive-start 2026-07-29T18:00` to `reformat backfill noaa-gfs-forecast`",
+    )
+    for options in (RECENT, (*RECENT, "--dry-run"), ("--contains", "2026-07-29T18")):
+        assert_fails(empty.reformat("backfill", ID, *options, **NO_START), 2, "EmptyHistory", *words)
+    assert not (empty.folder / "stores").exists()
+
+
+def test_a_store_remembers_the_start_that_an_option_said(published: Deployment, tmp_path: Path) -> None:
+    upstream = ("--upstream", str(published.folder / "upstream"))
+    other = Deployment(tmp_path)
+    created = other.reformat(
+        "backfill", ID, *ONE_PARTITION, "--archive-start", "2026-07-29T20", *upstream, "--json", **NO_START
+    )
+    assert [row["status"] for row in answer(created)["partitions"]] == ["committed"]
+    again = other.reformat("backfill", ID, "--overwrite-chunks", "--dry-run", *upstream, "--json", **NO_START)
+    assert answer(again)["extent"] == [LABEL, LABEL]
+    updated = other.reformat("update", ID, "--now", "2026-07-29T20", *upstream, "--json", **NO_START)
+    assert [row["partition"] for row in answer(updated)["partitions"]] == [LABEL]
+    checks = other.reformat("validate", ID, "--now", "2026-07-29T20", "--json", **NO_START)
+    assert "starts at" not in checks.stdout
+    elsewhere = other.reformat(
+        "backfill", ID, "--overwrite-chunks", "--archive-start", "2026-07-29", *upstream, **NO_START
+    )
+    assert_fails(elsewhere, 2, "TemplateDrift", "start at 2026-07-29T00:00", "starts at 2026-07-29T18:00")
+
+
 def test_a_store_that_cannot_be_read_does_not_count_as_absent(empty: Deployment) -> None:
     blocked = empty.folder / "a-file"
     blocked.touch()

@@ -24,7 +24,7 @@ from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import K8S_METADATA, K8S_TAG, SMALL_POD, asset_key, k8s_config
 from reformatters_dagster.orchestration.resources import Reformatters
-from tests.datasets import INIT, SECOND, THIRD, Site
+from tests.datasets import INIT, SECOND, SOON, THIRD, Site, assert_forecast_true
 from tests.orchestration.deployments import Deployment
 
 pytest_plugins = ["tests.datasets"]
@@ -265,6 +265,29 @@ def test_initialise_goes_up_to_now_by_itself(deployment: Deployment) -> None:
     (job_run,) = deployment.instance.get_run_records(limit=1)
     started = job_run.create_timestamp.replace(tzinfo=None)
     assert 0 <= (started - newest.to_pydatetime()).total_seconds() <= 6 * 3600
+
+
+def test_initialise_makes_no_store_that_begins_empty(deployment: Deployment) -> None:
+    nobody_chose = replace(deployment, site=deployment.site.having(start_is_chosen=False))
+    op, said = nobody_chose.refused("initialise", end="2026-07-30T12:00")
+    assert op == "test_gfs_forecast__initialise_store"
+    assert said.startswith("EmptyHistory: ")
+    assert "`REFORMATTERS_START=test-gfs-forecast=2026-07-30T06:00`, for Dagster too" in said
+    assert deployment.site.objects() == {}
+    nobody_chose.run("initialise", end=str(SECOND))
+    nobody_chose.run("initialise", end="2026-07-30T12:00")
+    assert deployment.site.read().sizes["init_time"] == 3
+
+
+def test_runs_find_the_start_that_the_store_remembers(deployment: Deployment) -> None:
+    site: Site = deployment.site
+    site.arrive(SECOND)
+    site.having(template_config=site.dataset.template_config.started_at(SECOND)).backfill(SECOND + SOON)
+    nobody_chose = replace(deployment, site=site.having(start_is_chosen=False))
+    assert nobody_chose.run("backfill", SECOND).success
+    assert_forecast_true(site.read(), SECOND)
+    op, said = nobody_chose.refused("backfill", INIT)
+    assert (op, said.partition(";")[2]) == ("test_gfs_forecast__plan", " its archive starts at 2026-07-30T00:00")
 
 
 @pytest.mark.parametrize("end", ["tomorrow morning", "2026-07-29T18:00+02:00"])

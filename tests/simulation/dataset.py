@@ -165,4 +165,6 @@ def simulated_dataset(folder: Path, **changes: Any) -> DynamicalDataset:
     tiny = tiny_analysis(folder, **fields)
     template = SimulatedTemplate(**{name: getattr(tiny, name) for name in type(tiny).model_fields})
     template.update_template()
-    return DynamicalDataset(template_config=template, region_job=SimulatedJob, archives=(ARCHIVE,), **changes)
+    return DynamicalDataset(
+        template_config=template, region_job=SimulatedJob, archives=(ARCHIVE,), start_is_chosen=True, **changes
+    )

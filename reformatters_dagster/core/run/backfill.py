@@ -8,7 +8,7 @@ from typing import NamedTuple
 from reformatters_dagster.core.job.context import OnProgress, ignore_progress
 from reformatters_dagster.core.ledger.progress import unfinished_runs
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.guards import refuse_other_times, refuse_unknown_run
+from reformatters_dagster.core.run.guards import refuse_empty_history, refuse_other_times, refuse_unknown_run
 from reformatters_dagster.core.run.outcomes import RunReport
 from reformatters_dagster.core.run.overwrite import CREATE, REWRITE, State, case_of, state_of
 from reformatters_dagster.core.run.partition import run_partition, was_committed
@@ -122,7 +122,7 @@ def plan_backfill(
     ------
     Refused
         A child of it: unknown variable, one the store does not have yet, a time that is no label, times that hold no
-        partition, a run that is unknown, options that do not fit the store, drift.
+        partition, a run that is unknown, options that do not fit the store, drift, a new store that would begin empty.
     """
     template, stores = dataset.template_config, workspace.stores
     axis = template.append_dim
@@ -152,6 +152,8 @@ def plan_backfill(
     partitions = _choose(template, request, end, until) if case.shards else []
     if partitions:
         refuse_other_times(template, partitions[-1], now)
+        if state is State.ABSENT and not dataset.start_is_chosen:
+            refuse_empty_history(template, partitions[0])
     elif case in {CREATE, REWRITE}:
         raise NoPartition(_explain_no_partition(template, request, end, creates=case is CREATE))
     return BackfillPlan(end, partitions, case.metadata)

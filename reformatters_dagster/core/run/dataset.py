@@ -21,6 +21,7 @@ from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import MOMENT, Timestamp
 from reformatters_dagster.core.store.initialise import initialise_store
 from reformatters_dagster.core.store.location import Store
+from reformatters_dagster.core.store.reading import first_label, read_root
 from reformatters_dagster.core.store.settings import Settings, Workspace
 
 
@@ -41,7 +42,26 @@ class DynamicalDataset(Declaration):
 
     def started_by(self, settings: Settings) -> Self:
         """The dataset with its archive starting where a deployment wants it to."""
-        return replace(self, template_config=settings.start_of(self.template_config))
+        chosen = settings.start_for(self.dataset_id) is not None
+        template = settings.start_of(self.template_config)
+        return replace(self, template_config=template, start_is_chosen=self.start_is_chosen or chosen)
+
+    def as_begun(self, primary: Store) -> Self:
+        """The dataset with its archive starting where its store does, unless a deployment says where.
+
+        A store thus remembers its start. One that starts before the template is left to `refuse_other_start`.
+
+        Raises
+        ------
+        StoreUnavailable, CorruptRoot
+            When the start cannot be read.
+        """
+        template = self.template_config
+        root = None if self.start_is_chosen else read_root(primary)
+        first = None if root is None else first_label(primary, root, template.append_dim.name)
+        if first is None or first <= template.append_dim.start:
+            return self
+        return replace(self, template_config=template.started_at(first))
 
     def workspace(
         self,
@@ -54,7 +74,13 @@ class DynamicalDataset(Declaration):
         return settings.workspace(self.template_config, self.archives, patience, wall_clock=wall_clock)
 
     def initialise(self, workspace: Workspace, end: Timestamp | None, now: Timestamp) -> int:
-        """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers."""
+        """Create or extend the store's metadata to labels before `end` (default: up to now); return how many it covers.
+
+        Raises
+        ------
+        Refused
+            As `initialise_store`.
+        """
         return initialise_store(self.template_config, places_for_metadata(self, workspace), end or now + MOMENT, now)
 
     def reformat_operational_update(

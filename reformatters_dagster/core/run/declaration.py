@@ -58,6 +58,9 @@ class Declaration:
     """Age of an append label at which missing files are known to be missing, and nobody waits for them any more."""
     buffer_bytes: int = 2 * 2**30
     """Most memory for the values of one variable; larger ones are kept on the tmp disk and worked on in pieces."""
+    start_is_chosen: bool = False
+    """Whether somebody has said where this store's archive starts: `started_by` sets it. If not, the store that stands says it,
+    and a new store starts with the template."""
     lease_terms: LeaseTerms = DEFAULT_TERMS
     validate_cron: str = "30 */6 * * *"
     """When the validators run by themselves, UTC: after an update is due."""

@@ -11,6 +11,7 @@ from reformatters_dagster.core.ledger.entries import ledger_partitions, previous
 from reformatters_dagster.core.ledger.lease import lease_holders
 from reformatters_dagster.core.ledger.progress import unfinished_runs
 from reformatters_dagster.core.spec.errors import (
+    EmptyHistory,
     PlanOutdated,
     PublishGap,
     Refused,
@@ -123,6 +124,28 @@ def refuse_lost_store(template: TemplateConfig, stores: StoreSet) -> None:
             f"that {len(known)} partitions of it are written, {known[0]} to {known[-1]}: copy the store back, the root "
             f"zarr.json last; or delete {internal.url}, which tells of the lost store, to begin anew"
         )
+
+
+def refuse_empty_history(template: TemplateConfig, first: Timestamp) -> None:
+    """Refuse to create a store whose first written partition would not be the archive's first, where nobody chose its start.
+
+    Parameters
+    ----------
+    template : TemplateConfig
+        As its dataset declares it.
+    first : Timestamp
+        First label of the first partition that is going to be written.
+    """
+    start, axis = template.append_dim.start, template.append_dim
+    if first <= start:
+        return
+    dataset_id, said = template.dataset_id, f"{first:%Y-%m-%dT%H:%M}"
+    raise EmptyHistory(
+        f"{dataset_id} was to be created for partition {said} on; its archive starts at {start:%Y-%m-%dT%H:%M}, and "
+        f"every label before that partition, {(first - start) // axis.frequency:,} in all, would read as missing data: add "
+        f"`--archive-start {said}` to `reformat backfill {dataset_id}`, or set `REFORMATTERS_START={dataset_id}={said}`, "
+        f"for Dagster too, to begin there; {start:%Y-%m-%dT%H:%M} in its place keeps those labels, to be filled later"
+    )
 
 
 def refuse_outdated(template: TemplateConfig, label: Timestamp, end: Timestamp, primary: Store) -> None:

@@ -12,6 +12,7 @@ from reformatters_dagster.core.ledger.entries import previous_entry
 from reformatters_dagster.core.run.arrivals import find_arrivals
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.guards import (
+    refuse_empty_history,
     refuse_gap,
     refuse_other_times,
     refuse_overwrite,
@@ -101,6 +102,8 @@ def plan_partition(
     selected = template.select(request.variables or None)
     groups = dataset.region_job.source_groups(selected)
     if not request.publish and not is_published(stores.primary):
+        if not dataset.start_is_chosen:
+            refuse_empty_history(template, request.label)
         create_store(template, places_for_metadata(dataset, workspace), now + MOMENT)
     check_stores(dataset, workspace)
     if request.publish:

@@ -43,6 +43,10 @@ class TimeNotOnGrid(Refused, ValueError):
     """A time was given that is no label of the append dimension."""
 
 
+class EmptyHistory(Refused, ValueError):
+    """A new store would begin with labels that nobody has asked for, and that would read as missing data."""
+
+
 class NoPartition(Refused, LookupError):
     """A choice of times that holds no partition."""
 

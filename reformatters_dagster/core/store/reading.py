@@ -22,8 +22,14 @@ from reformatters_dagster.core.spec.errors import (
 )
 from reformatters_dagster.core.spec.failures import Failure, UnusableAnswer, is_past_end, store_failure
 from reformatters_dagster.core.spec.retries import Patience, ask_patiently, twice_as_long
-from reformatters_dagster.core.spec.values import JSON
-from reformatters_dagster.core.spec.zarr_documents import DAMAGED_DOCUMENT, ROOT_KEY, arrays_of
+from reformatters_dagster.core.spec.values import JSON, Timestamp
+from reformatters_dagster.core.spec.zarr_documents import (
+    DAMAGED_DOCUMENT,
+    ROOT_KEY,
+    arrays_of,
+    chunk_values,
+    first_axis_key,
+)
 from reformatters_dagster.core.store.location import Store
 
 log = logging.getLogger(__name__)
@@ -155,6 +161,29 @@ def _read_error(name: str, failure: Failure, attempts: int) -> Exception:
         f"{name!r} was to be read; {tries} failed, the last with {failure.found}; whether its shards are whole is not known: "
         "check the store and the network, then read again"
     )
+
+
+def first_label(store: Store, root: JSON, dim: str) -> Timestamp | None:
+    """The first label of a store whose root document was read; None where its metadata has none.
+
+    Raises
+    ------
+    CorruptRoot
+        When the object that holds it cannot be decoded.
+    """
+    if dim not in arrays_of(root):
+        return None
+    try:
+        found = store.get_or_none(first_axis_key(dim, 0, dims=1))
+        first = None if found is None else chunk_values(arrays_of(root)[dim], found[0])[0]
+    except ReformatError:
+        raise
+    except Exception as error:
+        raise CorruptRoot(
+            f"{store.url}/{dim}/c/0 was to be read as the first labels of a store; it is none: {str(error)[:300]}; put back "
+            "what stood there, as its primary or a replica has it"
+        ) from error
+    return None if first is None else pd.Timestamp(first.astype("datetime64[s]")).as_unit("us")
 
 
 def published_labels(store: Store, append_dim: str) -> pd.DatetimeIndex:

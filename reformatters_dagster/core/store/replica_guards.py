@@ -3,23 +3,19 @@
 In: a template and the places of a deployment. Out: nothing, or a `Refused`.
 """
 
-import pandas as pd
-
-from reformatters_dagster.core.spec.errors import CorruptRoot, ReformatError, StoreMissing, StoreTooShort, TemplateDrift
+from reformatters_dagster.core.spec.errors import StoreMissing, StoreTooShort, TemplateDrift
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.spec.zarr_documents import (
     append_dim_of,
     arrays_of,
-    chunk_values,
     chunks_prefix,
-    first_axis_key,
     length_along,
     read_root_at,
 )
 from reformatters_dagster.core.store.guards import refuse_other_start, refuse_structure_drift
 from reformatters_dagster.core.store.location import Store
-from reformatters_dagster.core.store.reading import read_root
+from reformatters_dagster.core.store.reading import first_label, read_root
 from reformatters_dagster.core.store.settings import Workspace
 
 
@@ -82,7 +78,7 @@ def refuse_other_archive(root: JSON, start: Timestamp, replica: Store) -> JSON |
     theirs, dim = read_root(replica), append_dim_of(root)
     if theirs is None:
         return None
-    first = _first_label(replica, theirs, dim)
+    first = first_label(replica, theirs, dim)
     try:
         # It may lack arrays, or be longer after a commit that ended halfway, and is the same archive.
         refuse_structure_drift(root, theirs, dim)
@@ -94,22 +90,6 @@ def refuse_other_archive(root: JSON, start: Timestamp, replica: Store) -> JSON |
             f"{error}; or wipe that replica, or take it out of REFORMATTERS_REPLICAS"
         ) from error
     return theirs
-
-
-def _first_label(store: Store, root: JSON, dim: str) -> Timestamp | None:
-    if dim not in arrays_of(root):
-        return None
-    try:
-        found = store.get_or_none(first_axis_key(dim, 0, dims=1))
-        first = None if found is None else chunk_values(arrays_of(root)[dim], found[0])[0]
-    except ReformatError:
-        raise
-    except Exception as error:
-        raise CorruptRoot(
-            f"{store.url}/{dim}/c/0 was to be read as the first labels of a store; it is none: {str(error)[:300]}; put back "
-            "what stood there, as its primary or a replica has it"
-        ) from error
-    return None if first is None else pd.Timestamp(first.astype("datetime64[s]")).as_unit("us")
 
 
 def refuse_lagging_replicas(template: TemplateConfig, workspace: Workspace) -> None:

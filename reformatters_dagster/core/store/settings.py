@@ -74,8 +74,16 @@ class Settings(Frozen):
 
     def start_of(self, template: TemplateConfig) -> TemplateConfig:
         """The template with its archive starting where this deployment wants it."""
-        start = self.starts.get(template.dataset_id, self.start)
+        start = self.start_for(template.dataset_id)
         return template if start is None else template.started_at(start)
+
+    def start_for(self, dataset_id: str) -> Timestamp | None:
+        """Where this deployment wants an archive to start; None where it does not say."""
+        return self.starts.get(dataset_id, self.start)
+
+    def starting(self, dataset_id: str, start: Timestamp) -> Self:
+        """The same settings, in which the archive of one dataset starts at a time."""
+        return self.model_copy(update={"starts": self.starts | {dataset_id: start}})
 
     def refuse_unknown_starts(self, dataset_ids: Collection[str], elsewhere: Collection[str] = ()) -> None:
         """Refuse starts of datasets that do not exist: with a misspelt name an archive would start where its template does.

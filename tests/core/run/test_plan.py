@@ -13,6 +13,7 @@ import zarr
 from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
 from reformatters_dagster.core.spec.axes import AppendAxis
 from reformatters_dagster.core.spec.errors import (
+    EmptyHistory,
     PublishGap,
     Refused,
     StoreAccessDenied,
@@ -137,6 +138,37 @@ def test_labels_that_are_none_are_refused(pair: Site, label: str, message: str, 
     with pytest.raises(TimeNotOnGrid, match=message):
         plan(pair, label, publish=publish)
     assert pair.objects() == {}
+
+
+EMPTY_HISTORY = (
+    r"test-gfs-forecast was to be created for partition 2026-07-30T00:00 on; its archive starts at 2026-07-29T18:00, and every "
+    r"label before that partition, 1 in all, would read as missing data: add `--archive-start 2026-07-30T00:00` to `reformat "
+    r"backfill test-gfs-forecast`, or set `REFORMATTERS_START=test-gfs-forecast=2026-07-30T00:00`, for Dagster too, to begin "
+    r"there; 2026-07-29T18:00 in its place keeps those labels, to be filled later$"
+)
+
+
+def test_a_new_store_begins_with_no_label_that_nobody_asked_for(pair: Site) -> None:
+    nobody_chose = pair.having(start_is_chosen=False)
+    with pytest.raises(EmptyHistory, match=EMPTY_HISTORY):
+        plan(nobody_chose, "2026-07-30T00", publish=False)
+    with pytest.raises(EmptyHistory, match=EMPTY_HISTORY):
+        nobody_chose.backfill(SECOND + SOON, start=SECOND)
+    assert pair.objects() == {}
+    plan(nobody_chose, "2026-07-29T18", publish=False)
+    plan(nobody_chose, "2026-07-30T00", publish=False)
+
+
+def test_a_store_remembers_where_it_starts(pair: Site) -> None:
+    template = pair.dataset.template_config
+    chosen, primary = pair.having(template_config=template.started_at(SECOND)), pair.stores.primary
+    plan(chosen, "2026-07-30T00", publish=False)
+    begun = pair.having(start_is_chosen=False).dataset.as_begun(primary)
+    assert begun.template_config.append_dim.start == SECOND
+    plan(replace(pair, dataset=begun), "2026-07-30T00", publish=False)
+    assert pair.dataset.as_begun(primary) == pair.dataset
+    later = pair.having(start_is_chosen=False, template_config=template.started_at(THIRD)).dataset
+    assert later.as_begun(primary) == later
 
 
 def test_a_gap_is_refused(published: Site) -> None:
