@@ -45,6 +45,9 @@ def settings_of(store: str | None = None, replicas: list[str] | None = None, ups
 
     settings = Settings.from_environment(os.environ)
     settings.refuse_unknown_starts([dataset.dataset_id for dataset in DATASETS])
+    for option, url in [("store", store), ("upstream", upstream), *(("replica", one) for one in replicas or ())]:
+        if url == "":
+            raise Refused(f"--{option} '' names no place; give a URL or a folder, or leave the option out")
     given = {"store": store, "replicas": tuple(replicas or ()), "upstream": upstream}
     return settings.model_copy(update={name: one for name, one in given.items() if one})
 

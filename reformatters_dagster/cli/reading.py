@@ -4,7 +4,7 @@ In: options. Out: what stores and ledgers hold, on stdout. Nothing is written.
 """
 
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,12 @@ from reformatters_dagster.cli.options import (
     time_of,
 )
 from reformatters_dagster.cli.terminal import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reformatters_dagster.core.check.validators import Validator
+    from reformatters_dagster.core.store.location import Store
 
 log = logging.getLogger(__name__)
 
@@ -56,18 +62,23 @@ def validate(
     dataset, time = dataset_of(dataset_id).started_by(settings), time_of(now)
     stores = settings.stores(dataset.template_config)
     dataset = dataset.as_begun(stores.primary)
-    checks: dict[str, list[CheckResult]] = {
-        stores.primary.url: dataset.validate(stores.primary, time, internal=stores.internal)
-    }
+    checks: dict[str, list[CheckResult]] = {}
+
+    def check(store: "Store", validators: "Sequence[Validator] | None") -> None:
+        try:
+            checks[store.url] = dataset.validate(store, time, validators, internal=stores.internal)
+        except Exception as error:
+            if not stores.replicas:
+                raise
+            log.debug("store %s could not be validated", store.url, exc_info=True)
+            unread = CheckResult(name="readable", passed=False, message=f"{type(error).__name__}: {error}")
+            checks[store.url] = [unread]
+
+    check(stores.primary, None)
     # The ledger tells what primary and replicas are made of, so checks that need it run once.
     of_copies = [validator for validator in dataset.validators if not validator.needs_ledger]
     for copy in stores.replicas:
-        try:
-            checks[copy.url] = dataset.validate(copy, time, of_copies, internal=stores.internal)
-        except Exception as error:
-            log.debug("replica %s could not be validated", copy.url, exc_info=True)
-            unread = CheckResult(name="readable", passed=False, message=f"{type(error).__name__}: {error}")
-            checks[copy.url] = [unread]
+        check(copy, of_copies)
     if stores.replicas:
         checks[stores.primary.url].append(check_replicas(stores, time))
     tell(reports.checks_document(dataset.dataset_id, checks), reports.print_checks, as_json)

@@ -184,17 +184,15 @@ def print_plan(document: "JSON") -> None:
     typer.echo(f"variables: {' '.join(document['variables']) or 'none'}")
 
 
-def run_document(
-    dataset_id: str, store: str, run_id: str, report: "RunReport", nothing_succeeded: str = "failed"
-) -> "JSON":
-    """What `backfill --json` and `update --json` print; `nothing_succeeded` is the status of a partition without any success."""
+def run_document(dataset_id: str, store: str, run_id: str, report: "RunReport") -> "JSON":
+    """What `backfill --json` and `update --json` print."""
     commits = {commit.plan.label: commit for commit in report.commits}
     partitions: list[JSON] = []
     for label in report.partitions:
         row: JSON = {"partition": _text(label), "status": "not reached", "reason": report.failures.get(label)}
         row |= dict.fromkeys(COUNTED) | {"kept_variables": []}
         if label in report.failures:
-            row["status"] = "not read again" if label in report.unread else nothing_succeeded
+            row["status"] = _why_not(report, label)
         elif label in report.done_before:
             row["status"] = "committed before"
         elif label in commits:
@@ -206,6 +204,13 @@ def run_document(
             row |= {"status": "committed", "kept_variables": commit.stats.kept}
         partitions.append(row)
     return {"dataset_id": dataset_id, "store": store, "run_id": run_id, "partitions": partitions}
+
+
+def _why_not(report: "RunReport", label: "Timestamp") -> str:
+    """The status of a partition of which no file could be used."""
+    if label in report.unread:
+        return "not read again"
+    return "not there yet" if label in report.awaited else "failed"
 
 
 def print_run(document: "JSON", nothing: str = "No partition was to be written", *, stands: bool = True) -> None:

@@ -115,12 +115,13 @@ def update(
         report = dataset.reformat_operational_update(
             workspace, run_id=run_id, root_run=root_run, now=time, on_progress=on_progress
         )
-    document = reports.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report, "not there yet")
+    document = reports.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report)
 
     def print_update(document: "JSON") -> None:
         reports.print_run(document, _why_nothing(dataset, time), stands=is_published(workspace.stores.primary))
 
     tell(document, print_update, as_json)
+    exit_if(bool(report.failures.keys() - {*report.awaited, *report.unread}))
 
 
 def demo(

@@ -45,6 +45,12 @@ def test_a_tmp_folder_that_cannot_be_made_fails_without_a_traceback(empty: Deplo
     assert not (empty.folder / "stores").exists()
 
 
+@pytest.mark.parametrize("option", ["--store", "--replica", "--upstream"])
+def test_an_empty_place_is_refused(published: Deployment, option: str) -> None:
+    """As an unset variable of the shell gives it: the default is not what was meant."""
+    assert_fails(published.reformat("status", ID, option, ""), 2, "Refused", f"{option} '' names no place")
+
+
 def test_bad_usage_is_refused(empty: Deployment) -> None:
     result = empty.reformat("backfill", ID, "--no-such-option")
     assert (result.exit_code, result.stdout) == (2, "")

@@ -217,3 +217,14 @@ def test_validate_of_a_damaged_replica_keeps_what_the_primary_says(
 
 def test_validate_of_no_store_is_refused(empty: Deployment) -> None:
     assert_fails(empty.reformat("validate", ID), 2, "StoreMissing", str(empty.store))
+
+
+def test_validate_of_a_lost_primary_asks_its_replica(published: Deployment, copied: Deployment) -> None:
+    (copied.store / "zarr.json").unlink()
+    arguments = ("validate", ID, "--now", "2026-07-29T20", "--json")
+    document = answer(copied.reformat(*arguments, "--replica", str(published.folder / "stores")), exit_code=1)
+    primary, replica = document["stores"]
+    assert next((one["name"], one["passed"]) for one in primary["checks"]) == ("readable", False)
+    assert primary["checks"][0]["message"].startswith("StoreMissing: ")
+    assert "readable" not in [one["name"] for one in replica["checks"]]
+    assert_fails(copied.reformat(*arguments), 2, "StoreMissing")

@@ -243,6 +243,16 @@ def test_an_update_with_nothing_to_do_names_no_store_that_is_not_there(empty: De
     assert str(empty.store) not in absent
 
 
+def test_an_update_that_can_use_no_file_fails(empty: Deployment) -> None:
+    """It does not wait for what is there: a mirror that answers every request with a page, say."""
+    path = empty.folder / "upstream" / ARCHIVE / KEY
+    path.parent.mkdir(parents=True)
+    for name in (path.name, f"{path.name}.idx"):
+        path.with_name(name).write_text("<html>maintenance</html>\n" * 10)
+    result = empty.reformat("update", ID, "--now", "2026-07-29T20", "--json")
+    assert [row["status"] for row in answer(result, exit_code=1)["partitions"]] == ["failed"]
+
+
 def test_a_backfill_of_which_nothing_succeeds_fails(empty: Deployment) -> None:
     (partition,) = answer(empty.reformat("backfill", ID, *ONE_PARTITION, "--json"), exit_code=1)["partitions"]
     assert (partition["partition"], partition["status"], partition["files_expected"]) == (LABEL, "failed", None)

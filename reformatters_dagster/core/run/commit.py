@@ -26,6 +26,7 @@ from reformatters_dagster.core.run.targets import stores_for_partition
 from reformatters_dagster.core.run.verdict import Growth, Verdict, grow, judge, settle, weigh
 from reformatters_dagster.core.source.files import Results
 from reformatters_dagster.core.spec.errors import (
+    NothingArrived,
     NothingSucceeded,
     ObjectMoved,
     OutcomeMissing,
@@ -64,7 +65,8 @@ def commit_partition(
         When another run has committed the partition since the region jobs began, or has begun to upload: the shards may be its
         own. Its entry and its notes stay.
     NothingSucceeded
-        When the run is not worth a commit, see `judge`; store and ledger stay as they are.
+        When the run is not worth a commit, see `judge`; store and ledger stay as they are. `NothingArrived` where all that failed
+        is merely missing.
     Retraction
         When the results reach less far than what readers already see.
     LeaseHeld
@@ -111,7 +113,7 @@ def _commit(
     _refuse_overtaken(subject, root_run, outcomes, before)
     worth = weigh(results, before)
     if judge(worth, request) is Verdict.REFUSE:
-        raise NothingSucceeded(_explain_failure(subject, results))
+        raise _failure(results)(_explain_failure(subject, results))
     request = settle(request, worth)
 
     job = region_job(dataset, context, plan, plan.variables)
@@ -126,7 +128,7 @@ def _commit(
     template_ds = _visible(job, results, stats, growth, published)
     labels = int(template_ds.sizes[job.append_dim])
     if not labels:
-        raise NothingSucceeded(
+        raise _failure(results)(
             f"{subject} is the archive's first; some variables have no file of it, and the dataset publishes a label once "
             "all have: nothing was published"
         )
@@ -228,6 +230,12 @@ def _tried_all(results: Results) -> bool:
 def _may_be_had_later(results: Results, stats: JobStats) -> bool:
     """Whether a variable whose shard was kept lacks a file that some archive has."""
     return any(not file.succeeded and not file.is_absent for name in stats.kept for file in results[name])
+
+
+def _failure(results: Results) -> type[NothingSucceeded]:
+    """Whether the upstream has not got that far, or hands over what cannot be used."""
+    failed = [file for files in results.values() for file in files if not file.succeeded]
+    return NothingArrived if all(file.is_absent for file in failed) else NothingSucceeded
 
 
 def _explain_failure(subject: str, results: Results) -> str:

@@ -75,6 +75,8 @@ class RunReport:
     commits: list[CommitReport] = field(default_factory=list)
     failures: dict[Timestamp, str] = field(default_factory=dict)
     """Partitions without a single usable file, and why."""
+    awaited: list[Timestamp] = field(default_factory=list)
+    """Those failures whose files are merely missing: they may come."""
     unread: list[Timestamp] = field(default_factory=list)
     """Those failures that are published: readers still see what they saw before."""
     done_before: list[Timestamp] = field(default_factory=list)

@@ -99,6 +99,10 @@ class NothingSucceeded(ReformatError, RuntimeError):
     """No source file of a run could be used, or the archive's first label lacks variables; nothing was published."""
 
 
+class NothingArrived(NothingSucceeded):
+    """Every source file that failed is missing: the upstream answers, and may have them later."""
+
+
 class SourceFileMissing(ReformatError, FileNotFoundError):
     """The upstream answers, and the file is not there (yet)."""
 
