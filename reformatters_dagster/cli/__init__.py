@@ -16,7 +16,7 @@ from reformatters_dagster.cli.authoring import new_dataset, update_template
 from reformatters_dagster.cli.exits import Commands, termination_cleans_up
 from reformatters_dagster.cli.reading import list_datasets, status, store_urls, validate
 from reformatters_dagster.cli.terminal import logging_to_stderr
-from reformatters_dagster.cli.writing import backfill, demo, update
+from reformatters_dagster.cli.writing import backfill, begin_anew, demo, update
 
 app = typer.Typer(
     cls=Commands,
@@ -53,6 +53,7 @@ app.command("list")(list_datasets)
 app.command()(update_template)
 app.command()(backfill)
 app.command()(update)
+app.command()(begin_anew)
 app.command()(validate)
 app.command()(status)
 app.command()(store_urls)

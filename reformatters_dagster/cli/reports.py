@@ -14,6 +14,7 @@ from reformatters_dagster.cli.terminal import print_table
 
 if TYPE_CHECKING:
     from reformatters_dagster.core.check.validators import CheckResult
+    from reformatters_dagster.core.run.anew import Emptied
     from reformatters_dagster.core.run.outcomes import RunReport
     from reformatters_dagster.core.run.status import Overview, PartitionStatus, StatusReport
     from reformatters_dagster.core.spec.values import JSON, Timestamp
@@ -38,6 +39,25 @@ def overviews_document(overviews: Sequence["Overview"]) -> "list[JSON]":
         }
         for overview in overviews
     ]
+
+
+def anew_document(dataset_id: str, emptied: "Sequence[Emptied]", *, dry_run: bool) -> "JSON":
+    """What `begin-anew --json` prints."""
+    return {
+        "dataset_id": dataset_id,
+        "dry_run": dry_run,
+        "locations": [{"url": one.store.url, "objects": len(one.keys), "bytes": one.bytes} for one in emptied],
+    }
+
+
+def print_anew(document: "JSON") -> None:
+    """One line per location, and the command that comes next."""
+    verb = "would be deleted" if document["dry_run"] else "deleted"
+    for place in document["locations"]:
+        typer.echo(
+            f"{verb}: {place['objects']:,} objects, {decimal(place['bytes'])}, none of them data, at {place['url']}"
+        )
+    typer.echo(f"Next: reformat backfill {document['dataset_id']} --archive-start T creates the store, beginning at T")
 
 
 def print_overviews(document: "list[JSON]") -> None:

@@ -1,4 +1,4 @@
-"""Commands that write stores: `backfill`, `update`, `demo`.
+"""Commands that write stores: `backfill`, `update`, `begin-anew`, `demo`.
 
 In: options. Out: what the run wrote, on stdout. A run that ends early tells on stderr how to resume it.
 """
@@ -23,6 +23,7 @@ from reformatters_dagster.cli.options import (
     Resume,
     StoreUrl,
     UpstreamUrl,
+    dataset_of,
     names_of,
     open_dataset,
     settings_of,
@@ -122,6 +123,28 @@ def update(
 
     tell(document, print_update, as_json)
     exit_if(bool(report.failures.keys() - {*report.awaited, *report.unread}))
+
+
+def begin_anew(
+    dataset_id: Id,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
+    store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+    upstream: UpstreamUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a store that holds no data, replicas included, so that a backfill creates it anew."""
+    from reformatters_dagster.core.run.anew import begin_anew as delete_empty
+    from reformatters_dagster.core.run.anew import empty_stores
+
+    settings = settings_of(store, replica, upstream)
+    dataset = dataset_of(dataset_id).started_by(settings)
+    stores = settings.stores(dataset.template_config)
+    if dry_run:
+        emptied = empty_stores(dataset.template_config, stores)
+    else:
+        emptied = delete_empty(dataset, stores, f"begin-anew-{uuid.uuid4().hex[:TOKEN_LENGTH]}")
+    tell(reports.anew_document(dataset_id, emptied, dry_run=dry_run), reports.print_anew, as_json)
 
 
 def demo(

@@ -18,7 +18,18 @@ TMP_2M = "FahrenheitResearch__arwen--s3-raw-tmp2m-20260729t18z-f000.grib2"
 LABEL = "2026-07-29T18:00"
 VARIABLES = len(DATASET.template_config.variables)
 ONE_PARTITION = ("--start", "2026-07-29T18", "--end", "2026-07-30", "--variables", "temperature_2m")
-COMMANDS = ("list", "update-template", "backfill", "update", "validate", "status", "store-urls", "new-dataset", "demo")
+COMMANDS = (
+    "list",
+    "update-template",
+    "backfill",
+    "update",
+    "begin-anew",
+    "validate",
+    "status",
+    "store-urls",
+    "new-dataset",
+    "demo",
+)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ def test_settings_that_cannot_be_read_are_refused(published: Deployment) -> None
     assert_fails(result, 2, "Refused", "REFORMATTERS_START='soon'", "dataset-id=time")
 
 
-@pytest.mark.parametrize("command", ["update-template", "backfill", "update", "validate", "status", "store-urls"])
+@pytest.mark.parametrize(
+    "command", ["update-template", "backfill", "update", "begin-anew", "validate", "status", "store-urls"]
+)
 def test_an_unknown_dataset_is_refused_with_the_known_ones(empty: Deployment, command: str) -> None:
     assert_fails(empty.reformat(command, "noaa-gfs"), 2, "UnknownDataset", "'noaa-gfs'", ID, f"did you mean {ID!r}?")
 

@@ -180,6 +180,26 @@ def test_a_store_remembers_the_start_that_an_option_said(published: Deployment, 
     assert_fails(elsewhere, 2, "TemplateDrift", "start at 2026-07-29T00:00", "starts at 2026-07-29T18:00")
 
 
+def test_a_store_begun_by_mistake_is_begun_anew_if_it_holds_nothing(empty: Deployment, published: Deployment) -> None:
+    assert empty.reformat("backfill", ID, *ONE_PARTITION).exit_code == 1
+    before = empty.bytes_of_store()
+    would = answer(empty.reformat("begin-anew", ID, "--dry-run", "--json"))
+    assert (would["dataset_id"], would["dry_run"], empty.bytes_of_store()) == (ID, True, before)
+    assert would["locations"][0]["url"] == str(empty.store)
+    told = empty.reformat("begin-anew", ID).stdout
+    objects = would["locations"][0]["objects"]
+    assert f"deleted: {objects} objects" in told
+    assert f"none of them data, at {empty.store}\n" in told
+    assert f"Next: reformat backfill {ID} --archive-start T" in told
+    assert [
+        name for name in empty.bytes_of_store() if not name.endswith(".lock") and "_internal/hosts" not in name
+    ] == []
+    assert_fails(empty.reformat("begin-anew", ID), 2, "StoreMissing", "nothing stands there")
+    held = published.bytes_of_store()
+    assert_fails(published.reformat("begin-anew", ID), 2, "StoreExists", "says that 1 partitions of it are written")
+    assert published.bytes_of_store() == held
+
+
 def test_a_store_that_cannot_be_read_does_not_count_as_absent(empty: Deployment) -> None:
     blocked = empty.folder / "a-file"
     blocked.touch()

@@ -100,5 +100,6 @@ def refuse_other_start(template_start: Timestamp, store_start: Timestamp) -> Non
     if template_start != store_start:
         raise TemplateDrift(
             f"the archive was to start at {template_start:%Y-%m-%dT%H:%M}; the store starts at "
-            f"{store_start:%Y-%m-%dT%H:%M}: set REFORMATTERS_START to that or leave it out, or use another store"
+            f"{store_start:%Y-%m-%dT%H:%M}: set REFORMATTERS_START to that or leave it out, or use another "
+            "store; `reformat begin-anew` deletes one that holds no data"
         )
