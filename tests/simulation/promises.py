@@ -174,7 +174,7 @@ def truth_after_calm(
         Whether the files of a shard are not given up yet.
     """
     end, extent = publishable_end(upstream, awaited), reader.extent(primary)
-    if extent < end and awaited((end - 1) // SHARD):
+    if extent < end and awaited((end - 1) // SHARD) and not _is_held_up(primary, internal, upstream, extent):
         yield "everything is published", f"readers see {extent} labels; there are usable files of {end}"
 
     for shard in range(-(-extent // SHARD)):
@@ -211,12 +211,21 @@ def _whole(upstream: Upstream, position: int) -> set[int | None]:
 
 def _best(found: Known | None, upstream: Upstream, variable: str, position: int) -> set[int | None]:
     """The version of a file that can be used, or was used for a shard before it vanished."""
-    if (now := upstream.usable(position)) is not None:
-        if upstream.has_copies and found is not None and found.claims(variable, position):
-            # Versions of two archives cannot be compared: what was read from the other one stays.
-            return {now.number} if found.versions(position) else _whole(upstream, position)
+    now, is_claimed = upstream.usable(position), found is not None and found.claims(variable, position)
+    versions = found.versions(position) if found is not None and is_claimed else set()
+    # Versions of two archives cannot be compared: what was read from the other one stays.
+    if is_claimed and upstream.has_copies and (now is None or not versions):
+        return _whole(upstream, position)
+    if now is not None:
         return {now.number}
-    return {*found.versions(position)} if found is not None and found.claims(variable, position) else {None}
+    return {*versions} if is_claimed else {None}
+
+
+def _is_held_up(primary: Bucket, internal: Bucket, upstream: Upstream, extent: int) -> bool:
+    """Whether the shard that is published next can be continued for no variable: it waits for a forced run."""
+    shard = extent // SHARD
+    found, positions = known(internal, shard), range(shard * SHARD, extent)
+    return found is not None and all(_is_stuck(primary, upstream, found, name, positions) for name in VARIABLES)
 
 
 def _is_stuck(primary: Bucket, upstream: Upstream, found: Known, variable: str, positions: range) -> bool:

@@ -72,7 +72,10 @@ def account_for(
         region=(own[0], own[-1]),
         variables={
             name: _coverage(
-                files, job.append_dim, own[-1], stats.implausible.get(name) or _doubt(files, known.get(name))
+                files,
+                job.append_dim,
+                _reached(files, job.append_dim, own[-1]),
+                stats.implausible.get(name) or _doubt(files, known.get(name)),
             )
             for name, files in written.items()
         },
@@ -121,6 +124,11 @@ def template_hash(template: TemplateConfig) -> str:
 def _code_version() -> str:
     """Of this code, read from disk once."""
     return importlib.metadata.version("reformatters-dagster")
+
+
+def _reached(files: Sequence[FileResult], append_dim: AppendDim, last: Timestamp) -> Timestamp:
+    """Last label that a variable's results tell of: that of the region, or a later one of an upload by a run that knew more."""
+    return max([last, *(_label(file, append_dim) for file in files if file.succeeded)])
 
 
 def _doubt(files: Sequence[FileResult], known: VariableCoverage | None) -> str:

@@ -199,6 +199,8 @@ def _record(internal: Store, entry: LedgerEntry, before: LedgerEntry | None, ver
         write_ledger(internal, entry, only_if=version)
     except ObjectMoved as error:
         found, version = standing_entry(internal, entry.partition)
+        if found is not None and (found.run_id, found.written_at) == (entry.run_id, entry.written_at):
+            return  # it has landed, and its answer was another
         if found is None or before is None or found.run_id != before.run_id:
             by = "an unknown run" if found is None else f"run {found.run_id!r}"
             raise OutcomeOvertaken(

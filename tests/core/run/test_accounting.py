@@ -149,6 +149,24 @@ def test_two_versions_of_a_file_are_both_told(site: Site, versions: tuple[str, s
     assert len(entry.published_again({gfs_key(INIT, 3): '"b"'})) == (told != '"b"')
 
 
+def test_an_upload_of_a_longer_plan_is_told_to_its_own_end(analysis: Site) -> None:
+    """A run whose clock is behind takes it over: the shard holds more labels than this run knows."""
+    job = analysis.job()
+    last = job.template_ds.indexes["time"][job.region][-1]
+    beyond = last + Timedelta("1h")
+    files = [
+        FileResult(coord=coord.model_copy(update={"time": time}) if time is not None else coord).advance(
+            SourceFileStatus.SUCCEEDED
+        )
+        for coord, time in zip(
+            [*job.generate_source_file_coords(job.template_ds, job.data_vars)][-1:] * 2, (None, beyond), strict=True
+        )
+    ]
+    entry = account_for(job, {TEMPERATURE: files}, JobStats(), previous=None, labels=1, run_id="run", now=INIT + SOON)
+    assert entry.region[1] == last
+    assert entry.variables[TEMPERATURE].through == beyond
+
+
 def test_an_entry_names_its_partition_and_what_readers_see(site: Site) -> None:
     template = site.dataset.template_config
     job = replace(site.job(), template_ds=template.get_template(SECOND + SOON), region=slice(1, 2))

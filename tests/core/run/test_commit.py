@@ -20,10 +20,12 @@ from reformatters_dagster.core.source.files import FileResult, SourceFileStatus
 from reformatters_dagster.core.spec.errors import (
     CommitConflict,
     NothingSucceeded,
+    ObjectMoved,
     OutcomeOvertaken,
 )
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.store.ingested_lengths import merge_ingested_lengths
+from reformatters_dagster.core.store.location import Etag, Expected
 from tests.core.run.sites import VARIABLES, ingested, init_times
 from tests.datasets import (
     INIT,
@@ -301,3 +303,24 @@ def test_shards_that_another_run_replaced_are_not_committed(published: Site, *, 
     run(site, launch, later)
     assert_forecast_true(site.read(), INIT)
     assert noted_partitions(workspace.stores.internal) == set()
+
+
+class Busy(FaultStore):
+    """A store that answers the put of a ledger entry with 409, though it has landed."""
+
+    def put(self, key: str, data: bytes | Path, *, only_if: Expected | None = None) -> Etag:
+        etag = super().put(key, data, only_if=only_if)
+        if key.startswith("ledger/"):
+            raise ObjectMoved(key)
+        return etag
+
+
+def test_an_entry_that_landed_though_the_store_said_otherwise_is_the_runs_own(published: Site) -> None:
+    published.arrive(SECOND)
+    stores = published.workspace.stores
+    workspace = replace(published.workspace, stores=replace(stores, internal=Busy(stores.internal)))
+    published.dataset.reformat_operational_update(workspace, run_id="run", now=SECOND + SOON)
+    entry = published.ledger(SECOND)
+    assert entry is not None
+    assert entry.run_id == "run"
+    assert noted_partitions(stores.internal) == set()
