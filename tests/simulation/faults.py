@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from tests.simulation.chance import chance
+from tests.simulation.chance import chance, lot
 from tests.simulation.scheduler import Process
 
 type Kind = Literal["put", "put if", "get", "list", "head", "delete", "source", "listing"]
@@ -125,8 +125,8 @@ def families_of(seed: int) -> Families:
     """Those of a seed: some of them, each at its rate."""
     rng = chance(seed, "families")
     share = rng.choice((0.15, 0.3, 0.5))
-    drawn = {name: rng.random() < share for name in NAMES}
-    return only(*(name for name in NAMES if drawn[name] and name not in ALONE))
+    chosen = {name: rng.random() < share for name in NAMES}
+    return only(*(name for name in NAMES if chosen[name] and name not in ALONE))
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,10 @@ class Faults:
 
     def lies_about(self, process: Process, key: str) -> bool:
         """Whether a listing that a process has just asked for says the opposite of what is there."""
-        drawn = chance(self._seed, process.name, process.steps, "lies", key).random()
+        found = lot(self._seed, process.name, process.steps, "lies", key)
         return (
             not self.calm
-            and drawn < self.families.lying_listings
+            and found < self.families.lying_listings
             and self.occurs(f"{process.name}#{process.steps} is told a lie about {key}")
         )
 

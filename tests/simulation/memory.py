@@ -118,6 +118,7 @@ def remembering() -> Iterator[None]:
             (positions.template_at, memory.asked(positions.template_at, _of_part)),
             (files.upstream_objects, memory.asked(files.upstream_objects, _of_objects)),
             (cutting.regions_of, memory.asked(cutting.regions_of, _of_regions)),
+            (zarr_documents.is_decodable, memory.asked(zarr_documents.is_decodable, _of_chunk)),
             (zarr_documents.chunk_values, memory.asked(zarr_documents.chunk_values, _of_chunk)),
         ):
             replace_everywhere(stack, function, replacement)
