@@ -4,6 +4,7 @@ In: reports of the core. Out: documents, and text on stdout.
 """
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,15 @@ if TYPE_CHECKING:
     from reformatters_dagster.core.spec.values import JSON, Timestamp
 
 COUNTED = ("files_expected", "files_succeeded", "files_missing", "bytes_in", "bytes_out")
+BROKEN = "the check itself broke: "
+"""How the message of a check begins that could not be made."""
 MOST_SHOWN = 40
 """Most partitions of a plan that are shown to people one by one."""
 MOST_NOT_REACHED = 3
 """Most partitions after the one at which an update stopped that are shown one by one."""
+
+
+_ADDRESS = re.compile(r"'[^']*'|\S*/\S*|[\d.]+[µmn]?s\b")
 
 
 def overviews_document(overviews: Sequence["Overview"]) -> "list[JSON]":
@@ -61,12 +67,31 @@ def print_anew(document: "JSON") -> None:
 
 
 def print_overviews(document: "list[JSON]") -> None:
-    """One line per dataset."""
+    """One line per dataset; an error that several stores share is told once."""
     rows = []
-    for row in document:
+    errors = _told_once([(row["error"] or "", row["dataset_id"]) for row in document])
+    for row, error in zip(document, errors, strict=True):
         extent = f"{' to '.join(row['extent'])}, partitions: {row['partitions']:,}" if row["extent"] else "no store yet"
-        rows.append([row["dataset_id"], row["error"] or extent, row["last_complete"] or "none"])
+        rows.append([row["dataset_id"], error or extent, row["last_complete"] or "none"])
     print_table(["dataset", "extent", "last\ncomplete"], rows, wrapping={"extent"})
+
+
+def _told_once(errors: Sequence[tuple[str, str]]) -> list[str]:
+    """The messages, each written out once: one that is like an earlier one names whom that was about.
+
+    Parameters
+    ----------
+    errors : sequence of (message, name of what met the error)
+        An empty message is no error.
+    """
+    first_of: dict[str, str] = {}
+    told = []
+    for message, name in errors:
+        # Requests that fail alike differ in names, addresses and times.
+        kind = _ADDRESS.sub("", message)
+        first = first_of.setdefault(kind, name) if message else name
+        told.append(message if first == name else f"fails as {first} does")
+    return told
 
 
 def status_document(report: "StatusReport") -> "JSON":
@@ -288,9 +313,12 @@ def print_checks(document: "JSON") -> None:
     """One line per check, store by store."""
     for store in document["stores"]:
         typer.echo(store["store"])
+        checks = store["checks"]
+        broken = [one["message"] if one["message"].startswith(BROKEN) else "" for one in checks]
+        told = _told_once([(error, one["name"]) for error, one in zip(broken, checks, strict=True)])
         rows = [
-            ["passed" if one["passed"] else f"FAILED ({one['severity']})", one["name"], one["message"]]
-            for one in store["checks"]
+            ["passed" if one["passed"] else f"FAILED ({one['severity']})", one["name"], error or one["message"]]
+            for error, one in zip(told, checks, strict=True)
         ]
         print_table(["", "check", "message"], rows, wrapping={"message"})
 

@@ -30,9 +30,10 @@ from reformatters_dagster.cli.options import (
     time_of,
 )
 from reformatters_dagster.cli.terminal import errors_alone, progress_bars, tell
-from reformatters_dagster.core.spec.errors import NothingSucceeded, Refused
+from reformatters_dagster.core.spec.errors import NothingSucceeded, Refused, StoreUnavailable
 
 if TYPE_CHECKING:
+    from reformatters_dagster.core.job.context import OnProgress
     from reformatters_dagster.core.run.backfill import BackfillRequest
     from reformatters_dagster.core.run.dataset import DynamicalDataset
     from reformatters_dagster.core.spec.values import JSON, Timestamp
@@ -87,11 +88,17 @@ def backfill(
     if dry_run:
         _tell_plan(dataset, workspace, request, resume, as_json)
         return
-    with _run(resume) as (root_run, run_id), progress_bars() as on_progress:
+    with _run(resume) as attempt:
         report = backfill_partitions(
-            dataset, workspace, request, run_id=run_id, root_run=root_run, now=time_of(), on_progress=on_progress
+            dataset,
+            workspace,
+            request,
+            run_id=attempt.run_id,
+            root_run=attempt.root_run,
+            now=time_of(),
+            on_progress=attempt.on_progress,
         )
-    document = reports.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report)
+    document = reports.run_document(dataset.dataset_id, workspace.stores.primary.url, attempt.run_id, report)
     tell(document, reports.print_run, as_json)
     exit_if(bool(report.failures))
 
@@ -112,11 +119,11 @@ def update(
     time = time_of(now)
     if resume is not None:
         _refuse_unknown_run(dataset, workspace, _root_run(resume))
-    with _run(resume) as (root_run, run_id), progress_bars() as on_progress:
+    with _run(resume, takes_any=True) as attempt:
         report = dataset.reformat_operational_update(
-            workspace, run_id=run_id, root_run=root_run, now=time, on_progress=on_progress
+            workspace, run_id=attempt.run_id, root_run=attempt.root_run, now=time, on_progress=attempt.on_progress
         )
-    document = reports.run_document(dataset.dataset_id, workspace.stores.primary.url, run_id, report)
+    document = reports.run_document(dataset.dataset_id, workspace.stores.primary.url, attempt.run_id, report)
 
     def print_update(document: "JSON") -> None:
         reports.print_run(document, _why_nothing(dataset, time), stands=is_published(workspace.stores.primary))
@@ -180,21 +187,52 @@ def _tell_plan(
     tell(document, reports.print_plan, as_json)
 
 
+class _Attempt:
+    """One attempt at a run: names, progress, and whether a note tells of the run by now, so that it can be resumed."""
+
+    def __init__(self, root_run: str, run_id: str) -> None:
+        self.root_run = root_run
+        self.run_id = run_id
+        self.is_noted = False
+        self.show: OnProgress | None = None
+
+    def on_progress(self, stage: str, done: int, total: int) -> None:
+        from reformatters_dagster.core.job.upload import UPLOAD
+
+        self.is_noted |= stage.startswith(f"{UPLOAD} ")
+        if self.show is not None:
+            self.show(stage, done, total)
+
+
 @contextmanager
-def _run(resumed: str | None) -> Iterator[tuple[str, str]]:
-    """Give the names of a run and of this attempt at it. Where the attempt ends early, tell how to resume the run."""
+def _run(resumed: str | None, *, takes_any: bool = False) -> Iterator[_Attempt]:
+    """Give an attempt at a run, with bars for its progress. Where it ends early, tell how to go on.
+
+    Parameters
+    ----------
+    takes_any : bool
+        Whether the command resumes a run that has left no trace too.
+    """
     from reformatters_dagster.core.run.backfill import CLI_RUN
 
     token = uuid.uuid4().hex[:TOKEN_LENGTH]
     root_run = f"{CLI_RUN}{token}" if resumed is None else _root_run(resumed)
     run_id = root_run if resumed is None else f"{root_run}.{token}"
     log.info("run=%s", run_id)
+    attempt = _Attempt(root_run, run_id)
     try:
-        yield root_run, run_id
+        with progress_bars() as attempt.show:
+            yield attempt
     except (Refused, NothingSucceeded):
         raise
-    except BaseException:
-        typer.echo(f"The run ended early; the same command with --resume {root_run} goes on where it ended", err=True)
+    except BaseException as error:
+        is_outage = isinstance(error, StoreUnavailable)
+        if attempt.is_noted or (takes_any and not is_outage):
+            typer.echo(
+                f"The run ended early; the same command with --resume {root_run} goes on where it ended", err=True
+            )
+        elif not is_outage:
+            typer.echo("The run ended before its first upload; the same command begins it again", err=True)
         raise
 
 

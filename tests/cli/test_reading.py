@@ -10,10 +10,13 @@ import pytest
 import xarray as xr
 
 import dataset_defs
+from dataset_defs import DATASETS
 from dataset_defs.noaa.gfs.forecast import DATASET
+from reformatters_dagster.cli.reports import checks_document, print_checks
 from reformatters_dagster.core.check.completeness import CheckPlausibleRates
 from reformatters_dagster.core.check.current_data import CheckCurrentData
 from reformatters_dagster.core.check.shards import CheckExpectedShards
+from reformatters_dagster.core.check.validators import CheckResult
 from reformatters_dagster.core.ledger.entries import MissingFile, VariableCoverage, read_ledger, write_ledger
 from reformatters_dagster.core.store.stores import open_store
 from tests.cli.deployment import ID, LABEL, VARIABLES, Deployment, answer, assert_fails
@@ -111,6 +114,32 @@ def test_list_names_the_last_complete_partition(copied: Deployment) -> None:
     path.write_text(json.dumps(entry))
     assert listed(copied)["last_complete"] == LABEL
     assert f"{LABEL} (given up)" in copied.reformat("status", ID).stdout
+
+
+def test_list_tells_once_why_all_stores_fail(empty: Deployment) -> None:
+    blocked = empty.folder / "a-file"
+    blocked.touch()
+    result = empty.reformat("list", "--store", str(blocked))
+    assert result.exit_code == 1
+    assert result.stdout.count("StoreUnavailable") == 1
+    others = [dataset.dataset_id for dataset in DATASETS[1:]]
+    assert result.stdout.count(f"fails as {DATASETS[0].dataset_id} does") == len(others)
+    errors = {row["error"] for row in answer(empty.reformat("list", "--store", str(blocked), "--json"), exit_code=1)}
+    assert len(errors) == len(DATASETS)
+
+
+def test_validate_tells_once_why_checks_broke(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = (
+        "the check itself broke: StoreUnavailable: '{}' was to be read; 5 attempts failed, the last with status 503"
+    )
+    checks = [
+        CheckResult(name=name, passed=False, message=broken.format(name)) for name in ("recent_nans", "value_range")
+    ] + [CheckResult(name=name, passed=False, message="two alike") for name in ("one", "other")]
+    print_checks(checks_document(ID, {"s3://bucket": checks}))
+    told = capsys.readouterr().out
+    assert told.count("status 503") == 1
+    assert "fails as recent_nans does" in told
+    assert told.count("two alike") == 2
 
 
 def test_list_tells_of_a_store_that_cannot_be_read(copied: Deployment) -> None:

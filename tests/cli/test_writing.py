@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -305,6 +306,29 @@ def test_an_update_redoes_the_last_shard_and_tells_of_one_that_has_not_come(copi
     )
 
 
+def test_a_run_that_fails_in_an_upload_says_how_to_resume_it(empty: Deployment, published: Deployment) -> None:
+    assert empty.reformat("backfill", ID, *ONE_PARTITION).exit_code == 1
+    in_the_way = empty.store / "temperature_2m" / "c"
+    in_the_way.touch()
+    upstream = ("--upstream", str(published.folder / "upstream"))
+    failed = empty.reformat("backfill", ID, *ONE_PARTITION, *upstream, "--json")
+    assert_fails(failed, 1, "StoreUnavailable", "temperature_2m")
+    told = re.search(r"the same command with (--resume) (cli-\w+) goes on", failed.stderr)
+    assert told is not None, failed.stderr
+    in_the_way.unlink()
+    resumed = empty.reformat("backfill", ID, *ONE_PARTITION, *upstream, *told.groups(), "--json")
+    assert [row["status"] for row in answer(resumed)["partitions"]] == ["committed"]
+
+
+@pytest.mark.parametrize("command", ["backfill", "update"])
+def test_a_run_that_met_no_store_tells_of_nothing_to_resume(empty: Deployment, command: str) -> None:
+    blocked = empty.folder / "a-file"
+    blocked.touch()
+    result = empty.reformat(command, ID, "--store", str(blocked))
+    assert_fails(result, 1, "StoreUnavailable", str(blocked))
+    assert "--resume" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
 )
@@ -333,6 +357,8 @@ def test_a_stopped_backfill_cleans_up_and_says_so(
     assert out == b""
     assert list((empty.folder / "tmp").iterdir()) == []
     assert list((empty.folder / "stores").rglob("lease/*")) == []
+    assert b"The run ended before its first upload; the same command begins it again" in error
+    assert b"--resume" not in error
 
 
 @pytest.mark.slow

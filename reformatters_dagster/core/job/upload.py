@@ -14,6 +14,9 @@ from reformatters_dagster.core.source.files import FileResult
 from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.store.upload import publish_chunks
 
+UPLOAD = "upload"
+"""First word of this stage's progress, which is told once a note of the run stands: from then on it can be resumed."""
+
 log = logging.getLogger(__name__)
 
 
@@ -29,12 +32,13 @@ def upload_variable(job: RegionHooks[Any], data_var: DataVar, results: Sequence[
         context.check_writer()
         if context.tracker is not None:
             context.tracker.begin(name, results, context.uploads.get(name), implausible=implausible)
+        context.on_progress(f"{UPLOAD} {name}", 0, 1)
         published = publish_chunks(tmp_store, context.stores, name, shard_of(job), stop=context.upstream.stop)
     job.stats.bytes_out += published.bytes
     job.stats.objects_out += published.objects
     if context.tracker is not None:
         context.tracker.record(name, results, implausible=implausible)
-    context.on_progress(f"upload {name}", 1, 1)
+    context.on_progress(f"{UPLOAD} {name}", 1, 1)
     log.info(
         "region=%s variable=%s objects=%d bytes=%d seconds=%.1f",
         job.label,

@@ -33,6 +33,8 @@ RANGE_PAST_END = 416
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
 _KINDS = {"Connect": "no connection", "Timeout": "timed out", "Interrupted": "connection cut"}
+# How S3 and Azure answer, and Google by its XML interface.
+_CODE, _MESSAGE = re.compile(r"<Code>([\w.]+)</Code>"), re.compile(r"<Message>([^<]+)")
 _PAST_END = re.compile(r"Requested range was invalid|Invalid range: Wanted range")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
 _DENIED = re.compile(
@@ -164,8 +166,13 @@ def _status_of(error: Exception) -> int | None:
 
 
 def gist(error: Exception) -> str:
-    """The part of an obstore message that is meant for people."""
-    return str(error).partition("\n\nDebug source")[0].replace("\n", " ")[:300]
+    """The part of an obstore message that is meant for people; where the host gave a code, that with its status and reason."""
+    text = str(error).partition("\n\nDebug source")[0]
+    code, message, status = _CODE.search(text), _MESSAGE.search(text), _status_of(error)
+    if code is None or status is None:
+        return text.replace("\n", " ")[:300]
+    reason = "" if message is None else f" ({' '.join(message[1].split())[:200]})"
+    return f"status {status}, {code[1]}{reason}"
 
 
 def last_cause(error: Exception) -> str:

@@ -40,6 +40,22 @@ def test_statuses(status: int, of_archive: str, of_store: str) -> None:
     assert store_failure(error, remote=True).status == status
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (
+            "<Error><Code>InvalidAccessKeyId</Code><Message>The key you provided\ndoes not exist.</Message></Error>",
+            "status 403, InvalidAccessKeyId (The key you provided does not exist.)",
+        ),
+        ("<Error><Code>NoSuchBucket</Code></Error>", "status 403, NoSuchBucket"),
+        ("Forbidden", answered(403, "Forbidden")),
+    ],
+)
+def test_a_store_failure_has_the_code_that_the_store_gave(body: str, found: str) -> None:
+    error = GenericError(f"{answered(403, body)}\n\nDebug source:\n<Code>Other</Code>")
+    assert store_failure(error, remote=True).found == found
+
+
 def test_an_archive_has_its_own_table_of_statuses() -> None:
     answers = {**STATUS_ANSWERS, 403: "missing", 302: "throttled"}
     assert archive_failure(GenericError(answered(403)), answers).verdict == "missing"
