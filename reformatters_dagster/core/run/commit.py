@@ -26,7 +26,6 @@ from reformatters_dagster.core.run.targets import stores_for_partition
 from reformatters_dagster.core.run.verdict import Growth, Verdict, grow, judge, settle, weigh
 from reformatters_dagster.core.source.files import Results
 from reformatters_dagster.core.spec.errors import (
-    NothingArrived,
     NothingSucceeded,
     ObjectMoved,
     OutcomeMissing,
@@ -65,8 +64,7 @@ def commit_partition(
         When another run has committed the partition since the region jobs began, or has begun to upload: the shards may be its
         own. Its entry and its notes stay.
     NothingSucceeded
-        When the run is not worth a commit, see `judge`; store and ledger stay as they are. `NothingArrived` where all that failed
-        is merely missing.
+        When the run is not worth a commit, see `judge`; store and ledger stay as they are.
     Retraction
         When the results reach less far than what readers already see.
     LeaseHeld
@@ -113,7 +111,7 @@ def _commit(
     _refuse_overtaken(subject, root_run, outcomes, before)
     worth = weigh(results, before)
     if judge(worth, request) is Verdict.REFUSE:
-        raise _failure(results)(_explain_failure(subject, results))
+        raise NothingSucceeded(_explain_failure(subject, results), awaited=_is_awaited(results))
     request = settle(request, worth)
 
     job = region_job(dataset, context, plan, plan.variables)
@@ -128,9 +126,10 @@ def _commit(
     template_ds = _visible(job, results, stats, growth, published)
     labels = int(template_ds.sizes[job.append_dim])
     if not labels:
-        raise _failure(results)(
+        raise NothingSucceeded(
             f"{subject} is the archive's first; some variables have no file of it, and the dataset publishes a label once "
-            "all have: nothing was published"
+            "all have: nothing was published",
+            awaited=_is_awaited(results),
         )
     entry = account_for(job, results, stats, previous=before, labels=labels, run_id=run_id, now=now)
     entry = entry.model_copy(
@@ -234,10 +233,9 @@ def _may_be_had_later(results: Results, stats: JobStats) -> bool:
     return any(not file.succeeded and not file.is_absent for name in stats.kept for file in results[name])
 
 
-def _failure(results: Results) -> type[NothingSucceeded]:
-    """Whether the upstream has not got that far, or hands over what cannot be used."""
-    failed = [file for files in results.values() for file in files if not file.succeeded]
-    return NothingArrived if all(file.is_absent for file in failed) else NothingSucceeded
+def _is_awaited(results: Results) -> bool:
+    """Whether the upstream has not got that far; it may as well hand over what cannot be used."""
+    return all(file.is_absent for files in results.values() for file in files if not file.succeeded)
 
 
 def _explain_failure(subject: str, results: Results) -> str:

@@ -13,7 +13,7 @@ from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.outcomes import CommitReport, RunReport
 from reformatters_dagster.core.run.partition import run_partition, was_committed
 from reformatters_dagster.core.run.plan import PartitionPlan, PartitionRequest, plan_partition
-from reformatters_dagster.core.spec.errors import NothingArrived, NothingSucceeded, SourceFileUnavailable
+from reformatters_dagster.core.spec.errors import NothingSucceeded, SourceFileUnavailable
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import MOMENT, Timestamp
 from reformatters_dagster.core.store.reading import published_labels
@@ -64,7 +64,7 @@ def update_store(
             commit = _run(dataset, workspace, plan, later, run_id=run_id, on_progress=on_progress)
         except NothingSucceeded as error:
             report.failures[label] = str(error)
-            if isinstance(error, NothingArrived):
+            if error.awaited:
                 report.awaited.append(label)
             if is_published and was_recorded(workspace.stores.internal, label):
                 outage = outage or error
@@ -76,7 +76,7 @@ def update_store(
         if not _reaches_its_end(dataset, commit):
             break
     if outage is not None and not report.commits:
-        raise NothingSucceeded(str(outage)) from outage
+        raise outage
     return report
 
 

@@ -96,11 +96,14 @@ class UpstreamMissing(Refused, FileNotFoundError):
 
 
 class NothingSucceeded(ReformatError, RuntimeError):
-    """No source file of a run could be used, or the archive's first label lacks variables; nothing was published."""
+    """No source file of a run could be used, or the archive's first label lacks variables; nothing was published.
 
+    It is awaited where every file that failed is missing: the upstream answers, and may have them later.
+    """
 
-class NothingArrived(NothingSucceeded):
-    """Every source file that failed is missing: the upstream answers, and may have them later."""
+    def __init__(self, message: str, *, awaited: bool = False) -> None:
+        super().__init__(message)
+        self.awaited = awaited
 
 
 class SourceFileMissing(ReformatError, FileNotFoundError):
