@@ -4,6 +4,7 @@ In: options. Out: what stores and ledgers hold, on stdout. Nothing is written.
 """
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -88,19 +89,32 @@ def validate(
 def status(
     dataset_id: Id,
     every: Annotated[bool, typer.Option("--all", help="Every partition, not the newest 40 alone.")] = False,
+    partition: Annotated[str | None, typer.Option(metavar="T", help="Only the partition that holds this time.")] = None,
+    variable: Annotated[list[str] | None, typer.Option(metavar="A", help="Only this variable; repeatable.")] = None,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only the missing files, every range of them with its whole reason.")
+    ] = False,
     store: StoreUrl = None,
     replica: ReplicaUrls = None,
     upstream: UpstreamUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the extent and, for each partition and variable, files expected, succeeded and missing."""
+    """Show the extent, how complete each variable of the newest partitions is, and which files are missing, and why."""
     from reformatters_dagster.core.run.status import NEWEST
     from reformatters_dagster.core.run.status import status as read_status
+    from reformatters_dagster.core.store.settings import parse_time
 
     settings = settings_of(store, replica, upstream)
     dataset = dataset_of(dataset_id).started_by(settings)
-    report = read_status(dataset, settings.stores(dataset.template_config), None if every else NEWEST)
-    tell(reports.status_document(report), reports.print_status, as_json)
+    selected = dataset.template_config.select(variable or None)
+    contains = None if partition is None else parse_time(partition)
+    stores = settings.stores(dataset.template_config)
+    report = read_status(dataset, stores, None if every else NEWEST, contains=contains)
+    document = reports.status_document(report, [one.name for one in selected])
+    if missing and not as_json:
+        reports.print_missing(document)
+        return
+    tell(document, partial(reports.print_status, every=every), as_json)
 
 
 def store_urls(

@@ -5,13 +5,14 @@ In: reports of the core. Out: documents, and text on stdout.
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.filesize import decimal
 
-from reformatters_dagster.cli.terminal import print_table
+from reformatters_dagster.cli.completeness import cut, few_names, heat_map, missing_lines, ranges_of, short_names
+from reformatters_dagster.cli.terminal import columns_of, print_table
 
 if TYPE_CHECKING:
     from reformatters_dagster.core.check.validators import CheckResult
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 COUNTED = ("files_expected", "files_succeeded", "files_missing", "bytes_in", "bytes_out")
 BROKEN = "the check itself broke: "
 """How the message of a check begins that could not be made."""
+IN_TABLE = 3
+"""Partitions in the table of `status`, the newest; the map shows more."""
+LONGEST_REASON = 60
 MOST_SHOWN = 40
 """Most partitions of a plan that are shown to people one by one."""
 MOST_NOT_REACHED = 3
@@ -94,8 +98,9 @@ def _told_once(errors: Sequence[tuple[str, str]]) -> list[str]:
     return told
 
 
-def status_document(report: "StatusReport") -> "JSON":
-    """What `status --json` prints: each partition with its variables, each missing file and outdated value once."""
+def status_document(report: "StatusReport", variables: Sequence[str]) -> "JSON":
+    """What `status --json` prints of some variables: each partition with them, each missing file and outdated value once."""
+    report = report.model_copy(update={"variables": tuple(variables)})
     return {
         "dataset_id": report.dataset_id,
         "store": report.store,
@@ -111,7 +116,8 @@ def status_document(report: "StatusReport") -> "JSON":
 
 
 def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) -> "JSON":
-    known = partition.entry.variables if partition.entry else {}
+    entry = partition.entry
+    known = {name: one for name, one in entry.variables.items() if name in variables} if entry else {}
     lacking: dict[tuple[str, str, str], list[str]] = {}
     outdated: dict[tuple[str, str, str], list[str]] = {}
     for name, coverage in known.items():
@@ -137,9 +143,11 @@ def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) 
             for name in variables
         },
         "unwritten_labels": [
-            {"first": _text(one.first), "last": _text(one.last), "count": one.count, "variables": list(one.variables)}
+            {"first": _text(one.first), "last": _text(one.last), "count": one.count, "variables": names}
             for one in partition.unwritten
+            if (names := [name for name in one.variables if name in variables])
         ],
+        "missing_ranges": list(_missing_ranges(lacking, entry.etags if entry else ())),
         "missing_files": [
             {"file": file, "labels": labels, "reason": reason, "variables": names}
             for (file, labels, reason), names in lacking.items()
@@ -151,8 +159,32 @@ def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) 
     }
 
 
-def print_status(document: "JSON") -> None:
-    """The extent, what replicas lack, which variables are still being filled, and a table with one row for variables alike."""
+def _missing_ranges(lacking: "Mapping[tuple[str, str, str], Sequence[str]]", used: Collection[str]) -> "Iterator[JSON]":
+    """Missing files of the same variables and for the same reason, in ranges that no used file interrupts."""
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (file, _, reason), names in lacking.items():
+        told = reason.replace(f"'{file}'", "the file").replace(file, "…")
+        alike.setdefault((told, tuple(names)), []).append(file)
+    for (reason, names), files in alike.items():
+        for found in ranges_of(files, used):
+            first, last = short_names(found)
+            yield {"first": first, "last": last, "files": len(found), "reason": reason, "variables": list(names)}
+
+
+def print_missing(document: "JSON") -> None:
+    """Every range of missing files, one line each."""
+    lines = list(missing_lines(document, columns_of(), most=None))
+    typer.echo("\n".join(lines) if lines else "no file is missing")
+
+
+def print_status(document: "JSON", *, every: bool = False) -> None:
+    """The extent, what replicas lack, which variables are still being filled, how complete each is, and what is missing.
+
+    Parameters
+    ----------
+    every : bool
+        Show the table of all partitions, not of the newest ones alone.
+    """
     first, last = document["extent"]
     shown, count = len(document["partitions"]), document["partition_count"]
     which = "" if shown == count else f", of which the newest {shown} are shown"
@@ -164,26 +196,36 @@ def print_status(document: "JSON") -> None:
     for (replica, why), partitions in behind.items():
         several = f"{len(partitions)} partitions, {partitions[0]} to {partitions[-1]}"
         typer.echo(f"replica {replica} lacks {several if partitions[1:] else f'partition {partitions[0]}'}: {why}")
+    for line in (*_lagging_lines(document), *_unaccounted_lines(document)):
+        typer.echo(line)
+    for line in (*heat_map(document, columns_of()), *missing_lines(document, columns_of())):
+        typer.echo(line)
+    rows = [row for one in document["partitions"][0 if every else -IN_TABLE :] for row in _rows(one)]
+    headers = ["partition", "variables", "expected", "used", "missing", "outdated", "first reason"]
+    print_table(headers, rows, wrapping={"partition", "variables", "first reason"})
+
+
+def _lagging_lines(document: "JSON") -> Iterator[str]:
+    """Variables that were written in fewer partitions than others."""
     lagging: dict[tuple[int, int], list[str]] = {}
     for name, found in document["coverage"].items():
         if found["written"] < max(other["written"] for other in document["coverage"].values()):
             lagging.setdefault((found["written"], found["complete"]), []).append(name)
     for (begun, complete), names in lagging.items():
-        typer.echo(f"written in {begun} of these partitions, complete in {complete}: {', '.join(names)}")
-    for line in _unaccounted_lines(document):
-        typer.echo(line)
-    rows: list[list[object]] = []
-    for partition in document["partitions"]:
-        alike: dict[tuple[object, ...], list[str]] = {}
-        for name, found in partition["variables"].items():
-            alike.setdefault(tuple(found.values()), []).append(name)
-        for (written, *counts, reason), names in alike.items():
-            everything = len(names) == len(partition["variables"])
-            cells = [*counts, reason or ""] if written else ["", "", "", "", partition["unreadable"] or "never written"]
-            key = f"{partition['partition']} (given up)" if partition["known_missing"] else partition["partition"]
-            rows.append([key, "all" if everything else ", ".join(names), *cells])
-    headers = ["partition", "variables", "expected", "succeeded", "missing", "outdated", "first reason"]
-    print_table(headers, rows, wrapping={"partition", "variables", "first reason"})
+        yield f"written in {begun} of these partitions, complete in {complete}: {', '.join(names)}"
+
+
+def _rows(partition: "JSON") -> Iterator[list[object]]:
+    """One row of the table of `status` for variables of a partition that are alike."""
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for name, found in partition["variables"].items():
+        alike.setdefault(tuple(found.values()), []).append(name)
+    for (written, *counts, reason), names in alike.items():
+        cells = [*counts, cut(reason or "", LONGEST_REASON)]
+        if not written:
+            cells = ["", "", "", "", partition["unreadable"] or "never written"]
+        key = f"{partition['partition']} (given up)" if partition["known_missing"] else partition["partition"]
+        yield [key, "all" if len(names) == len(partition["variables"]) else few_names(names), *cells]
 
 
 def _unaccounted_lines(document: "JSON") -> Iterator[str]:

@@ -101,6 +101,12 @@ def progress_bars(console: Console = STDERR) -> Iterator["OnProgress"]:
         yield show
 
 
+def columns_of() -> int:
+    """How wide stdout is: the terminal, or `PIPED_WIDTH`."""
+    console = Console()
+    return console.width if console.is_terminal else PIPED_WIDTH
+
+
 def print_table(
     headers: Sequence[str],
     rows: Sequence[Sequence[Any]],

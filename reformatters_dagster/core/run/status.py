@@ -13,7 +13,7 @@ from reformatters_dagster.core.ledger.progress import abandoned_partitions
 from reformatters_dagster.core.ledger.reach import unwritten_labels
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.replicas import Degraded, degraded
-from reformatters_dagster.core.spec.errors import StoreMissing
+from reformatters_dagster.core.spec.errors import NoPartition, StoreMissing
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import Frozen, Time, Timestamp
@@ -111,18 +111,24 @@ class Overview(Frozen):
     """Why the store could not be read; None too where there is no store."""
 
 
-def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEWEST) -> StatusReport:
+def status(
+    dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEWEST, *, contains: Timestamp | None = None
+) -> StatusReport:
     """Read the published extent and the ledger of its newest partitions.
 
     Parameters
     ----------
     newest : int, optional
         How many partitions to look at; None for all.
+    contains : Timestamp, optional
+        Look at the partition that holds this time alone.
 
     Raises
     ------
     StoreMissing
         When there is no store.
+    NoPartition
+        When no published partition holds the time.
     """
     template = dataset.template_config
     labels = published_labels(stores.primary, template.append_dim.name)
@@ -134,6 +140,15 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
     partitions = labels[:: template.shard_length]
     skipped = 0 if newest is None else max(len(partitions) - newest, 0)
     looked_at = partitions[skipped:]
+    if contains is not None:
+        if not labels[0] <= contains < labels[-1] + template.append_dim.frequency:
+            raise NoPartition(
+                f"the status of the partition of {dataset.dataset_id} that holds {contains:%Y-%m-%dT%H:%M} was asked for; the "
+                f"store has labels {labels[0]:%Y-%m-%dT%H:%M} to {labels[-1]:%Y-%m-%dT%H:%M}: correct the time"
+            )
+        skipped = int(partitions.searchsorted(contains, side="right")) - 1
+        looked_at = partitions[skipped : skipped + 1]
+    starts = range(skipped * template.shard_length, len(labels), template.shard_length)[: len(looked_at)]
     with ThreadPoolExecutor(READERS, "ledger") as pool:
         entries = list(pool.map(partial(previous_entry, stores.internal), looked_at))
     return StatusReport(
@@ -150,9 +165,7 @@ def status(dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEW
                 unreadable="" if entry is not None else why_unreadable(stores.internal, labels[at]),
                 unwritten=_unwritten(template, entry, labels[at : at + template.shard_length]),
             )
-            for at, entry in zip(
-                range(skipped * template.shard_length, len(labels), template.shard_length), entries, strict=True
-            )
+            for at, entry in zip(starts, entries, strict=True)
         ),
         abandoned=tuple(sorted(abandoned_partitions(stores.internal))),
         degraded=tuple(degraded(stores)),
