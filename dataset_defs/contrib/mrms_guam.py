@@ -109,6 +109,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=MrmsGuamRegionJob,
     archives=ARCHIVES,
+    documentation="https://www.nssl.noaa.gov/projects/mrms/",
     validators=(CheckCurrentData(max_delay="4h"), *STANDARD_CHECKS),
     soft_deadline=pd.Timedelta("2h"),
     give_up_age=pd.Timedelta("1D"),

@@ -17,10 +17,10 @@ from reformatters_dagster.core.run.plan import PartitionPlan, PartitionRequest, 
 from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.spec.errors import ReformatError, Refused, StoreAccessDenied, StoreUnavailable
 from reformatters_dagster.core.spec.values import JSON, Timestamp
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.materialization import materialization_metadata
 from reformatters_dagster.orchestration.names import (
     FINGERPRINT_TAG,
-    K8S_METADATA,
     K8S_TAG,
     MODE_TAG,
     SMALL_POD,
@@ -28,6 +28,7 @@ from reformatters_dagster.orchestration.names import (
     asset_key,
     k8s_config,
 )
+from reformatters_dagster.orchestration.pages import Pages, page_of
 from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
 from reformatters_dagster.orchestration.resources import Reformatters, forget_outputs, utc_now
 
@@ -92,7 +93,7 @@ def refusals_not_retried() -> Iterator[None]:
         raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
 
 
-def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
+def build_asset(dataset: DynamicalDataset, settings: Settings, pages: Pages) -> dg.AssetsDefinition:
     """The dataset as one partitioned graph asset: plan, one region job per variable group, commit."""
     plan, process_region_job, commit = _plan_op(dataset), _process_op(dataset), _commit_op(dataset)
 
@@ -103,10 +104,7 @@ def build_asset(dataset: DynamicalDataset) -> dg.AssetsDefinition:
         key=asset_key(dataset),
         partitions_def=shard_partitions(dataset.template_config),
         group_name=dataset.provider,
-        kinds={"zarr"},
-        description=dataset.template_config.attributes.description,
-        metadata={K8S_METADATA: k8s_config(dataset), "dataset_id": dataset.dataset_id},
-        tags={"provider": dataset.provider},
+        **page_of(dataset, settings, pages),
         config=dg.ConfigMapping(config_schema=PartitionConfig.to_config_schema(), config_fn=map_config),
     )
     def shards() -> Any:

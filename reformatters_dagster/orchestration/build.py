@@ -31,10 +31,12 @@ from reformatters_dagster.orchestration.names import (
     asset_key,
     k8s_config,
 )
+from reformatters_dagster.orchestration.pages import Pages
 from reformatters_dagster.orchestration.resources import (
     JsonIOManager,
     Reformatters,
     environment_alert_targets,
+    environment_pages,
     environment_settings,
     in_cluster,
     utc_now,
@@ -60,6 +62,7 @@ def build_definitions(
     alerts: Alerts | None = None,
     *,
     among: Collection[str] = (),
+    pages: Pages | None = None,
 ) -> dg.Definitions:
     """Everything that Dagster needs to know of some datasets.
 
@@ -73,11 +76,14 @@ def build_definitions(
         Where alerts go. Default: where the environment says, which may be nowhere.
     among : names, optional
         All providers. A start for a dataset of another provider is refused as misspelt.
+    pages : Pages, optional
+        What the assets' pages say of the deployment. Default: what the environment says.
     """
     settings = settings or environment_settings()
     elsewhere = set(among) - {dataset.provider for dataset in datasets}
     settings.refuse_unknown_starts([dataset.dataset_id for dataset in datasets], elsewhere)
     alerts = open_alerts(*environment_alert_targets()) if alerts is None else alerts
+    pages = environment_pages() if pages is None else pages
     shared = dg.Definitions(
         resources={
             "reformatters": Reformatters.from_settings(settings),
@@ -86,12 +92,13 @@ def build_definitions(
         executor=dg.in_process_executor,
         sensors=build_alert_sensors(datasets[0].provider, datasets, alerts) if datasets else [],
     )
-    return dg.Definitions.merge(*(_definitions(dataset.started_by(settings), settings) for dataset in datasets), shared)
+    own = [_definitions(dataset.started_by(settings), settings, pages) for dataset in datasets]
+    return dg.Definitions.merge(*own, shared)
 
 
-def _definitions(dataset: DynamicalDataset, settings: Settings) -> dg.Definitions:
+def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages) -> dg.Definitions:
     key = asset_key(dataset)
-    asset = build_asset(dataset)
+    asset = build_asset(dataset, settings, pages)
     without_checks = dg.AssetSelection.assets(key).without_checks()
 
     update = dg.define_asset_job(

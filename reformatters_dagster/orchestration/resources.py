@@ -18,6 +18,7 @@ from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.store.settings import Settings, Workspace
 from reformatters_dagster.core.store.stores import open_store
+from reformatters_dagster.orchestration.pages import Pages
 
 RUNS = "_runs"
 
@@ -30,6 +31,11 @@ def environment_settings() -> Settings:
 def environment_alert_targets() -> tuple[str | None, str | None]:
     """`REFORMATTERS_ALERT_WEBHOOK` and `SENTRY_DSN` of this process; None where unset or empty."""
     return os.environ.get("REFORMATTERS_ALERT_WEBHOOK") or None, os.environ.get("SENTRY_DSN") or None
+
+
+def environment_pages() -> Pages:
+    """`REFORMATTERS_OWNERS` and `REFORMATTERS_CODE_URL` of this process."""
+    return Pages.parse(os.environ.get("REFORMATTERS_OWNERS"), os.environ.get("REFORMATTERS_CODE_URL"))
 
 
 def in_cluster() -> bool:

@@ -62,8 +62,12 @@ def test_names_are_what_they_have_always_been(gfs: dg.Definitions) -> None:
 
 def test_the_asset_says_what_it_is(gfs: dg.Definitions) -> None:
     spec = gfs.resolve_assets_def(asset_key(GFS)).get_asset_spec()
-    assert (spec.group_name, spec.kinds, spec.tags["provider"]) == ("noaa", {"zarr"}, "noaa")
-    assert spec.description == GFS.template_config.attributes.description
+    assert (spec.group_name, spec.kinds, spec.tags["provider"]) == (
+        "noaa",
+        {"grib", "zarr", "noaa"},
+        "noaa",
+    )
+    assert (spec.description or "").startswith(f"{GFS.template_config.attributes.description}\n")
     assert spec.metadata["dataset_id"] == "noaa-gfs-forecast"
     assert spec.metadata[K8S_METADATA] == k8s_config(GFS)
 

@@ -97,6 +97,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=IconEuForecastRegionJob,
     archives=ICON_EU_ARCHIVES,
+    documentation="https://www.dwd.de/EN/ourservices/nwp_forecast_data/nwp_forecast_data.html",
     validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
     soft_deadline=pd.Timedelta("5h"),
 )

@@ -132,5 +132,6 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=AifsSingleForecastRegionJob,
     archives=ECMWF_ARCHIVES,
+    documentation="https://www.ecmwf.int/en/forecasts/datasets/open-data",
     validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
 )

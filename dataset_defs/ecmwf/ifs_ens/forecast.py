@@ -72,6 +72,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=IfsEnsForecastRegionJob,
     archives=ECMWF_ARCHIVES,
+    documentation="https://www.ecmwf.int/en/forecasts/datasets/open-data",
     validators=(CheckCurrentData(max_delay="12h"), CheckRecentNans(), *STANDARD_CHECKS),
     soft_deadline=pd.Timedelta("12h"),
     resources=Resources(cpu="4", memory="36Gi", ephemeral_storage="120Gi"),

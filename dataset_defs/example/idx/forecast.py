@@ -89,6 +89,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=IdxForecastRegionJob,
     archives=ARCHIVES,
+    documentation="https://example.org/weather",
     validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
     resources=Resources(cpu="1", memory="1Gi", ephemeral_storage="1Gi"),
 )

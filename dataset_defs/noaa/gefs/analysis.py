@@ -122,6 +122,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=GefsAnalysisRegionJob,
     archives=GEFS_ANALYSIS_ARCHIVES,
+    documentation="https://www.nco.ncep.noaa.gov/pmb/products/gens/",
     validators=(CheckCurrentData(max_delay="18h"), CheckRecentNans(), *STANDARD_CHECKS),
     resources=Resources(cpu="4", memory="20Gi", ephemeral_storage="80Gi"),
 )

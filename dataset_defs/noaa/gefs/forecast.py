@@ -87,6 +87,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=GefsForecastRegionJob,
     archives=GEFS_FORECAST_ARCHIVES,
+    documentation="https://www.nco.ncep.noaa.gov/pmb/products/gens/",
     # Of the newest init time the lead times of the next day, 76 of 181, are yet to come.
     validators=(
         CheckCurrentData(max_delay="12h"),

@@ -79,6 +79,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=GfsAnalysisRegionJob,
     archives=GFS_ARCHIVES,
+    documentation="https://www.nco.ncep.noaa.gov/pmb/products/gfs/",
     validators=(CheckCurrentData(max_delay="7h"), CheckRecentNans(), *STANDARD_CHECKS),
     publish_policy="all",
     resources=Resources(memory="8Gi", ephemeral_storage="100Gi"),

@@ -79,5 +79,6 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=GfsForecastRegionJob,
     archives=GFS_ARCHIVES,
+    documentation="https://www.nco.ncep.noaa.gov/pmb/products/gfs/",
     validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
 )

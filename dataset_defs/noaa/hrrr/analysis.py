@@ -74,6 +74,7 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=HrrrAnalysisRegionJob,
     archives=HRRR_ARCHIVES,
+    documentation="https://www.nco.ncep.noaa.gov/pmb/products/hrrr/",
     validators=(CheckCurrentData(max_delay="4h"), CheckRecentNans(), *STANDARD_CHECKS),
     publish_policy="all",
     resources=Resources(memory="12Gi", ephemeral_storage="300Gi"),

@@ -82,5 +82,6 @@ DATASET = DynamicalDataset(
     template_config=TEMPLATE,
     region_job=HrrrForecastRegionJob,
     archives=HRRR_ARCHIVES,
+    documentation="https://www.nco.ncep.noaa.gov/pmb/products/hrrr/",
     validators=(CheckCurrentData(max_delay="4h"), CheckRecentNans(), *STANDARD_CHECKS),
 )

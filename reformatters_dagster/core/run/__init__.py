@@ -16,4 +16,5 @@
 | `arrivals` | which files of a partition have arrived upstream |
 | `replicas`, `mending`, `comparison`, `layout` | replicas that lag: marked, mended, compared |
 | `status` | what is known about a store, for people |
+| `describing` | what a dataset is, for people |
 """

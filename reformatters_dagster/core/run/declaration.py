@@ -42,6 +42,8 @@ class Declaration:
     template_config: TemplateConfig
     region_job: type[RegionJob[Any]]
     archives: tuple[SourceArchive, ...]
+    documentation: str | None = None
+    """URL at which the provider says what the source data are."""
     validators: tuple[Validator, ...] = ()
     publish_policy: Literal["any", "all"] = "any"
     """Publish up to the newest label of `any` variable, or only up to the newest label that `all` variables have.

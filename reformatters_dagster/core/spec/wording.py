@@ -1,4 +1,4 @@
-"""Parts of messages for people: how long something takes, which name may have been meant.
+"""Parts of messages for people: how long something takes, how large it is, which name may have been meant.
 
 In: values. Out: words.
 """
@@ -20,6 +20,18 @@ def spell_duration(duration: Timedelta) -> str:
     largest = next((at for at, count in enumerate(counts.values()) if count), len(counts) - 1)
     told = [f"{count} {unit}" for unit, count in list(counts.items())[largest : largest + 2] if count]
     return f"{'-' if duration < Timedelta(0) and told else ''}{' '.join(told) or '0 s'}"
+
+
+def spell_bytes(count: float) -> str:
+    """A number of bytes in three digits and a decimal unit: `999 B`, `6.15 MB`, `21.7 GB`, `1.23 TB`."""
+    size, unit = count, "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        # What would be rounded to four digits belongs to the next unit.
+        if size < 999.5:
+            break
+        size, unit = size / 1000, larger
+    decimals = 0 if unit == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
+    return f"{size:.{decimals}f} {unit}"
 
 
 def did_you_mean(asked: Collection[str], known: Collection[str]) -> str:

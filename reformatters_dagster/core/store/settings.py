@@ -22,7 +22,7 @@ from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.values import Frozen, Time, Timestamp
 from reformatters_dagster.core.store.host_turns import HostTurns
-from reformatters_dagster.core.store.stores import StoreSet, open_store, open_store_set
+from reformatters_dagster.core.store.stores import StoreSet, final_path, open_store, open_store_set, store_url
 
 DEFAULT_STORE = "data/stores"
 TURNS_PATIENCE = replace(STORE_PATIENCE, attempts=2, timeout=5.0)
@@ -142,6 +142,10 @@ class Settings(Frozen):
             asked_for = patience.asked_for + patience.timeout
             ours = replace(ours, attempts=patience.attempts, timeout=patience.timeout, asked_for=asked_for)
         return open_store_set(self.store, self.replicas, template.dataset_id, template.dataset_version, patience=ours)
+
+    def store_url(self, template: TemplateConfig) -> str:
+        """Where the primary store of one dataset is; nothing is opened."""
+        return store_url(self.store, final_path(template.dataset_id, template.dataset_version))
 
     def _turns_of(self, wall_clock: Callable[[], float], host: str) -> Reserve:
         """The turns of a host, for all datasets and processes of the deployment."""

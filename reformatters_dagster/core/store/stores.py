@@ -71,6 +71,21 @@ class StoreSet:
         self._left_out.add(replica.url)
 
 
+def final_path(dataset_id: str, version: str) -> str:
+    """Where below a base the final store of a dataset is."""
+    return f"{dataset_id}/v{version}.zarr"
+
+
+def store_url(base_url: str, path: str) -> str:
+    """Where `path` below a base is, as `Store.url` has it; nothing is opened, and no URL is refused."""
+    scheme, separator, _ = base_url.partition("://")
+    if not separator:
+        return str(Path(base_url).expanduser().absolute() / path)
+    if scheme == "file" and base_url.startswith("file:///"):
+        return str(Path.from_uri(base_url) / path)
+    return f"{base_url.rstrip('/')}/{path}".rstrip("/")
+
+
 def open_store_set(
     primary_base: str,
     replica_bases: Sequence[str],
@@ -88,7 +103,7 @@ def open_store_set(
     patience : Patience
         As `open_store` takes it.
     """
-    path = f"{dataset_id}/v{version}.zarr"
+    path = final_path(dataset_id, version)
     return StoreSet(
         primary=open_store(primary_base, path, patience=patience),
         replicas=tuple(open_store(base, path, patience=patience) for base in replica_bases),
@@ -121,11 +136,10 @@ def open_store(base_url: str, path: str, *, patience: Patience = STORE_PATIENCE)
         When the environment does not name the account.
     """
     scheme, separator, _ = base_url.partition("://")
-    if not separator:
-        return FolderStore(Path(base_url).expanduser().absolute() / path)
-    if scheme == "file":
-        return FolderStore(_folder_of(base_url) / path)
-    url = f"{base_url.rstrip('/')}/{path}".rstrip("/")
+    url = store_url(base_url, path)
+    if not separator or scheme == "file":
+        _refuse_relative(base_url)
+        return FolderStore(Path(url))
     if scheme == "memory":
         memory = _MEMORY.setdefault(url, MemoryStore())
         return Store(Connection(url, lambda: (memory, memory)))
@@ -153,8 +167,9 @@ def _open_bucket(url: str, patience: Patience) -> Connection:
         raise Refused(f"store {url!r} was asked for; it cannot be: {failure.found}; correct the URL") from error
 
 
-def _folder_of(url: str) -> Path:
+def _refuse_relative(base_url: str) -> None:
     # Without the third slash the first folder would be taken for a host.
-    if not url.startswith("file:///"):
-        raise Refused(f"store {url!r} was asked for; a folder's URL is absolute: write file:///data/stores, or a path")
-    return Path.from_uri(url)
+    if base_url.startswith("file://") and not base_url.startswith("file:///"):
+        raise Refused(
+            f"store {base_url!r} was asked for; a folder's URL is absolute: write file:///data/stores, or a path"
+        )
