@@ -18,6 +18,7 @@ from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.spec.errors import ReformatError, Refused, StoreAccessDenied, StoreUnavailable
 from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.store.settings import Settings
+from reformatters_dagster.orchestration.checks import check_keys
 from reformatters_dagster.orchestration.materialization import materialization_metadata
 from reformatters_dagster.orchestration.names import (
     FINGERPRINT_TAG,
@@ -31,6 +32,7 @@ from reformatters_dagster.orchestration.names import (
 from reformatters_dagster.orchestration.pages import Pages, page_of
 from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
 from reformatters_dagster.orchestration.resources import Reformatters, forget_outputs, utc_now
+from reformatters_dagster.orchestration.standing import restate, restate_planned
 
 ATTEMPTS = 3
 """Attempts of a region job inside its op. With the in-process executor, a Dagster retry policy would swallow termination."""
@@ -93,7 +95,7 @@ def refusals_not_retried() -> Iterator[None]:
         raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
 
 
-def build_asset(dataset: DynamicalDataset, settings: Settings, pages: Pages) -> dg.AssetsDefinition:
+def build_asset(dataset: DynamicalDataset, settings: Settings, pages: Pages | None = None) -> dg.AssetsDefinition:
     """The dataset as one partitioned graph asset: plan, one region job per variable group, commit."""
     plan, process_region_job, commit = _plan_op(dataset), _process_op(dataset), _commit_op(dataset)
 
@@ -104,7 +106,7 @@ def build_asset(dataset: DynamicalDataset, settings: Settings, pages: Pages) -> 
         key=asset_key(dataset),
         partitions_def=shard_partitions(dataset.template_config),
         group_name=dataset.provider,
-        **page_of(dataset, settings, pages),
+        **page_of(dataset, settings, pages or Pages()),
         config=dg.ConfigMapping(config_schema=PartitionConfig.to_config_schema(), config_fn=map_config),
     )
     def shards() -> Any:
@@ -120,6 +122,7 @@ def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
     def plan(
         context: dg.OpExecutionContext, config: PartitionConfig, reformatters: Reformatters
     ) -> Iterator[dg.DynamicOutput[JSON]]:
+        restate_planned(context.instance, context.run)
         with refusals_not_retried():
             request = config.request(partition_label(context.partition_key), context.run)
             planned = plan_partition(*reformatters.open(dataset), request, utc_now())
@@ -160,6 +163,8 @@ def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
             begun, workspace = reformatters.open(dataset)
             report = commit_partition(begun, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
         context.add_output_metadata(materialization_metadata(begun, workspace, report))
+        # The materialization would make every earlier result count as out of date.
+        restate(context.instance, context.run, check_keys(dataset, has_replicas=bool(reformatters.replicas)))
         try:
             forget_outputs(reformatters.store, context.run, context.instance)
         except ReformatError as error:

@@ -135,7 +135,7 @@ def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages) ->
         assets=[asset],
         asset_checks=[build_checks(dataset, has_replicas=bool(settings.replicas))],
         jobs=[update, backfill, _initialise_job(dataset), validate],
-        sensors=[build_upstream_sensor(dataset, update), build_heal_sensor(dataset, backfill)],
+        sensors=[build_upstream_sensor(dataset, update), build_heal_sensor(dataset, backfill, validate)],
         schedules=[schedule],
     )
 

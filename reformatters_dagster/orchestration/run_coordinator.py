@@ -20,6 +20,7 @@ from reformatters_dagster.orchestration.names import (
     K8S_TAG,
     PRIORITY_TAG,
 )
+from reformatters_dagster.orchestration.standing import restate_planned
 
 type PodConfig = dict[str, Any]
 """As `names.k8s_config` makes it."""
@@ -29,7 +30,7 @@ class DatasetRunCoordinator(dg.QueuedRunCoordinator):
     """Dagster's run queue, which adds tags to runs that lack them.
 
     Every run of a dataset gets the dataset's pod resources, and every run of a backfill the priority of the `__backfill` job. A
-    run's own tags win.
+    run's own tags win. Checks that a run plans show their last results while it waits, and if it never begins.
     """
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
@@ -40,6 +41,7 @@ class DatasetRunCoordinator(dg.QueuedRunCoordinator):
             tags[PRIORITY_TAG] = BACKFILL_PRIORITY
         if tags:
             self._instance.add_run_tags(run.run_id, tags)
+        restate_planned(self._instance, run)
         return super().submit_run(context)
 
 

@@ -4,6 +4,7 @@ In: a survey of upstream, ledger and store, and the runs that Dagster knows. Out
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -23,6 +24,7 @@ from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import Frozen, Timedelta, Timestamp
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.orchestration.assets import launched_config
+from reformatters_dagster.orchestration.checks import check_keys
 from reformatters_dagster.orchestration.lost_runs import end_lost_runs
 from reformatters_dagster.orchestration.names import (
     ATTEMPT_TAG,
@@ -30,9 +32,12 @@ from reformatters_dagster.orchestration.names import (
     DATASET_TAG,
     EXCLUSIVE_TAG,
     FINGERPRINT_TAG,
+    HEAL,
     HEAL_PRIORITY,
     MODE_TAG,
     PRIORITY_TAG,
+    REASON_TAG,
+    UPDATE,
     VARIABLES_TAG,
     asset_key,
 )
@@ -126,16 +131,18 @@ def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAsset
     return upstream
 
 
-def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def build_heal_sensor(
+    dataset: DynamicalDataset, backfill_job: UnresolvedAssetJobDefinition, validate_job: UnresolvedAssetJobDefinition
+) -> dg.SensorDefinition:
     """A sensor that runs a published partition again when missing files have appeared or files have changed.
 
     Past the dataset's give-up age it marks the partition as known missing instead. It sweeps leases of runs that have ended,
-    and runs again what they left uncommitted.
+    and runs again what they left uncommitted. After runs that filled holes it launches the validators.
     """
 
     @dg.sensor(
         name=dataset.job_name("heal"),
-        job=backfill_job,
+        jobs=[backfill_job, validate_job],
         minimum_interval_seconds=300,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Fills holes of recent partitions when late or corrected source files appear.",
@@ -145,10 +152,12 @@ def build_heal_sensor(dataset: DynamicalDataset, backfill_job: UnresolvedAssetJo
         leases = sweep_leases(workspace.stores.internal, memory.leases, utc_now())
         memory = memory.model_copy(update={"leases": leases})
         survey = survey_incomplete(begun, workspace, utc_now(), budget)
-        tags = {MODE_TAG: "heal", PRIORITY_TAG: HEAL_PRIORITY}
-        at_work = _unfinished(context.instance, {MODE_TAG: "heal", DATASET_TAG: dataset.dataset_id})
+        tags = {MODE_TAG: HEAL, PRIORITY_TAG: HEAL_PRIORITY}
+        at_work = _unfinished(context.instance, {MODE_TAG: HEAL, DATASET_TAG: dataset.dataset_id})
         most = max(MAX_HEALS - len(at_work), 0)
-        return _answer(context, dataset, survey, memory, most=most, tags=tags, announces=False)
+        checks = check_keys(dataset, has_replicas=bool(reformatters.replicas))
+        others = _validations_due(context.instance, dataset) if checks else []
+        return _answer(context, dataset, survey, memory, most=most, tags=tags, others=others, announces=False)
 
     return heal
 
@@ -169,9 +178,10 @@ def _answer(
     *,
     most: int,
     tags: dict[str, str] | None = None,
+    others: Sequence[dg.RunRequest] = (),
     announces: bool = True,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Turn a survey into at most so many run requests, or into the reason why there are none.
+    """Turn a survey into at most so many run requests beside others, or into the reason why there are none.
 
     Files of a partition that this sensor sees for the first time are an arrival only where it announces them.
     """
@@ -197,6 +207,7 @@ def _answer(
     # A partition that could not be listed this time must not look new the next time.
     before = {key: memory.observed[key] for key in sorted(memory.observed)[-OBSERVATIONS_KEPT:]}
     observed = before | {key: arrivals.fingerprint for key, arrivals in seen.items()}
+    requests += others
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else dg.SkipReason("; ".join(waiting) or "nothing to do"),
@@ -239,16 +250,34 @@ def _request(dataset: DynamicalDataset, launch: Launch, attempts: Attempts, tags
         reason = f"{reason}; tried {attempts.ended} times, what cannot be used is missing"
     return dg.RunRequest(
         partition_key=key,
+        job_name=dataset.job_name("backfill" if tags else UPDATE),
         run_key=f"{key}@{'/'.join([launch.arrivals.fingerprint, *_same_variables(launch).values()])}#{number}",
         tags={
             FINGERPRINT_TAG: launch.arrivals.fingerprint,
             ATTEMPT_TAG: str(number),
-            "reformatters/reason": reason,
+            REASON_TAG: reason,
             **_same_variables(launch),
             **tags,
         },
         run_config=launched_config(dataset, request),
     )
+
+
+def _validations_due(instance: dg.DagsterInstance, dataset: DynamicalDataset) -> list[dg.RunRequest]:
+    """A run of the validators where a run has filled holes since the last one of them was created; else none."""
+    filled = dg.RunsFilter(
+        tags={DATASET_TAG: dataset.dataset_id, MODE_TAG: HEAL}, statuses=[dg.DagsterRunStatus.SUCCESS]
+    )
+    ended = {
+        record.dagster_run.run_id: record.end_time or record.update_timestamp.timestamp()
+        for record in instance.get_run_records(filled, limit=RECORDS_READ)
+    }
+    validated = instance.get_run_records(dg.RunsFilter(job_name=dataset.job_name("validate")), limit=1)
+    if not ended or (validated and validated[0].create_timestamp.timestamp() > max(ended.values())):
+        return []
+    newest = max(ended, key=lambda run_id: ended[run_id])
+    reason = {REASON_TAG: f"run {newest} has filled holes"}
+    return [dg.RunRequest(job_name=dataset.job_name("validate"), run_key=f"after {newest}", tags=reason)]
 
 
 def _unfinished(instance: dg.DagsterInstance, tags: dict[str, str]) -> list[dg.DagsterRun]:

@@ -13,6 +13,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.orchestration.alerts import Alert
 from reformatters_dagster.orchestration.names import BACKFILL_TAG
+from reformatters_dagster.orchestration.standing import is_repeated
 
 SILENT_AFTER = Timedelta("30min")
 """A running sensor is silent when it has not ticked for so long, or when every tick in that time failed."""
@@ -105,7 +106,7 @@ def failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[
     newest = {_evaluation_of(entry).asset_check_key: entry for entry in entries}  # a step may be executed again
     for entry in newest.values():
         evaluation = _evaluation_of(entry)
-        if _is_error(evaluation) and not check_told_before(instance, entry):
+        if _is_error(evaluation) and not is_repeated(evaluation) and not check_told_before(instance, entry):
             yield Alert(
                 kind="check failed",
                 subject=f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}",
@@ -130,7 +131,7 @@ def _failures_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> t
     # Records are in the order in which their runs began.
     for event in sorted(events, key=lambda one: one.timestamp, reverse=True):
         evaluation = _evaluation_of(event)
-        if event.timestamp > entry.timestamp:
+        if event.timestamp > entry.timestamp or is_repeated(evaluation):
             continue
         if evaluation.passed:
             return failures[::-1], True

@@ -38,6 +38,7 @@ from reformatters_dagster.orchestration.alert_sensors import build_alert_sensors
 from reformatters_dagster.orchestration.alerts import Alert, Alerts, open_alerts
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import BACKFILL_TAG
+from reformatters_dagster.orchestration.standing import CHECKED_AT
 from reformatters_dagster.orchestration.trouble import failed_checks, failed_run, silent_sensors, told_before
 from tests.datasets import INIT, SECOND
 from tests.orchestration.deployments import Deployment
@@ -238,10 +239,13 @@ def evaluate(
     passed: bool = False,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
     name: str = "late",
+    repeated: bool = False,
 ) -> list[str]:
     """Record a run's evaluation of a check so many hours from noon; subjects that are told after it."""
     run, key = instance.create_run_for_job(CHECKED), dg.AssetKey("mrms")
-    evaluation = AssetCheckEvaluation(key, name, passed, {}, severity=severity, description="nothing came")
+    evaluation = AssetCheckEvaluation(
+        key, name, passed, {CHECKED_AT: "earlier"} if repeated else {}, severity=severity, description="nothing came"
+    )
     planned = AssetCheckEvaluationPlanned(asset_key=key, check_name=name)
     for kind, data in (("ASSET_CHECK_EVALUATION_PLANNED", planned), ("ASSET_CHECK_EVALUATION", evaluation)):
         event = DagsterEvent(kind, run.job_name, event_specific_data=data)
@@ -273,6 +277,18 @@ def test_a_check_that_fails_anew_after_it_passed_is_told(kept: dg.DagsterInstanc
     assert evaluate(kept, 3) == TOLD
     assert evaluate(kept, 4) == []
     assert evaluate(kept, 4.5, name="other") == ["mrms other"]
+
+
+def test_a_result_that_a_backfill_lets_stand_is_neither_told_nor_an_end_of_the_trouble(
+    kept: dg.DagsterInstance,
+) -> None:
+    assert evaluate(kept, 0, repeated=True) == []
+    assert evaluate(kept, 1) == TOLD
+    assert evaluate(kept, 2, passed=True) == []
+    assert evaluate(kept, 3, repeated=True) == []
+    assert evaluate(kept, 4) == TOLD
+    assert evaluate(kept, 5, passed=True, repeated=True) == []
+    assert evaluate(kept, 6) == []
 
 
 def test_a_warning_is_neither_told_nor_an_end_of_the_trouble(kept: dg.DagsterInstance) -> None:

@@ -31,7 +31,6 @@ from reformatters_dagster.core.store.reading import open_published
 from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.assets import PartitionConfig, build_asset
 from reformatters_dagster.orchestration.build import build_definitions
-from reformatters_dagster.orchestration.pages import Pages
 from tests.datasets import (
     INIT,
     INSTANT,
@@ -84,7 +83,7 @@ def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RealRun
     dataset = GFS.started_by(settings)
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
-            [build_asset(dataset, settings, Pages())],
+            [build_asset(dataset, settings)],
             partition_key=partition_key(INIT),
             instance=instance,
             resources=build_definitions([GFS], settings).resources,

@@ -91,6 +91,7 @@ def test_a_damaged_replica_is_a_failed_check_and_hides_no_other(
 
 
 def test_a_partition_of_a_backfill_skips_them(checked: Deployment) -> None:
+    checked.run("validate")
     job = checked.definitions.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
         instance=checked.instance,

@@ -184,6 +184,16 @@ def assert_asks_for(job: dict[str, Any], needs: Mapping[str, str], limit: str | 
     assert annotations == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 
 
+def test_a_run_shows_the_last_results_of_its_checks_from_the_queue_on(production: Production) -> None:
+    check = dg.AssetCheckKey(dg.AssetKey(["test", "gfs_forecast"]), "expected_shards")
+    found = dg.AssetCheckEvaluation(check.asset_key, check.name, passed=True)
+    production.instance.report_runless_asset_event(found)
+    run = production.launch("__ASSET_JOB", select=["gfs_forecast"])
+    storage = production.instance.event_log_storage
+    newest = storage.get_latest_asset_check_execution_by_key([check])[check]
+    assert (newest.run_id, newest.status.value) == (run.run_id, "SUCCEEDED")
+
+
 @pytest.mark.parametrize("kind", ["update", "backfill", "initialise", "validate"])
 @pytest.mark.parametrize(
     ("dataset", "needs"), [("gfs_forecast", FORECAST_NEEDS), ("gfs_analysis", ANALYSIS_NEEDS)], ids=["small", "large"]
