@@ -42,6 +42,11 @@ from reformatters_dagster.core.store.settings import Workspace
 
 log = logging.getLogger(__name__)
 
+FIRST_WAITS = (
+    "is the archive's first; some variables have no file of it, and the dataset publishes a label once all have: "
+    "nothing was published"
+)
+
 
 def commit_partition(
     dataset: Declaration,
@@ -126,11 +131,7 @@ def _commit(
     template_ds = _visible(job, results, stats, growth, published)
     labels = int(template_ds.sizes[job.append_dim])
     if not labels:
-        raise NothingSucceeded(
-            f"{subject} is the archive's first; some variables have no file of it, and the dataset publishes a label once "
-            "all have: nothing was published",
-            awaited=_is_awaited(results),
-        )
+        raise NothingSucceeded(f"{subject} {FIRST_WAITS}", awaited=_is_awaited(results))
     entry = account_for(job, results, stats, previous=before, labels=labels, run_id=run_id, now=now)
     entry = entry.model_copy(
         update={
