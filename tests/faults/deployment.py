@@ -24,7 +24,7 @@ from tests.faults.children import ID, STORE
 from tests.stores import S3Server
 
 ROOT = Path(__file__).parents[2]
-PUTS = 34
+PUTS = 33
 """Of an undisturbed update; before and after each variable that is uploaded goes a note of it."""
 NOW = SECOND + SOON
 """Of the update that appends the second init time."""
