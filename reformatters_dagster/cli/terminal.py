@@ -126,8 +126,7 @@ def print_table(
         Columns aligned to the right, besides those with an int.
     """
     console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
+    console.width = columns_of()
     cells = [["" if one is None else f"{one:,}" if isinstance(one, int) else str(one) for one in row] for row in rows]
     columns = list(zip(headers, *cells, strict=True))
     widths = [_width(texts) for texts in columns]

@@ -37,11 +37,11 @@ from reformatters_dagster.orchestration.names import (
     MODE_TAG,
     PRIORITY_TAG,
     REASON_TAG,
-    UPDATE,
     VARIABLES_TAG,
     asset_key,
 )
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
+from reformatters_dagster.orchestration.trouble import ended_at
 
 MAX_ATTEMPTS = 3
 """How many runs of one partition with the same files follow one another, a tick apart. Each further run waits for a cool-down."""
@@ -126,7 +126,7 @@ def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAsset
             reason = f"run {running[0].run_id} is {state}; the next waits for it"
             return dg.SensorResult(skip_reason=reason, cursor=memory.model_dump_json())
         survey = survey_unpublished(begun, workspace, utc_now(), budget)
-        return _answer(context, dataset, survey, memory, most=1)
+        return _answer(context, dataset, survey, memory, job="update", most=1)
 
     return upstream
 
@@ -157,7 +157,9 @@ def build_heal_sensor(
         most = max(MAX_HEALS - len(at_work), 0)
         checks = check_keys(dataset, has_replicas=bool(reformatters.replicas))
         others = _validations_due(context.instance, dataset) if checks else []
-        return _answer(context, dataset, survey, memory, most=most, tags=tags, others=others, announces=False)
+        return _answer(
+            context, dataset, survey, memory, job="backfill", most=most, tags=tags, others=others, announces=False
+        )
 
     return heal
 
@@ -176,6 +178,7 @@ def _answer(
     survey: Survey,
     memory: Memory,
     *,
+    job: str,
     most: int,
     tags: dict[str, str] | None = None,
     others: Sequence[dg.RunRequest] = (),
@@ -196,7 +199,7 @@ def _answer(
         if (reason := _why_wait(context.instance, dataset, launch, attempts)) is not None:
             waiting.append(f"{key} {reason}")
             continue
-        requests.append(_request(dataset, launch, attempts, tags or {}))
+        requests.append(_request(dataset, launch, attempts, job, tags or {}))
     seen = {partition_key(arrivals.label): arrivals for arrivals in survey.seen if arrivals.present}
     waiting += [f"{partition_key(label)} is known missing from now on" for label in survey.given_up]
     events = [
@@ -242,7 +245,9 @@ def _why_wait(
     return None
 
 
-def _request(dataset: DynamicalDataset, launch: Launch, attempts: Attempts, tags: dict[str, str]) -> dg.RunRequest:
+def _request(
+    dataset: DynamicalDataset, launch: Launch, attempts: Attempts, job: str, tags: dict[str, str]
+) -> dg.RunRequest:
     key, number, reason = partition_key(launch.label), attempts.count + 1, launch.reason
     request = launch.request
     if launch.past_give_up and attempts.ended >= MAX_ATTEMPTS:
@@ -250,7 +255,7 @@ def _request(dataset: DynamicalDataset, launch: Launch, attempts: Attempts, tags
         reason = f"{reason}; tried {attempts.ended} times, what cannot be used is missing"
     return dg.RunRequest(
         partition_key=key,
-        job_name=dataset.job_name("backfill" if tags else UPDATE),
+        job_name=dataset.job_name(job),
         run_key=f"{key}@{'/'.join([launch.arrivals.fingerprint, *_same_variables(launch).values()])}#{number}",
         tags={
             FINGERPRINT_TAG: launch.arrivals.fingerprint,
@@ -269,8 +274,7 @@ def _validations_due(instance: dg.DagsterInstance, dataset: DynamicalDataset) ->
         tags={DATASET_TAG: dataset.dataset_id, MODE_TAG: HEAL}, statuses=[dg.DagsterRunStatus.SUCCESS]
     )
     ended = {
-        record.dagster_run.run_id: record.end_time or record.update_timestamp.timestamp()
-        for record in instance.get_run_records(filled, limit=RECORDS_READ)
+        record.dagster_run.run_id: ended_at(record) for record in instance.get_run_records(filled, limit=RECORDS_READ)
     }
     validated = instance.get_run_records(dg.RunsFilter(job_name=dataset.job_name("validate")), limit=1)
     if not ended or (validated and validated[0].create_timestamp.timestamp() > max(ended.values())):

@@ -72,14 +72,14 @@ def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     failed = dg.RunsFilter(job_name=run.job_name, tags=tags, statuses=[dg.DagsterRunStatus.FAILURE])
     records = instance.get_run_records(failed, limit=FAILURES_READ, order_by="update_timestamp")
     others = [one for one in records if one.dagster_run.run_id != run.run_id]
-    times = sorted(_ended(one) for one in others if _subject(one.dagster_run) == _subject(run))
-    own_time = _ended(own)
+    times = sorted(ended_at(one) for one in others if _subject(one.dagster_run) == _subject(run))
+    own_time = ended_at(own)
     earlier = [time for time in times if time <= own_time]
     return _is_told(earlier, own_time, since_known=len(records) < FAILURES_READ)
 
 
-def _ended(record: dg.RunRecord) -> float:
-    """When a run failed. Runs of one backfill are created together, and may fail days apart."""
+def ended_at(record: dg.RunRecord) -> float:
+    """When a run ended, in seconds since 1970. Runs of one backfill are created together, and may end days apart."""
     return record.end_time or record.update_timestamp.timestamp()
 
 

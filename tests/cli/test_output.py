@@ -39,7 +39,8 @@ def test_partitions_that_were_not_reached_are_told_together(capsys: pytest.Captu
 def test_tables_break_no_word_on_a_narrow_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reformatters_dagster.cli.terminal.PIPED_WIDTH", 80)
+    for name, value in {"TTY_COMPATIBLE": "1", "TERM": "dumb", "COLUMNS": "80"}.items():
+        monkeypatch.setenv(name, value)
     rows = [run_row(0, "committed before"), run_row(1, "committed", files=12_345), run_row(2, "not there yet", "why")]
     print_run({"store": "s", "partitions": rows})
     told = capsys.readouterr().out

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from reformatters_dagster.cli.completeness import heat_map, missing_lines, ranges_of, short_names
 from tests.cli.deployment import ID, LABEL, Deployment, answer, assert_fails
 
@@ -67,12 +65,12 @@ def test_many_ranges_are_cut_to_a_screen() -> None:
     assert (len(every), every[0].count("gone")) == (20, 30)
 
 
-def test_status_fits_a_screen_and_names_ranges(published: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reformatters_dagster.cli.terminal.PIPED_WIDTH", 80)
-    text = published.reformat("status", ID).stdout
+def test_status_fits_a_screen_and_names_ranges(published: Deployment) -> None:
+    screen = {"TTY_COMPATIBLE": "1", "TERM": "dumb", "COLUMNS": "80"}
+    text = published.reformat("status", ID, **screen).stdout
     assert f"completeness of partition {LABEL}:" in text
     assert f"{LABEL} lacks f001 to f384, 208 files, of temperature_2m:\n" in text
-    one = published.reformat("status", ID, "--variable", "temperature_2m").stdout
+    one = published.reformat("status", ID, "--variable", "temperature_2m", **screen).stdout
     assert "wind" not in one
     assert len(one.splitlines()) < 24
     assert max(map(len, one.splitlines()[2:])) <= 80

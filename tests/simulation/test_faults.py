@@ -1,8 +1,6 @@
 """Every family of faults happens; and what a torn read, or another version's note, is taken for."""
 
 import json
-import logging
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -45,13 +43,6 @@ TOLD = {
 }
 """What a fault of each family is called when it happens."""
 MOST_SEEDS = 6
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.slow

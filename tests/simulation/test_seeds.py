@@ -1,8 +1,5 @@
 """The seeds that every push runs: they take about three minutes, and keep every promise."""
 
-import logging
-from collections.abc import Iterator
-
 import pytest
 
 from tests.simulation.world import simulate
@@ -11,13 +8,6 @@ LAST, BLOCK = 200, 10
 LEFT_OUT: dict[str, tuple[int, ...]] = {}
 """Seeds that break a promise by what is open, by what that is."""
 OPEN = tuple(seed for seeds in LEFT_OUT.values() for seed in seeds)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.slow

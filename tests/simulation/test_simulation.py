@@ -1,9 +1,7 @@
 """Fixed seeds of the simulator; and the simulator itself: the same each time, and able to find what is broken."""
 
-import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,13 +14,6 @@ from tests.simulation.known_breaks import MENDED, OPEN, Row
 from tests.simulation.promises import NAMES
 from tests.simulation.shrinking import shrink
 from tests.simulation.world import simulate
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def test_nothing_breaks_where_nothing_goes_wrong() -> None:

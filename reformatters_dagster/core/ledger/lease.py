@@ -161,7 +161,7 @@ class Sign(Frozen):
 
     @classmethod
     def at_look(cls, lease: str, before: Self | None, now: Timestamp, looked_within: Timedelta) -> Self:
-        """What is seen now: the same as at the look before only where that one lies at most so far back."""
+        """What a look sees now. It counts as unchanged only where the look before lies at most `looked_within` back."""
         since = now
         if before is not None and before.seen is not None and before.lease == lease:
             since = before.since if Timedelta(0) <= now - before.seen <= looked_within else now

@@ -49,8 +49,7 @@ def unwritten_labels(
 def settled_files(entry: LedgerEntry) -> frozenset[str]:
     """Keys of files that were used, or that failed though they were there. An absent or refused file may be had another time."""
     absent = SourceFileMissing.__name__
-    missing = (lost for coverage in entry.variables.values() for lost in coverage.missing)
-    failed = {lost.file for lost in missing if not lost.was_refused and not lost.reason.startswith(absent)}
+    failed = {lost.file for lost in entry.missing_files if not lost.was_refused and not lost.reason.startswith(absent)}
     return frozenset(entry.etags.keys() | failed)
 
 

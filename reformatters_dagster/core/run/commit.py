@@ -184,7 +184,7 @@ def _refuse_overtaken(
 
 
 def _refuse_other_uploads(subject: str, tracker: UpdateProgressTracker, outcomes: Sequence[GroupOutcome]) -> None:
-    """Refuse to commit shards that a run has replaced which never got as far as its own commit."""
+    """Refuse to commit shards that another run has begun to replace, and has not committed itself."""
     seen = {name: etag for outcome in outcomes for name, etag in outcome.notes.items()}
     if others := tracker.of_others(seen):
         raise OutcomeOvertaken(

@@ -196,14 +196,8 @@ class _HealLook:
         )
 
 
-def unpublished_labels(dataset: Declaration, workspace: Workspace, now: Timestamp) -> list[Timestamp]:
-    """First labels of every shard that has begun and is not wholly published, oldest first."""
-    published = len(published_labels(workspace.stores.primary, dataset.template_config.append_dim.name))
-    return _not_wholly_published(dataset, published, now)
-
-
 def _not_wholly_published(dataset: Declaration, published: int, now: Timestamp) -> list[Timestamp]:
-    """The same, where so many labels are published."""
+    """First labels of every shard that has begun and is not wholly published, oldest first, where so many labels are."""
     template = dataset.template_config
     first = template.append_dim.start + (published // template.shard_length) * template.shard_duration
     return [label.as_unit("us") for label in pd.date_range(first, now, freq=template.shard_duration)]

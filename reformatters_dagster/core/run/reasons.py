@@ -219,8 +219,7 @@ def _is_settled(dataset: Declaration, arrivals: Arrivals, now: Timestamp) -> boo
 
 def _asked_again(entry: LedgerEntry, arrivals: Arrivals) -> set[str]:
     """Files that are listed, and that no archive handed over at the last run."""
-    missing = (lost for coverage in entry.variables.values() for lost in coverage.missing)
-    return {lost.file for lost in missing if lost.was_refused} & arrivals.etags.keys()
+    return {lost.file for lost in entry.missing_files if lost.was_refused} & arrivals.etags.keys()
 
 
 def _unwanted(entry: LedgerEntry, arrivals: Arrivals) -> set[str]:
@@ -230,8 +229,7 @@ def _unwanted(entry: LedgerEntry, arrivals: Arrivals) -> set[str]:
 
 def _lacking(entry: LedgerEntry, published: Timestamp) -> set[str]:
     """Files that a partition lacks of labels that readers see, up to the last one; the others are for an update."""
-    missing = (lost for coverage in entry.variables.values() for lost in coverage.missing)
-    return {lost.file for lost in missing if lost.label is None or lost.label <= published}
+    return {lost.file for lost in entry.missing_files if lost.label is None or lost.label <= published}
 
 
 def _waited_for(entry: LedgerEntry, *, only_refused: bool = False) -> set[str]:

@@ -154,13 +154,10 @@ def test_an_upload_of_a_longer_plan_is_told_to_its_own_end(analysis: Site) -> No
     job = analysis.job()
     last = job.template_ds.indexes["time"][job.region][-1]
     beyond = last + Timedelta("1h")
+    coord = [*job.generate_source_file_coords(job.template_ds, job.data_vars)][-1]
     files = [
-        FileResult(coord=coord.model_copy(update={"time": time}) if time is not None else coord).advance(
-            SourceFileStatus.SUCCEEDED
-        )
-        for coord, time in zip(
-            [*job.generate_source_file_coords(job.template_ds, job.data_vars)][-1:] * 2, (None, beyond), strict=True
-        )
+        FileResult(coord=coord.model_copy(update={"time": time})).advance(SourceFileStatus.SUCCEEDED)
+        for time in (last, beyond)
     ]
     entry = account_for(job, {TEMPERATURE: files}, JobStats(), previous=None, labels=1, run_id="run", now=INIT + SOON)
     assert entry.region[1] == last
