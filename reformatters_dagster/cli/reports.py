@@ -160,15 +160,19 @@ def _partition_document(partition: "PartitionStatus", variables: Sequence[str]) 
 
 
 def _missing_ranges(lacking: "Mapping[tuple[str, str, str], Sequence[str]]", used: Collection[str]) -> "Iterator[JSON]":
-    """Missing files of the same variables and for the same reason, in ranges that no used file interrupts."""
-    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    """Missing files of the same variables, in ranges that no used file interrupts.
+
+    Their reasons differ in numbers alone, such as the lead time; the one of a range's first file is told.
+    """
+    alike: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
     for (file, _, reason), names in lacking.items():
         told = reason.replace(f"'{file}'", "the file").replace(file, "…")
-        alike.setdefault((told, tuple(names)), []).append(file)
-    for (reason, names), files in alike.items():
-        for found in ranges_of(files, used):
+        alike.setdefault((re.sub(r"\d+", "#", told), tuple(names)), {})[file] = told
+    for (_, names), files in alike.items():
+        for found in ranges_of([*files], used):
             first, last = short_names(found)
-            yield {"first": first, "last": last, "files": len(found), "reason": reason, "variables": list(names)}
+            row = {"first": first, "last": last, "files": len(found), "reason": files[found[0]]}
+            yield {**row, "variables": list(names)}
 
 
 def print_missing(document: "JSON") -> None:
@@ -219,11 +223,11 @@ def _rows(partition: "JSON") -> Iterator[list[object]]:
     """One row of the table of `status` for variables of a partition that are alike."""
     alike: dict[tuple[Any, ...], list[str]] = {}
     for name, found in partition["variables"].items():
-        alike.setdefault(tuple(found.values()), []).append(name)
-    for (written, *counts, reason), names in alike.items():
-        cells = [*counts, cut(reason or "", LONGEST_REASON)]
-        if not written:
-            cells = ["", "", "", "", partition["unreadable"] or "never written"]
+        *counts, reason = found.values()
+        alike.setdefault((*counts, cut(reason or "", LONGEST_REASON)), []).append(name)
+    never = ["", "", "", "", partition["unreadable"] or "never written"]
+    for (written, *counts), names in alike.items():
+        cells = counts if written else never
         key = f"{partition['partition']} (given up)" if partition["known_missing"] else partition["partition"]
         yield [key, "all" if len(names) == len(partition["variables"]) else few_names(names), *cells]
 

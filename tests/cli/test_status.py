@@ -1,5 +1,6 @@
 """`status`: what a person sees of a store's completeness on one screen, and what options leave of it."""
 
+import json
 from typing import Any
 
 from reformatters_dagster.cli.completeness import heat_map, missing_lines, ranges_of, short_names
@@ -74,6 +75,18 @@ def test_status_fits_a_screen_and_names_ranges(published: Deployment) -> None:
     assert "wind" not in one
     assert len(one.splitlines()) < 24
     assert max(map(len, one.splitlines()[2:])) <= 80
+
+
+def test_reasons_that_differ_in_numbers_alone_make_one_range(copied: Deployment) -> None:
+    (path,) = copied.folder.rglob("_internal/**/ledger/*.json")
+    entry = json.loads(path.read_text())
+    for number, lost in enumerate(entry["missing_files"]):
+        lost["reason"] = f"IndexMismatch: there is no {number}-{number + 1} hour ave fcst"
+    path.write_text(json.dumps(entry))
+    (found,) = answer(copied.reformat("status", ID, "--variable", "temperature_2m", "--json"))["partitions"]
+    (lost,) = found["missing_ranges"]
+    assert (lost["first"], lost["last"], lost["files"]) == ("f001", "f384", 208)
+    assert lost["reason"] == "IndexMismatch: there is no 0-1 hour ave fcst"
 
 
 def test_status_of_a_choice(published: Deployment) -> None:

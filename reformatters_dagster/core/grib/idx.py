@@ -172,7 +172,7 @@ def find_message(
     one since the start of the run, which are the same until then.
     """
     window = window_label(field.statistic, lead_time, reset)
-    wanted = f"{field.element}:{field.level}:{window} of {init_time!r}"
+    wanted = f"{field.element}:{field.level}:{window} of {init_time:%Y-%m-%dT%H:%M}"
     similar = [e for e in entries if e.element in (field.element, *field.alternatives) and e.level == field.level]
     for element in (field.element, *field.alternatives):
         found = [e for e in similar if (e.element, e.window, e.reference_time) == (element, window, init_time)]
@@ -181,8 +181,8 @@ def find_message(
             raise IndexMismatch(f"{where} has {wanted} more than once, as messages {numbers!r}; say which is meant")
         if found:
             return found[0]
-    nearest = [f"{e.element}:{e.window} of {e.reference_time!r}" for e in similar[:8]]
+    nearest = [f"{e.element}:{e.window} of {e.reference_time:%Y-%m-%dT%H:%M}" for e in similar[:8]]
     raise IndexMismatch(
-        f"{where} does not have {wanted}, on that level it has {nearest!r}; "
+        f"{where} does not have {wanted}, on that level it has {', '.join(nearest) or 'none'}; "
         "has the source renamed it, or is the index that of another file?"
     )

@@ -134,13 +134,13 @@ def find_message(
     wanted = (param, level, step, member, init_time)
     similar = [entry for entry in entries if entry.element == param and entry.member == member]
     found = [e for e in similar if (e.element, e.level, e.window, e.member, e.reference_time) == wanted]
-    asked = f"{param}:{level}:step {step} of member {member} of {init_time!r}"
+    asked = f"{param}:{level}:step {step} of member {member} of {init_time:%Y-%m-%dT%H:%M}"
     if len(found) > 1:
         raise IndexMismatch(f"{where} has {asked} more than once, on lines {[one.number for one in found]!r}")
     if not found:
-        nearest = [f"{e.level}:step {e.window} of {e.reference_time!r}" for e in similar[:8]]
+        nearest = [f"{e.level}:step {e.window} of {e.reference_time:%Y-%m-%dT%H:%M}" for e in similar[:8]]
         raise IndexMismatch(
-            f"{where} does not have {asked}, of that parameter and member it has {nearest!r}; "
+            f"{where} does not have {asked}, of that parameter and member it has {', '.join(nearest) or 'none'}; "
             "has the source renamed it, or is the index that of another file?"
         )
     return found[0]

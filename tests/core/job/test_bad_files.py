@@ -42,7 +42,7 @@ FAULTS: tuple[Fault, ...] = (
     (2, garbled_index, MISSING, VARIABLES, r"CorruptMessage: .*f002\.idx line 1 does not parse: '<html>Busy</html>'"),
     (3, shift_index, MISSING, VARIABLES, r"CorruptMessage: \w+:.* in \S+\.f003"),
     (4, swap_lines, MISSING, INSTANT, r"CorruptMessage: .*\.f004 is another message: parameter asked \(0, 0, 0\)"),
-    (5, index_of_yesterday, MISSING, VARIABLES, r"does not have .*:[-0-5]+ hour .*2026-07-29 18.* of .*2026-07-28 18"),
+    (5, index_of_yesterday, MISSING, VARIABLES, r"does not have .*:[-0-5]+ hour .*2026-07-29T18.* of .*2026-07-28T18"),
     (6, cut_in_half, MISSING, VARIABLES, r"CorruptMessage: .*f006\.idx line \d starts .* outside \d+ bytes"),
     (7, swap_messages, MISSING, INSTANT, r"CorruptMessage: TMP:2 m above ground in \S+\.f007"),
     (8, damage, CORRUPT, [TEMPERATURE], r"CorruptMessage: TMP:2 m above ground in \S+\.f008: "),
