@@ -28,12 +28,6 @@ _READS = ("late_files", "corrected_files", "unreadable_files")
 
 OPEN: tuple[Row, ...] = (
     Row(
-        "an attempt that stalled commits over a later attempt of the same run",
-        374,
-        ("kills", "stalls", "index_faults"),
-        "ledger never goes back",
-    ),
-    Row(
         "a replica that the last run left out waits for the next update, which no file calls for",
         372,
         ("kills", "stalls", "expired_credentials", "index_faults"),
@@ -58,5 +52,11 @@ MENDED: tuple[Row, ...] = (
         10,
         ("lost_objects", "vanished_files"),
         "everything is published",
+    ),
+    Row(
+        "an attempt that stalled commits over a later attempt of the same run",
+        374,
+        ("kills", "stalls", "index_faults"),
+        "ledger never goes back",
     ),
 )

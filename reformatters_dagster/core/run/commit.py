@@ -143,10 +143,14 @@ def _commit(
             "known_missing": request.accept_missing and not entry.is_complete,
         }
     )
+    is_told = _is_told(entry, before)
+    if not is_told:
+        _refuse_older_attempt(subject, entry, outcomes, before)
     merge_ingested_lengths(template_ds, workspace, ingested_lengths(template, entry))
     if growth is not Growth.STAYS:
         put_template(template_ds, workspace)
-    _record(workspace.stores.internal, entry, before, version)
+    if not is_told:
+        _record(workspace.stores.internal, entry, before, version)
     log.info("dataset=%s partition=%s labels=%d", template.dataset_id, plan.label, labels)
     return CommitReport(plan, results, stats, entry, labels)
 
@@ -181,6 +185,31 @@ def _refuse_overtaken(
             f"{subject} was to be committed by run {root_run!r}; run {before.run_id!r} has committed it since the shards "
             "were written, and may have replaced them: nothing was published; run the whole partition again"
         )
+
+
+def _refuse_older_attempt(
+    subject: str, entry: LedgerEntry, outcomes: Sequence[GroupOutcome], before: LedgerEntry | None
+) -> None:
+    """Refuse to commit what an attempt wrote before a later attempt of the same run wrote, and committed, something else."""
+    if before is None or before.root_run != entry.root_run:
+        return
+    attempts = {outcome.made_by for outcome in outcomes} | {entry.run_id}
+    built_on = {outcome.built_on for outcome in outcomes} - {None}
+    if None in attempts or before.run_id in attempts or not built_on - {before.run_id}:
+        return
+    raise OutcomeOvertaken(
+        f"{subject} was to be committed by attempt {entry.run_id!r} of run {entry.root_run!r}; attempt {before.run_id!r} of that "
+        "run has written its shards and committed them since: that entry stays; run the whole partition again if it lacks files"
+    )
+
+
+def _is_told(entry: LedgerEntry, before: LedgerEntry | None) -> bool:
+    """Whether an attempt of the same run has accounted for the same before. Its entry stays."""
+    return (
+        before is not None
+        and before.root_run == entry.root_run
+        and (before.variables, before.etags, before.extent) == (entry.variables, entry.etags, entry.extent)
+    )
 
 
 def _refuse_other_uploads(subject: str, tracker: UpdateProgressTracker, outcomes: Sequence[GroupOutcome]) -> None:

@@ -25,11 +25,19 @@ class GroupOutcome:
     """The run whose entry stood in the ledger when this job began; empty for none, None where nobody looked."""
     notes: Mapping[str, Etag] = field(default_factory=dict)
     """By variable, the note of an upload that stood when this job began; empty for none. Without those where nobody looked."""
+    made_by: str | None = None
+    """The attempt that wrote the shards; None where nobody says."""
 
     def to_json(self) -> JSON:
         """Plain values, for the step that commits."""
         files = {name: [dump_result(result) for result in found] for name, found in self.results.items()}
-        return {"results": files, "stats": self.stats.to_json(), "built_on": self.built_on, "notes": dict(self.notes)}
+        return {
+            "results": files,
+            "stats": self.stats.to_json(),
+            "built_on": self.built_on,
+            "notes": dict(self.notes),
+            "made_by": self.made_by,
+        }
 
     @classmethod
     def from_json(cls, dumped: JSON, coord: type[SourceFileCoord]) -> Self:
@@ -37,7 +45,8 @@ class GroupOutcome:
         results: Results = {
             name: [load_result(coord, result) for result in found] for name, found in dumped["results"].items()
         }
-        return cls(results, JobStats.from_json(dumped["stats"]), dumped.get("built_on"), dumped.get("notes", {}))
+        stats = JobStats.from_json(dumped["stats"])
+        return cls(results, stats, dumped.get("built_on"), dumped.get("notes", {}), dumped.get("made_by"))
 
 
 def told_variables(results: Results, stats: JobStats) -> frozenset[str]:

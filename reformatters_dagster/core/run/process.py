@@ -65,7 +65,7 @@ def process_group(
         results = job.process()
         check_lease()
     notes = {name: uploads[name].version if name in uploads else "" for name in variables}
-    return GroupOutcome(results, job.stats, "" if entry is None else entry.run_id, notes)
+    return GroupOutcome(results, job.stats, "" if entry is None else entry.run_id, notes, context.run_id)
 
 
 def region_job(

@@ -191,6 +191,31 @@ def test_a_commit_that_another_run_has_overtaken_is_refused(site: Site) -> None:
     run(site, "slow", "slow anew")
 
 
+def test_an_attempt_that_a_later_one_has_overtaken_commits_nothing_else(site: Site) -> None:
+    """It stood still between its uploads and its commit. What it would tell is not what the shards hold."""
+    site.arrive(INIT, leads=[0, 3])
+    dataset, workspace = site.dataset, site.workspace
+    request = PartitionRequest(label=INIT, publish=True, root_run="run")
+    plan = plan_partition(dataset, workspace, request, INIT + SOON)
+    context = dataset.context(workspace, plan.now, run_id="attempt 1")
+    outcomes = [process_group(dataset, context, plan, group) for group in plan.groups]
+    assert {outcome.made_by for outcome in outcomes} == {"attempt 1"}
+    commit_partition(dataset, workspace, plan, outcomes, run_id="attempt 2", now=plan.now)
+    again = site.objects()
+    for attempt in ("attempt 1", "attempt 3"):
+        commit_partition(dataset, workspace, plan, outcomes, run_id=attempt, now=plan.now)
+        assert site.objects() == again, "that an attempt commits the same again changes nothing"
+
+    site.arrive(INIT)
+    run(site, "run", "attempt 4")
+    before = site.objects()
+    with pytest.raises(
+        OutcomeOvertaken, match=r"by attempt 'attempt 1' of run 'run'; attempt 'attempt 4' .* run the whole partition again"
+    ):
+        commit_partition(dataset, workspace, plan, outcomes, run_id="attempt 1", now=plan.now)
+    assert site.objects() == before
+
+
 def test_a_commit_whose_lease_was_taken_meanwhile_says_so(site: Site) -> None:
     site = site.having(lease_terms=AT_ONCE)
     site.arrive(INIT)
