@@ -28,8 +28,9 @@ from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.core.store.stores import StoreSet
 from tests.simulation.chance import chance
-from tests.simulation.dataset import START, VARIABLES
+from tests.simulation.dataset import VARIABLES
 from tests.simulation.faults import Faults
+from tests.simulation.layouts import START
 from tests.simulation.objects import Bucket, SimulatedObstore, SimulatedStore
 from tests.simulation.scheduler import Process, Scheduler
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from tests.simulation.chance import chance
 from tests.simulation.faults import Families
-from tests.simulation.weather import HOUR
+from tests.simulation.layouts import HOUR
 
 type What = Literal[
     "archive out",

@@ -1,7 +1,7 @@
 """Where a seed works on the disk: a folder with its template, gone when the seed ends, in whatever way.
 
-In: nothing. Out: the folder of this process, and the dataset whose template is committed there. In memory where the machine has
-that: thousands of small files are written and deleted.
+In: nothing. Out: the folder of this process, and the datasets whose templates are committed there. In memory where the machine
+has that: thousands of small files are written and deleted.
 """
 
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from tests.simulation.dataset import simulated_dataset
+from tests.simulation.layouts import LAYOUTS, Layout
 
 _NAME = "simulation-"
 
@@ -23,9 +24,9 @@ def folder() -> Path:
     return _parent() / f"{_NAME}{os.getpid()}"
 
 
-def dataset() -> DynamicalDataset:
+def dataset(layout: Layout) -> DynamicalDataset:
     """What is simulated; its template is on the disk within `folders`."""
-    return _made()[0]
+    return _made()[0][layout]
 
 
 @contextmanager
@@ -43,11 +44,11 @@ def folders() -> Iterator[None]:
 
 
 @cache
-def _made() -> tuple[DynamicalDataset, dict[str, bytes]]:
-    """The dataset, and the files of its template by their place in the folder."""
+def _made() -> tuple[dict[Layout, DynamicalDataset], dict[str, bytes]]:
+    """The dataset of each layout, and the files of all templates by their place in the folder."""
     _sweep()
     try:
-        made = simulated_dataset(folder() / "templates")
+        made = {layout: simulated_dataset(folder() / "templates", layout) for layout in LAYOUTS.values()}
         files = [file for file in folder().rglob("*") if file.is_file()]
         return made, {file.relative_to(folder()).as_posix(): file.read_bytes() for file in files}
     finally:

@@ -6,6 +6,7 @@ An open row fails as it says, strictly: whoever mends a break moves its rows to 
 from dataclasses import dataclass
 
 from tests.simulation.faults import Families, only
+from tests.simulation.layouts import ANALYSIS, Layout
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Row:
     families: tuple[str, ...]
     """The faults that it is run with."""
     promise: str
+    layout: Layout = ANALYSIS
 
     @property
     def faults(self) -> Families:
@@ -26,14 +28,7 @@ class Row:
 _WRITERS = ("late_puts", "stalls", "kills")
 _READS = ("late_files", "corrected_files", "unreadable_files")
 
-OPEN: tuple[Row, ...] = (
-    Row(
-        "a replica that the last run left out waits for the next update, which no file calls for",
-        372,
-        ("kills", "stalls", "expired_credentials", "index_faults"),
-        "replicas are equal",
-    ),
-)
+OPEN: tuple[Row, ...] = ()
 
 MENDED: tuple[Row, ...] = (
     Row("a put that lands after its lease is lost leaves a note", 1, _WRITERS, "nothing is left"),
@@ -58,5 +53,11 @@ MENDED: tuple[Row, ...] = (
         374,
         ("kills", "stalls", "index_faults"),
         "ledger never goes back",
+    ),
+    Row(
+        "a replica that the last run left out waits for the next update, which no file calls for",
+        372,
+        ("kills", "stalls", "expired_credentials", "index_faults"),
+        "replicas are equal",
     ),
 )

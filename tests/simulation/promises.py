@@ -20,20 +20,21 @@ from reformatters_dagster.core.ledger import entries
 from reformatters_dagster.core.ledger.entries import LedgerEntry
 from reformatters_dagster.core.spec.partition import partition_key
 from tests.simulation import reader
-from tests.simulation.dataset import INSTANT, RATE, SHARD, VARIABLES, key_of, label_at
+from tests.simulation.dataset import INSTANT, RATE, VARIABLES
+from tests.simulation.layouts import Layout
 from tests.simulation.objects import Bucket
-from tests.simulation.weather import Upstream, instant, place_in_window, rate
+from tests.simulation.weather import Upstream, instant, rate
 
 NAMES = {
     "extent never shrinks": "readers see every label that they saw before",
     "torn reads are of their label": "a read that an upload tears fails, or gives values that were published for their labels",
     "ledger never goes back": "no run replaces the entry of a later one",
     "ledger is true": "a published label has the values that the ledger claims, of the versions that it names",
-    "everything is published": "after calm, readers see every label up to the newest usable file",
+    "everything is published": "after calm, readers see every label up to that of the newest usable file",
     "store is truth": "after calm, the store holds what the files say",
     "ledger is complete": "after calm, the ledger lacks no file that can be used and is not given up",
-    "replicas are equal": "after calm, every replica holds what the primary holds",
-    "nothing is left": "after calm, there are no leases, notes or marks",
+    "replicas are equal": "after calm, and one more update where one was left out, every replica holds what the primary holds",
+    "nothing is left": "then there are no leases, notes or marks",
     "launches end": "after calm, sensors launch nothing more",
     "errors are named": "a run ends well, or with an error of this project",
 }
@@ -53,37 +54,54 @@ class Broken:
 
 @dataclass(frozen=True)
 class Known:
-    """One partition as the ledger has it."""
+    """One partition as the ledger has it. Files go by their numbers."""
 
     entry: LedgerEntry
+    layout: Layout
 
-    def claims(self, variable: str, position: int) -> bool:
-        """Whether a variable is said to have the file of a position."""
+    def claims(self, variable: str, file: int) -> bool:
+        """Whether a variable is said to have a file."""
         coverage = self.entry.variables.get(variable)
-        if coverage is None or label_at(position) > (coverage.through or self.entry.region[1]):
+        if coverage is None or self.layout.label_of(file) > (coverage.through or self.entry.region[1]):
             return False
-        return all(one.file != key_of(position) for one in coverage.missing)
+        return all(one.file != self.layout.key_of(file) for one in coverage.missing)
 
-    def says_outdated(self, variable: str, position: int) -> bool:
-        """Whether the value at a position is said to be made without files that are used beside it."""
+    def says_outdated(self, variable: str, file: int) -> bool:
+        """Whether the value at a file's place is said to be made without files that are used beside it."""
         coverage = self.entry.variables.get(variable)
-        return coverage is not None and any(one.file == key_of(position) for one in coverage.outdated)
+        return coverage is not None and any(one.file == self.layout.key_of(file) for one in coverage.outdated)
 
-    def versions(self, position: int) -> set[int]:
-        """Versions of the file of a position that were used; empty where the ledger does not say."""
-        etags = self.entry.etags.get(key_of(position), "")
+    def versions(self, file: int) -> set[int]:
+        """Versions of a file that were used; empty where the ledger does not say."""
+        etags = self.entry.etags.get(self.layout.key_of(file), "")
         return {int(number) for number in re.findall(r'-(\d+)"', etags)}
 
 
-def known(internal: Bucket, shard: int) -> Known | None:
+def known(internal: Bucket, layout: Layout, shard: int) -> Known | None:
     """What the ledger says of a shard."""
-    found = internal.objects.get(f"ledger/{partition_key(label_at(shard * SHARD))}.json")
-    return None if found is None else _parsed(found[0])
+    found = internal.objects.get(f"ledger/{partition_key(layout.first_of(shard))}.json")
+    return None if found is None else Known(_parsed(found[0]), layout)
 
 
 @lru_cache(maxsize=1024)
-def _parsed(entry: bytes) -> Known:
-    return Known(entries._from_json(json.loads(entry)))
+def _parsed(entry: bytes) -> LedgerEntry:
+    return entries._from_json(json.loads(entry))
+
+
+def extent(primary: Bucket, layout: Layout) -> int:
+    """Files whose places readers see."""
+    return reader.extent(primary) * layout.leads
+
+
+def shards(primary: Bucket, layout: Layout) -> range:
+    """Shards that readers see, in whole or in part."""
+    return range(-(-extent(primary, layout) // layout.shard))
+
+
+def values_of(primary: Bucket, layout: Layout, variable: str, shard: int) -> npt.NDArray[np.float32] | None:
+    """(file, y, x) of a shard; None where the store has no such variable."""
+    values = reader.shard_values(primary, variable, shard)
+    return None if values is None else values.reshape(layout.shard, *values.shape[-2:])
 
 
 def written_at(internal: Bucket, key: str) -> str | None:
@@ -94,29 +112,31 @@ def written_at(internal: Bucket, key: str) -> str | None:
 
 def ledger_is_true(primary: Bucket, internal: Bucket, upstream: Upstream, shard: int) -> Iterator[str]:
     """Compare every claim about a shard with what readers see there. No run may be writing it."""
-    found = known(internal, shard)
+    layout = upstream.layout
+    found = known(internal, layout, shard)
     if found is None:
         return
-    end = min(reader.extent(primary), (shard + 1) * SHARD)
+    end = min(extent(primary, layout), (shard + 1) * layout.shard)
     for variable in VARIABLES:
         note = f"progress/{found.entry.partition}/{variable}.json"
-        values = reader.shard_values(primary, variable, shard)
+        values = values_of(primary, layout, variable, shard)
         if values is None or note in internal.objects or _has_lost(primary, variable, shard):
             continue
-        for position in range(shard * SHARD, end):
-            if found.claims(variable, position) and not found.says_outdated(variable, position):
-                wanted = _values(variable, position, partial(_versions, internal, upstream, shard, variable))
-                if (wrong := _differs(values[position % SHARD], wanted)) is not None:
-                    yield f"{variable} at {position}: {wrong}"
+        for file in range(shard * layout.shard, end):
+            if found.claims(variable, file) and not found.says_outdated(variable, file):
+                wanted = _values(layout, variable, file, partial(_versions, internal, upstream, shard, variable))
+                if (wrong := _differs(values[file % layout.shard], wanted)) is not None:
+                    yield f"{variable} at {file}: {wrong}"
 
 
-def _versions(internal: Bucket, upstream: Upstream, shard: int, variable: str, position: int) -> set[int | None]:
+def _versions(internal: Bucket, upstream: Upstream, shard: int, variable: str, file: int) -> set[int | None]:
     """Versions of a file that values of a shard can be made from; None for no file."""
-    found, own = known(internal, position // SHARD), position // SHARD == shard
-    whole = [version.number for version in upstream.history.get(position, ()) if version.state == "whole"]
-    if found is None or not own or not found.claims(variable, position):
+    length = upstream.layout.shard
+    found, own = known(internal, upstream.layout, file // length), file // length == shard
+    whole = [version.number for version in upstream.history.get(file, ()) if version.state == "whole"]
+    if found is None or not own or not found.claims(variable, file):
         return {None, *whole}
-    claimed, current = found.versions(position), upstream.files.get(position)
+    claimed, current = found.versions(file), upstream.files.get(file)
     if not claimed:
         return {*whole}
     if current is not None and {current.number} == claimed:
@@ -124,16 +144,16 @@ def _versions(internal: Bucket, upstream: Upstream, shard: int, variable: str, p
     return {*claimed, *(number for number in whole if number >= min(claimed))}
 
 
-def _values(variable: str, position: int, versions: Callable[[int], Collection[int | None]]) -> list[float]:
-    """The values that a position can hold, by the versions that each file can be of."""
-    own = versions(position)
+def _values(layout: Layout, variable: str, file: int, versions: Callable[[int], Collection[int | None]]) -> list[float]:
+    """The values that the place of a file can hold, by the versions that each file can be of."""
     if variable == INSTANT:
-        return [np.nan if one is None else instant(position, one) for one in own]
+        return [np.nan if one is None else instant(file, one) for one in versions(file)]
     assert variable == RATE
-    if position == 0:
+    if not layout.has_rate(file):
         return [np.nan]
-    before = versions(position - 1) if place_in_window(position) > 1 else {0}
-    return [np.nan if None in {one, two} else rate(position, one or 0, two or 0) for one in own for two in before]
+    own, beside = versions(file), layout.before(file)
+    before = {0} if beside is None else versions(beside)
+    return [np.nan if None in {one, two} else rate(one or 0, two) for one in own for two in before]
 
 
 def _differs(found: npt.NDArray[np.float32], wanted: list[float]) -> str | None:
@@ -149,18 +169,35 @@ def _is_same(one: float, other: float) -> bool:
 
 
 def publishable_end(upstream: Upstream, awaited: Callable[[int], bool]) -> int:
-    """Labels that readers can be shown: a shard whose last file is awaited holds back the shards after it.
+    """Files up to whose places readers can be shown.
 
-    A label whose rate can never be made, since the file before it has vanished, may wait for the next one.
+    A shard of many labels whose last file is awaited holds back the shards after it. A label whose rate can never be made, since
+    the file before it has vanished, may wait for the next one. A label of its own shard can be shown once both variables have a
+    value of it; before that it holds back the next ones until it is given up.
     """
-    usable = {position for position in upstream.files if upstream.usable(position)}
+    layout, usable = upstream.layout, {file for file in upstream.files if upstream.usable(file)}
+    if not layout.continues:
+        end = 0
+        for shard in range(layout.files // layout.shard):
+            files = range(shard * layout.shard, (shard + 1) * layout.shard)
+            if any(usable.issuperset(_needed(layout, file)) for file in files if layout.has_rate(file)):
+                end = files.stop
+            elif awaited(shard):
+                break
+        return end
     vanished = upstream.history.keys() - upstream.files.keys()
     newest = max((one for one in usable if one - 1 not in vanished), default=-1)
-    for shard in range(newest // SHARD):
-        last = (shard + 1) * SHARD - 1
+    for shard in range(newest // layout.shard):
+        last = (shard + 1) * layout.shard - 1
         if last not in usable and awaited(shard):
             return max((one for one in usable if one < last), default=-1) + 1
     return newest + 1
+
+
+def _needed(layout: Layout, file: int) -> set[int]:
+    """Files that a rate is made from."""
+    before = layout.before(file)
+    return {file} if before is None else {before, file}
 
 
 def truth_after_calm(
@@ -173,70 +210,86 @@ def truth_after_calm(
     awaited : callable
         Whether the files of a shard are not given up yet.
     """
-    end, extent = publishable_end(upstream, awaited), reader.extent(primary)
-    if extent < end and awaited((end - 1) // SHARD) and not _is_held_up(primary, internal, upstream, extent):
-        yield "everything is published", f"readers see {extent} labels; there are usable files of {end}"
+    layout = upstream.layout
+    end, shown = publishable_end(upstream, awaited), extent(primary, layout)
+    if shown < end and awaited((end - 1) // layout.shard) and not _is_held_up(primary, internal, upstream, shown):
+        yield "everything is published", f"readers see the places of {shown} files; there are usable ones of {end}"
 
-    for shard in range(-(-extent // SHARD)):
+    for shard in shards(primary, layout):
         if awaited(shard):
-            found, positions = known(internal, shard), range(shard * SHARD, min(extent, (shard + 1) * SHARD))
+            files = range(shard * layout.shard, min(shown, (shard + 1) * layout.shard))
             for variable in VARIABLES:
-                yield from _truth_of(primary, internal, upstream, found, variable, positions)
+                yield from _truth_of(primary, upstream, known(internal, layout, shard), variable, files)
+
+
+def left_behind(primary: Bucket, internal: Bucket, upstream: Upstream) -> Iterator[str]:
+    """Leases, notes and marks, but for notes of variables that wait for a forced run."""
+    layout, stuck = upstream.layout, set[str]()
+    for shard in shards(primary, layout):
+        found = known(internal, layout, shard)
+        files = range(shard * layout.shard, min(extent(primary, layout), (shard + 1) * layout.shard))
+        for variable in VARIABLES:
+            if found is not None and _is_stuck(primary, upstream, found, variable, files):
+                stuck.add(f"progress/{found.entry.partition}/{variable}.json")
+    for folder in ("lease", "progress", "degraded", "filling"):
+        yield from (key for key in internal.below(folder) if key not in stuck)
 
 
 def _truth_of(
-    primary: Bucket, internal: Bucket, upstream: Upstream, found: Known | None, variable: str, positions: range
+    primary: Bucket, upstream: Upstream, found: Known | None, variable: str, files: range
 ) -> Iterator[tuple[str, str]]:
     """As `truth_after_calm`, of one variable of one shard."""
-    shard = positions.start // SHARD
-    if found is not None and _is_stuck(primary, upstream, found, variable, positions):
+    layout = upstream.layout
+    shard = files.start // layout.shard
+    if found is not None and _is_stuck(primary, upstream, found, variable, files):
         return
-    values = None if _has_lost(primary, variable, shard) else reader.shard_values(primary, variable, shard)
-    for position in positions:
-        if variable == RATE and found is not None and _is_beside_vanished(found, upstream, position):
+    values = None if _has_lost(primary, variable, shard) else values_of(primary, layout, variable, shard)
+    for file in files:
+        if variable == RATE and found is not None and _is_beside_vanished(found, upstream, file):
             continue
-        if upstream.usable(position) and not (found and found.claims(variable, position)):
-            yield "ledger is complete", f"{variable} lacks {key_of(position)}, which can be used"
-        if found is not None and found.says_outdated(variable, position):
-            yield "ledger is complete", f"{variable} at {position} is outdated, and its files can be used"
-        wanted = _values(variable, position, partial(_best, found, upstream, variable))
-        if values is not None and (wrong := _differs(values[position % SHARD], wanted)) is not None:
-            yield "store is truth", f"{variable} at {position}: {wrong}"
+        if upstream.usable(file) and not (found and found.claims(variable, file)):
+            yield "ledger is complete", f"{variable} lacks {layout.key_of(file)}, which can be used"
+        if found is not None and found.says_outdated(variable, file):
+            yield "ledger is complete", f"{variable} at {file} is outdated, and its files can be used"
+        wanted = _values(layout, variable, file, partial(_best, found, upstream, variable))
+        if values is not None and (wrong := _differs(values[file % layout.shard], wanted)) is not None:
+            yield "store is truth", f"{variable} at {file}: {wrong}"
 
 
-def _whole(upstream: Upstream, position: int) -> set[int | None]:
+def _whole(upstream: Upstream, file: int) -> set[int | None]:
     """Every version of a file that could be used."""
-    return {version.number for version in upstream.history.get(position, ()) if version.state == "whole"}
+    return {version.number for version in upstream.history.get(file, ()) if version.state == "whole"}
 
 
-def _best(found: Known | None, upstream: Upstream, variable: str, position: int) -> set[int | None]:
+def _best(found: Known | None, upstream: Upstream, variable: str, file: int) -> set[int | None]:
     """The version of a file that can be used, or was used for a shard before it vanished."""
-    now, is_claimed = upstream.usable(position), found is not None and found.claims(variable, position)
-    versions = found.versions(position) if found is not None and is_claimed else set()
+    now, is_claimed = upstream.usable(file), found is not None and found.claims(variable, file)
+    versions = found.versions(file) if found is not None and is_claimed else set()
     # Versions of two archives cannot be compared: what was read from the other one stays.
     if is_claimed and upstream.has_copies and (now is None or not versions):
-        return _whole(upstream, position)
+        return _whole(upstream, file)
     if now is not None:
         return {now.number}
     return {*versions} if is_claimed else {None}
 
 
-def _is_held_up(primary: Bucket, internal: Bucket, upstream: Upstream, extent: int) -> bool:
+def _is_held_up(primary: Bucket, internal: Bucket, upstream: Upstream, shown: int) -> bool:
     """Whether the shard that is published next can be continued for no variable: it waits for a forced run."""
-    shard = extent // SHARD
-    found, positions = known(internal, shard), range(shard * SHARD, extent)
-    return found is not None and all(_is_stuck(primary, upstream, found, name, positions) for name in VARIABLES)
+    shard = shown // upstream.layout.shard
+    found, files = known(internal, upstream.layout, shard), range(shard * upstream.layout.shard, shown)
+    return found is not None and all(_is_stuck(primary, upstream, found, name, files) for name in VARIABLES)
 
 
-def _is_stuck(primary: Bucket, upstream: Upstream, found: Known, variable: str, positions: range) -> bool:
-    """Whether a shard can neither be continued, since an object of it is lost, nor made anew, since a file is."""
-    lost = _has_lost(primary, variable, positions.start // SHARD)
-    return lost and any(found.claims(variable, one) and not upstream.usable(one) for one in positions)
+def _is_stuck(primary: Bucket, upstream: Upstream, found: Known, variable: str, files: range) -> bool:
+    """Whether a shard must be made anew, and cannot: a file of it has vanished. It is continued unless an object is lost."""
+    layout = upstream.layout
+    must_be_made_anew = not layout.continues or _has_lost(primary, variable, files.start // layout.shard)
+    return must_be_made_anew and any(found.claims(variable, one) and not upstream.usable(one) for one in files)
 
 
-def _is_beside_vanished(found: Known, upstream: Upstream, position: int) -> bool:
+def _is_beside_vanished(found: Known, upstream: Upstream, file: int) -> bool:
     """Whether a file that a rate may be made from was used, and has been taken back: to read it again fails for good."""
-    beside = range(position - 2, position + 2)  # where the rate before cannot be made, its file does not count as used
+    beside = range(file - 2, file + 2)  # where the rate before cannot be made, its file does not count as used
     return any(found.claims(RATE, one) and not upstream.usable(one) for one in beside)
 
 

@@ -38,7 +38,8 @@ def arrays(bucket: Bucket) -> dict[str, dict[str, Any]]:
 def extent(bucket: Bucket) -> int:
     """Labels that readers see."""
     found = arrays(bucket)
-    return int(found["time"]["shape"][0]) if found else 0
+    along = found.get("time") or found.get("init_time")
+    return 0 if along is None else int(along["shape"][0])
 
 
 def inside(number: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[slice, ...]:

@@ -11,15 +11,19 @@ from tests.simulation.dataset import SimulatedJob
 from tests.simulation.faults import Families, only
 from tests.simulation.folders import folder
 from tests.simulation.known_breaks import MENDED, OPEN, Row
+from tests.simulation.layouts import ANALYSIS, FORECAST, Layout
 from tests.simulation.promises import NAMES
 from tests.simulation.shrinking import shrink
 from tests.simulation.world import simulate
 
 
-def test_nothing_breaks_where_nothing_goes_wrong() -> None:
-    outcome = simulate(1, families=Families())
+@pytest.mark.parametrize(
+    ("layout", "runs"), [(ANALYSIS, 20), (FORECAST, 5)], ids=lambda one: getattr(one, "kind", None)
+)
+def test_nothing_breaks_where_nothing_goes_wrong(layout: Layout, runs: int) -> None:
+    outcome = simulate(1, families=Families(), layout=layout)
     assert not outcome.broken
-    assert outcome.runs >= 20
+    assert outcome.runs >= runs
 
 
 def test_a_seed_is_the_same_each_time() -> None:
@@ -36,7 +40,7 @@ _OPEN = pytest.mark.xfail(strict=True, reason="an open break: move its row when 
 )
 def test_known_breaks(row: Row) -> None:
     assert row.promise in NAMES
-    assert row.promise not in simulate(row.seed, families=row.faults).promises
+    assert row.promise not in simulate(row.seed, families=row.faults, layout=row.layout).promises
 
 
 class FailingJob(SimulatedJob):
@@ -54,11 +58,11 @@ def test_a_seed_leaves_no_folder_behind() -> None:
             seen.append(folder().is_dir())
             return super().get_processing_region()
 
-    simulate(2, region_job=WatchingJob)
+    simulate(2, region_job=WatchingJob, layout=ANALYSIS)
     assert set(seen) == {True}
     assert not folder().exists()
     with pytest.raises(SystemExit):
-        simulate(2, region_job=FailingJob)
+        simulate(2, region_job=FailingJob, layout=ANALYSIS)
     assert not folder().exists()
 
 
@@ -72,10 +76,9 @@ class ForgetfulJob(SimulatedJob):
 @pytest.mark.slow
 def test_a_corrected_file_that_nobody_reads_again_is_found() -> None:
     families, wrong = only("corrected_files", "late_files"), ForgetfulJob
-    seed = next(
-        seed for seed in range(1, 6) if "store is truth" in simulate(seed, families=families, region_job=wrong).promises
-    )
-    (fault,) = shrink(seed, "store is truth", families, most_tries=40, region_job=wrong)
+    outcomes = (simulate(seed, families=families, region_job=wrong, layout=ANALYSIS) for seed in range(1, 6))
+    seed = next(outcome.seed for outcome in outcomes if "store is truth" in outcome.promises)
+    (fault,) = shrink(seed, "store is truth", families, most_tries=40, region_job=wrong, layout=ANALYSIS)
     assert "v2 whole" in fault
 
 

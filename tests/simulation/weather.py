@@ -2,13 +2,13 @@
 
 In: a seed. Out: the events of every file, an archive that lists and serves what is there, and the values of each version.
 
-A file holds one label: an instantaneous value, and a total that starts anew every `WINDOW` labels. Each version of a file has
-other values, so that a value tells which versions it was made from.
+A file holds one label, or one lead time of one: an instantaneous value, and a total that starts anew every `WINDOW` hours. Each
+version of a file has other values, so that a value tells which versions it was made from.
 """
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -18,14 +18,12 @@ from obstore.exceptions import GenericError
 
 from tests.simulation.chance import chance
 from tests.simulation.faults import Families, Faults
+from tests.simulation.layouts import HOUR, Layout
 from tests.simulation.objects import Answer, take_step
 from tests.simulation.scheduler import Scheduler
 
-HOUR = 3600.0
-WINDOW = 6
-"""Labels of one total."""
-PER_LABEL = 1000.0
-"""What a total grows by from label to label, but for its version."""
+PER_HOUR = 1000.0
+"""What a total grows by from file to file, but for its version."""
 
 INDEX = ".idx"
 """What the key of an index ends with."""
@@ -38,31 +36,33 @@ class FileEvent:
     """Something that happens to a file upstream."""
 
     at: float
-    label: int
+    file: int
     version: int
     state: State
 
     @property
     def name(self) -> str:
-        return f"file {self.label} v{self.version} {self.state}"
+        return f"file {self.file} v{self.version} {self.state}"
 
 
 @dataclass(frozen=True)
 class Version:
     """One version of a file."""
 
-    label: int
+    file: int
     number: int
     state: State
     written: float
+    place: int
+    """See `Layout.place_in_window`."""
 
     @property
     def etag(self) -> str:
-        return f'"{self.label}-{self.number}"'
+        return f'"{self.file}-{self.number}"'
 
     @cached_property
     def content(self) -> bytes:
-        body = struct.pack("<4sqqff", b"SIMU", self.label, self.number, instant(self.label, self.number), self.total)
+        body = struct.pack("<4sqqff", b"SIMU", self.file, self.number, instant(self.file, self.number), self.total)
         data = body + struct.pack("<I", zlib.crc32(body)) + b"7777"
         if self.state == "truncated":
             return data[: len(data) // 2]
@@ -70,7 +70,7 @@ class Version:
 
     @property
     def total(self) -> float:
-        return place_in_window(self.label) * PER_LABEL + self.number
+        return self.place * PER_HOUR + self.number
 
 
 @dataclass(frozen=True)
@@ -83,45 +83,39 @@ class Index:
 
     @property
     def etag(self) -> str:
-        return f'"index-{self.of.label}-{self.of.number}-{"wrong" if self.is_wrong else "right"}"'
+        return f'"index-{self.of.file}-{self.of.number}-{"wrong" if self.is_wrong else "right"}"'
 
     @property
     def content(self) -> bytes:
-        return struct.pack("<qI", self.of.label, zlib.crc32(self.of.content) ^ self.is_wrong)
+        return struct.pack("<qI", self.of.file, zlib.crc32(self.of.content) ^ self.is_wrong)
 
     def fits(self, data: bytes) -> bool:
-        return self.content == struct.pack("<qI", self.of.label, zlib.crc32(data))
+        return self.content == struct.pack("<qI", self.of.file, zlib.crc32(data))
 
 
-def instant(label: int, version: int) -> float:
+def instant(file: int, version: int) -> float:
     """The instantaneous value of a version: exact in float32."""
-    return label + version / 64
+    return file + version / 64
 
 
-def place_in_window(label: int) -> int:
-    """1 for the first label of a window, `WINDOW` for the last: a window ends at a whole multiple."""
-    return (label - 1) % WINDOW + 1
+def rate(version: int, before: int | None) -> float:
+    """The rate that is made from a version of a file, and one of the file before it, if its total goes on from there."""
+    return (PER_HOUR + version - (before or 0)) / HOUR
 
 
-def rate(label: int, version: int, before: int) -> float:
-    """The rate that is made from a version of a file, and one of the file before it."""
-    gained = PER_LABEL + version - (before if place_in_window(label) > 1 else 0)
-    return gained / HOUR
-
-
-def unpack(data: bytes, label: int) -> tuple[float, float] | None:
-    """Both values of a file; None where it is not whole, or not of that label."""
+def unpack(data: bytes, file: int) -> tuple[float, float] | None:
+    """Both values of a file; None where it is not whole, or is another one."""
     body, end = data[:-8], data[-8:]
     if len(data) != 36 or end != struct.pack("<I", zlib.crc32(body)) + b"7777":
         return None
     magic, found, _, first, total = struct.unpack("<4sqqff", body)
-    return (first, total) if (magic, found) == (b"SIMU", label) else None
+    return (first, total) if (magic, found) == (b"SIMU", file) else None
 
 
-def file_events(seed: int, families: Families, label: int) -> list[FileEvent]:
-    """What happens to the file of a label, in order of time."""
-    rng = chance(seed, "file", label)
-    at = label * HOUR + rng.uniform(600, 3000)
+def file_events(seed: int, families: Families, layout: Layout, file: int) -> list[FileEvent]:
+    """What happens to a file, in order of time."""
+    rng = chance(seed, "file", file)
+    at = layout.due(file) + rng.uniform(600, 3000)
     drawn = [rng.random() for _ in range(5)]
     if drawn[0] < families.missing_files:
         return []
@@ -129,22 +123,22 @@ def file_events(seed: int, families: Families, label: int) -> list[FileEvent]:
         at += rng.choice((2, 5, 9, 14.5, 20)) * HOUR
     events, version = list[FileEvent](), 1
     if drawn[2] < families.corrupt_files:
-        events.append(FileEvent(at, label, version, rng.choice(("truncated", "corrupt"))))
+        events.append(FileEvent(at, file, version, rng.choice(("truncated", "corrupt"))))
         at, version = at + rng.choice((0.02, 0.3, 2, 7)) * HOUR, version + 1
-    events.append(FileEvent(at, label, version, "whole"))
+    events.append(FileEvent(at, file, version, "whole"))
     if drawn[3] < families.corrected_files:
         for _ in range(rng.choice((1, 1, 2))):
             at, version = at + rng.choice((0.01, 0.2, 1, 4, 9)) * HOUR, version + 1
-            events.append(FileEvent(at, label, version, "whole"))
+            events.append(FileEvent(at, file, version, "whole"))
     if drawn[4] < families.vanished_files:
-        events.append(FileEvent(at + rng.choice((0.5, 3, 8)) * HOUR, label, version, "gone"))
+        events.append(FileEvent(at + rng.choice((0.5, 3, 8)) * HOUR, file, version, "gone"))
     return events
 
 
-def index_events(seed: int, families: Families, label: int, files: Sequence[FileEvent]) -> list[FileEvent]:
-    """What happens to the index of a label: it comes with each version, long before, or long after; or it is wrong."""
-    rng, events = chance(seed, "index", label), list[FileEvent]()
-    for event in files:
+def index_events(seed: int, families: Families, file: int, own: Sequence[FileEvent]) -> list[FileEvent]:
+    """What happens to the index of a file: it comes with each version, long before, or long after; or it is wrong."""
+    rng, events = chance(seed, "index", file), list[FileEvent]()
+    for event in own:
         drawn, what, hours = rng.random(), rng.choice(("before", "after", "wrong")), rng.choice((0.05, 0.5, 3, 7))
         if event.state == "gone":
             continue
@@ -161,9 +155,9 @@ def index_events(seed: int, families: Families, label: int, files: Sequence[File
 class Upstream:
     """What the archive holds."""
 
-    key_of: Callable[[int], str]
+    layout: Layout
     files: dict[int, Version] = field(default_factory=dict)
-    """By label."""
+    """By number."""
     objects: dict[str, Version | Index] = field(default_factory=dict)
     """By key."""
     copies: dict[str, Version | Index] = field(default_factory=dict)
@@ -174,35 +168,38 @@ class Upstream:
     """Whether a file can be used only with its index."""
     has_copies: bool = False
     history: dict[int, list[Version]] = field(default_factory=dict)
-    """Every version of a label that there was."""
+    """Every version of a file that there was."""
     out_until: float = 0.0
 
     def happen(self, event: FileEvent, now: float) -> None:
-        key = self.key_of(event.label)
+        key = self.layout.key_of(event.file)
         if event.state in {"index", "wrong index"}:
-            of = next((one for one in self.history.get(event.label, ()) if one.number == event.version), None)
-            of = of or Version(event.label, event.version, "whole", now)
+            of = next((one for one in self.history.get(event.file, ()) if one.number == event.version), None)
+            of = of or self._version(event.file, event.version, "whole", now)
             self.objects[key + INDEX] = Index(of, event.state == "wrong index", now)
             return
         if event.state == "gone":
-            self.files.pop(event.label, None)
+            self.files.pop(event.file, None)
             self.copies.pop(key, None)
             if (taken := self.objects.pop(key, None)) is not None:
                 self.taken_back[key] = taken
             return
-        version = Version(event.label, event.version, event.state, now)
-        self.files[event.label] = self.objects[key] = version
-        self.history.setdefault(event.label, []).append(version)
+        version = self._version(event.file, event.version, event.state, now)
+        self.files[event.file] = self.objects[key] = version
+        self.history.setdefault(event.file, []).append(version)
 
-    def copy(self, label: int) -> None:
+    def _version(self, file: int, number: int, state: State, now: float) -> Version:
+        return Version(file, number, state, now, self.layout.place_in_window(file))
+
+    def copy(self, file: int) -> None:
         """Bring the other archive up to date with a file and its index."""
-        for key in (self.key_of(label), self.key_of(label) + INDEX):
+        for key in (self.layout.key_of(file), self.layout.key_of(file) + INDEX):
             if key in self.objects:
                 self.copies[key] = self.objects[key]
 
-    def usable(self, label: int) -> Version | None:
-        """The version of a label that can be used now."""
-        found, index = self.files.get(label), self.objects.get(self.key_of(label) + INDEX)
+    def usable(self, file: int) -> Version | None:
+        """The version of a file that can be used now."""
+        found, index = self.files.get(file), self.objects.get(self.layout.key_of(file) + INDEX)
         if found is None or found.state != "whole":
             return None
         fits = isinstance(index, Index) and index.fits(found.content)

@@ -20,11 +20,12 @@ from reformatters_dagster.core.spec.errors import NothingSucceeded, ReformatErro
 from tests.simulation import promises, reader
 from tests.simulation.arrays import quick_arrays
 from tests.simulation.chance import chance
-from tests.simulation.dataset import ARCHIVE, COPY, SHARD, START, IndexedJob, SimulatedJob, key_of, label_at
+from tests.simulation.dataset import ARCHIVE, COPY, job_of
 from tests.simulation.deployment import MAX_ATTEMPTS, Deployment, Run
 from tests.simulation.disturbances import Disturbance, disturbances
 from tests.simulation.faults import Families, Faults, families_of
 from tests.simulation.folders import dataset, folder, folders
+from tests.simulation.layouts import HOUR, HOURS, LAYOUTS, START, Layout
 from tests.simulation.memory import remembering
 from tests.simulation.objects import Bucket, SimulatedObstore
 from tests.simulation.promises import Broken
@@ -32,11 +33,15 @@ from tests.simulation.scheduler import Scheduler
 from tests.simulation.threads import CORE, simulated_threads
 from tests.simulation.torn import never_published, torn_reads
 from tests.simulation.versions import by_newer_version, by_older_version
-from tests.simulation.weather import HOUR, FileEvent, SimulatedArchive, Upstream, file_events, index_events
+from tests.simulation.weather import FileEvent, SimulatedArchive, Upstream, file_events, index_events
 
-LABELS = 30
+END = (HOURS + 1) * HOUR
+"""When calm begins."""
 CALM = 5.5 * HOUR
 """How long nothing goes wrong at the end: longer than every cool-down but the longest."""
+
+NEXT_UPDATE = 3 * HOUR
+"""Within what time an update follows the files that it is made from."""
 
 
 @dataclass
@@ -88,6 +93,11 @@ class Choices:
         )
 
 
+def layout_of(seed: int) -> Layout:
+    """The shape of a seed's dataset: every third is a forecast."""
+    return LAYOUTS[chance(seed, "layout").choice(("analysis", "analysis", "forecast"))]
+
+
 class World:
     """Everything of one simulation."""
 
@@ -100,8 +110,10 @@ class World:
         trace: bool = False,
         region_job: type[RegionJob[Any]] | None = None,
         codecs: bool = False,
+        layout: Layout | None = None,
     ) -> None:
         self.codecs = codecs
+        self.layout = layout or layout_of(seed)
         self.outcome = Outcome(seed)
         self.seed, self.traces = seed, trace
         self.scheduler = Scheduler()
@@ -109,7 +121,7 @@ class World:
         self.faults = Faults(seed, self.families, left_out)
         self.choices = Choices.of(seed)
         indexed, has_copies = self.families.index_faults > 0, self.families.second_archive > 0
-        self.upstream = Upstream(key_of, indexed=indexed, has_copies=has_copies)
+        self.upstream = Upstream(self.layout, indexed=indexed, has_copies=has_copies)
         self.primary = Bucket("primary", on_change=self._changed)
         self.internal = Bucket("internal", on_change=self._changed)
         self.replicas = [Bucket(f"replica{n}", on_change=self._changed) for n in range(self.choices.replica_count)]
@@ -118,13 +130,13 @@ class World:
         self.written: dict[str, str] = {}
         """When each entry of the ledger was written, as its run says."""
         declared = replace(
-            dataset(),
+            dataset(self.layout),
             publish_policy=self.choices.publish_policy,
             replicas=self.choices.replicas,
             give_up_age=self.choices.give_up_age,
             quiet=self.choices.quiet,
             soft_deadline=pd.Timedelta("2h"),
-            region_job=region_job or (IndexedJob if indexed else SimulatedJob),
+            region_job=region_job or job_of(self.layout, indexed=indexed),
             archives=(ARCHIVE, COPY) if has_copies else (ARCHIVE,),
         )
         self.deployment = Deployment(
@@ -159,11 +171,11 @@ class World:
             stack.enter_context(patch(f"{CORE}.store.location.obstore", self.obstore))
             stack.enter_context(patch(f"{CORE}.source.clients.S3Store", lambda bucket, **_: archives[bucket]))
             self._schedule()
-            end = LABELS * HOUR + HOUR
-            self.scheduler.run(end)
+            self.scheduler.run(END)
             self._begin_calm()
-            self.scheduler.run(end + CALM)
+            self.scheduler.run(END + CALM)
             self._look_after_calm()
+            self._look_at_replicas()
         self.outcome.runs = len(self.deployment.runs)
         self.outcome.faults = list(self.faults.happened)
         self.outcome.counted = self.faults.counted
@@ -181,42 +193,42 @@ class World:
         self.outcome.broken.append(Broken(promise, self.scheduler.now, detail))
 
     def _schedule(self) -> None:
-        for label in range(LABELS):
-            for event in self._events_of(label):
-                if event.at <= (LABELS + 1) * HOUR:
+        for file in range(self.layout.files):
+            for event in self._events_of(file):
+                if event.at <= END:
                     self.scheduler.call_at(event.at, lambda event=event: self._file(event))  # type: ignore[misc]
-        for one in disturbances(self.seed, self.families, LABELS):
+        for one in disturbances(self.seed, self.families, HOURS):
             if self.faults.occurs(one.name):
                 self.scheduler.call_at(one.at, lambda one=one: self._disturb(one))  # type: ignore[misc]
         for kind, every in (("update", 1500.0), ("heal", 3000.0)):
             self._tick_again(kind, every, 0)
 
-    def _events_of(self, label: int) -> list[FileEvent]:
+    def _events_of(self, file: int) -> list[FileEvent]:
         """What happens to a file: the usual where its faults are left out."""
-        usual, events = (self._story_of(families, label) for families in (Families(), self.families))
+        usual, events = (self._story_of(families, file) for families in (Families(), self.families))
         story = ", ".join(f"v{event.version} {event.state} at {event.at / HOUR:.2f} h" for event in events)
-        is_usual = events == usual or not self.faults.occurs(f"file {label}: {story or 'never comes'}")
+        is_usual = events == usual or not self.faults.occurs(f"file {file}: {story or 'never comes'}")
         return usual if is_usual else events
 
-    def _story_of(self, families: Families, label: int) -> list[FileEvent]:
-        files = file_events(self.seed, families, label)
-        return [*files, *index_events(self.seed, families, label, files)] if self.upstream.indexed else files
+    def _story_of(self, families: Families, file: int) -> list[FileEvent]:
+        own = file_events(self.seed, families, self.layout, file)
+        return [*own, *index_events(self.seed, families, file, own)] if self.upstream.indexed else own
 
     def _file(self, event: FileEvent) -> None:
         self.upstream.happen(event, self.scheduler.now)
         self.tell(event.name)
         if self.upstream.has_copies and event.state != "gone":
-            lag = chance(self.seed, "copy", event.label, event.version, event.state).choice((0.0, 0.1, 0.7, 3.0))
-            at = min(self.scheduler.now + lag * HOUR, (LABELS + 1) * HOUR)
-            self.scheduler.call_at(at, lambda: self.upstream.copy(event.label))
+            lag = chance(self.seed, "copy", event.file, event.version, event.state).choice((0.0, 0.1, 0.7, 3.0))
+            at = min(self.scheduler.now + lag * HOUR, END)
+            self.scheduler.call_at(at, lambda: self.upstream.copy(event.file))
 
     def _disturb(self, one: Disturbance) -> None:
         self.tell(one.name)
         if one.what.endswith(" out"):
-            self._put_out(one.what, min(self.scheduler.now + one.hours * HOUR, (LABELS + 1) * HOUR))
+            self._put_out(one.what, min(self.scheduler.now + one.hours * HOUR, END))
             return
-        shards = -(-reader.extent(self.primary) // SHARD)
-        label = label_at(int(one.draw * max(shards, 1)) * SHARD)
+        shards = len(promises.shards(self.primary, self.layout))
+        label = self.layout.first_of(int(one.draw * max(shards, 1)))
         match one.what:
             case "object lost":
                 # Half of the time one of the shard that is being continued.
@@ -295,11 +307,11 @@ class World:
     def _ended(self, run: Run) -> None:
         if run.error is not None and not isinstance(run.error, ReformatError):
             self.broken("errors are named", f"{run.process.name}: {type(run.error).__name__}: {run.error}")
-        for shard in range(-(-reader.extent(self.primary) // SHARD)):
+        for shard in promises.shards(self.primary, self.layout):
             self._look_at(shard)
 
     def _look_at(self, shard: int) -> None:
-        label = label_at(shard * SHARD)
+        label = self.layout.first_of(shard)
         if self.deployment.is_written(label) or self.scheduler.late_calls:
             return
         self.outcome.reads += 1
@@ -308,21 +320,29 @@ class World:
             return
 
     def _look_after_calm(self) -> None:
-        for shard in range(-(-reader.extent(self.primary) // SHARD)):
+        for shard in promises.shards(self.primary, self.layout):
             self._look_at(shard)
         told: set[str] = set()
         for promise, detail in promises.truth_after_calm(self.primary, self.internal, self.upstream, self._is_awaited):
             if promise not in told:
                 told.add(promise)
                 self.broken(promise, detail)
-        left = [key for folder in ("lease", "progress", "degraded", "filling") for key in self.internal.below(folder)]
-        if left:
-            self.broken("nothing is left", ", ".join(left))
         last = self.deployment.runs[-1] if self.deployment.runs else None
         # Files that cannot be used are tried again for ever, less and less often.
         is_in_vain = last is not None and last.number > MAX_ATTEMPTS and isinstance(last.error, NothingSucceeded)
         if last is not None and self.scheduler.now - self.deployment.last_launch < HOUR and not is_in_vain:
             self.broken("launches end", f"{last.process.name} was launched in the last hour of calm")
+
+    def _look_at_replicas(self) -> None:
+        """A replica that may lag, and was left out by the last update, is mended by the next one."""
+        if any(self.internal.below("degraded")):
+            self.tell("one more label comes")
+            for file in range(self.layout.files, self.layout.files + self.layout.leads):
+                for event in self._story_of(Families(), file):
+                    self._file(replace(event, at=self.scheduler.now))
+            self.scheduler.run(self.scheduler.now + NEXT_UPDATE)
+        if left := list(promises.left_behind(self.primary, self.internal, self.upstream)):
+            self.broken("nothing is left", ", ".join(left))
         for replica in self.replicas:
             theirs, ours = replica.content(), self.primary.content()
             if differing := sorted(
@@ -332,7 +352,7 @@ class World:
 
     def _is_awaited(self, shard: int) -> bool:
         """Whether the give-up age of a shard's last label lies ahead."""
-        last = label_at((shard + 1) * SHARD - 1)
+        last = self.layout.label_of((shard + 1) * self.layout.shard - 1)
         return bool(START + pd.Timedelta(seconds=self.scheduler.now) - last < self.choices.give_up_age)
 
 
@@ -344,11 +364,14 @@ def simulate(
     trace: bool = False,
     region_job: type[RegionJob[Any]] | None = None,
     codecs: bool = False,
+    layout: Layout | None = None,
 ) -> Outcome:
     """Run one seed.
 
     Parameters
     ----------
+    layout : Layout, optional
+        Default: that of the seed.
     region_job : type of RegionJob, optional
         It may be one that does something wrong, to see that it is found.
     codecs : bool
@@ -356,4 +379,4 @@ def simulate(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return World(seed, families, left_out, trace=trace, region_job=region_job, codecs=codecs).run()
+        return World(seed, families, left_out, trace=trace, region_job=region_job, codecs=codecs, layout=layout).run()
