@@ -57,8 +57,7 @@ class Layout:
 
     def file_of(self, label: Timestamp, lead: Timedelta | None = None) -> int:
         """The number of the file of a label and a lead time."""
-        hours = 0 if lead is None else int(lead // pd.Timedelta(hours=1))
-        return int((label - START) // pd.Timedelta(hours=self.step)) * self.leads + hours
+        return _file(self, label, lead)
 
     def key_of(self, file: int) -> str:
         """A folder a day, or one an init time, as archives have it."""
@@ -85,7 +84,7 @@ class Layout:
 
 ANALYSIS = Layout("analysis", step=1, leads=1, shard=12, chunk=6)
 """Many labels a shard."""
-FORECAST = Layout("forecast", step=6, leads=9, shard=9, chunk=3)
+FORECAST = Layout("forecast", step=3, leads=8, shard=8, chunk=4)
 """One label a shard."""
 LAYOUTS = {layout.kind: layout for layout in (ANALYSIS, FORECAST)}
 
@@ -93,6 +92,12 @@ LAYOUTS = {layout.kind: layout for layout in (ANALYSIS, FORECAST)}
 @cache
 def _label(layout: Layout, number: int) -> Timestamp:
     return START + number * pd.Timedelta(hours=layout.step)
+
+
+@cache
+def _file(layout: Layout, label: Timestamp, lead: Timedelta | None) -> int:
+    hours = 0 if lead is None else int(lead // pd.Timedelta(hours=1))
+    return int((label - START) // pd.Timedelta(hours=layout.step)) * layout.leads + hours
 
 
 @cache

@@ -224,15 +224,20 @@ def truth_after_calm(
 
 def left_behind(primary: Bucket, internal: Bucket, upstream: Upstream) -> Iterator[str]:
     """Leases, notes and marks, but for notes of variables that wait for a forced run."""
-    layout, stuck = upstream.layout, set[str]()
-    for shard in shards(primary, layout):
-        found = known(internal, layout, shard)
-        files = range(shard * layout.shard, min(extent(primary, layout), (shard + 1) * layout.shard))
-        for variable in VARIABLES:
-            if found is not None and _is_stuck(primary, upstream, found, variable, files):
-                stuck.add(f"progress/{found.entry.partition}/{variable}.json")
+    waiting = {
+        f"progress/{partition_key(upstream.layout.first_of(shard))}/{variable}.json"
+        for shard in shards(primary, upstream.layout)
+        for variable in stuck(primary, internal, upstream, shard)
+    }
     for folder in ("lease", "progress", "degraded", "filling"):
-        yield from (key for key in internal.below(folder) if key not in stuck)
+        yield from (key for key in internal.below(folder) if key not in waiting)
+
+
+def stuck(primary: Bucket, internal: Bucket, upstream: Upstream, shard: int) -> list[str]:
+    """Variables of a shard that wait for a forced run: they must be made anew, and a file that they have has vanished."""
+    layout, found = upstream.layout, known(internal, upstream.layout, shard)
+    files = range(shard * layout.shard, min(extent(primary, layout), (shard + 1) * layout.shard))
+    return [name for name in VARIABLES if found is not None and _is_stuck(primary, upstream, found, name, files)]
 
 
 def _truth_of(

@@ -3,11 +3,12 @@
 In: a seed, and what is left out of it. Out: an `Outcome` with the promises that were broken.
 """
 
+import gc
 import time
 import warnings
 from collections import Counter
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
@@ -328,9 +329,7 @@ class World:
                 told.add(promise)
                 self.broken(promise, detail)
         last = self.deployment.runs[-1] if self.deployment.runs else None
-        # Files that cannot be used are tried again for ever, less and less often.
-        is_in_vain = last is not None and last.number > MAX_ATTEMPTS and isinstance(last.error, NothingSucceeded)
-        if last is not None and self.scheduler.now - self.deployment.last_launch < HOUR and not is_in_vain:
+        if last is not None and self.scheduler.now - self.deployment.last_launch < HOUR and not self._is_in_vain(last):
             self.broken("launches end", f"{last.process.name} was launched in the last hour of calm")
 
     def _look_at_replicas(self) -> None:
@@ -350,10 +349,29 @@ class World:
             ):
                 self.broken("replicas are equal", f"{replica.name} differs in {', '.join(differing[:5])}")
 
+    def _is_in_vain(self, run: Run) -> bool:
+        """Whether a run is one of those that are tried again for ever, less and less often."""
+        if run.number <= MAX_ATTEMPTS:
+            return False
+        shard = self.layout.file_of(run.label) // self.layout.shard
+        is_stuck = promises.stuck(self.primary, self.internal, self.upstream, shard)
+        return isinstance(run.error, NothingSucceeded) or bool(is_stuck)
+
     def _is_awaited(self, shard: int) -> bool:
         """Whether the give-up age of a shard's last label lies ahead."""
         last = self.layout.label_of((shard + 1) * self.layout.shard - 1)
         return bool(START + pd.Timedelta(seconds=self.scheduler.now) - last < self.choices.give_up_age)
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Let Python look for garbage in cycles seldom: what a seed makes is small, and gone at its end."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def simulate(
@@ -377,6 +395,6 @@ def simulate(
     codecs : bool
         Write shards, and read metadata, by zarr and xarray each time: several times slower, and nothing stands for them.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), rare_collections():
         warnings.simplefilter("ignore")
         return World(seed, families, left_out, trace=trace, region_job=region_job, codecs=codecs, layout=layout).run()
