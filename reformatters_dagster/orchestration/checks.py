@@ -3,12 +3,14 @@
 In: a dataset. Out: one multi-asset check, whose results are those of its validators.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import dagster as dg
 
+from reformatters_dagster.core.check.validators import CheckResult
 from reformatters_dagster.core.run.comparison import CHECK_NAME, check_replicas
 from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.errors import ReformatError
 from reformatters_dagster.orchestration.names import BACKFILL_TAG, K8S_TAG, asset_key, k8s_config
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 from reformatters_dagster.orchestration.standing import never_evaluated
@@ -44,14 +46,7 @@ def build_checks(dataset: DynamicalDataset, *, has_replicas: bool = False) -> dg
         if BACKFILL_TAG in context.run.tags:
             asked = never_evaluated(context.instance, asked)
             context.log.info("a backfill does not change what validators look at: %s were never asked", len(asked))
-        wanted = {check.name for check in asked}
-        chosen = [validator for validator in dataset.validators if validator.name in wanted]
-        begun, workspace = reformatters.open(dataset)
-        stores, now = workspace.stores, utc_now()
-        results = begun.validate(stores.primary, now, chosen, internal=stores.internal) if chosen else []
-        if CHECK_NAME in wanted:
-            results.append(check_replicas(stores, now))
-        for result in results:
+        for result in _results(dataset, reformatters, {check.name for check in asked}):
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=result.name,
@@ -62,3 +57,16 @@ def build_checks(dataset: DynamicalDataset, *, has_replicas: bool = False) -> dg
             )
 
     return validators
+
+
+def _results(dataset: DynamicalDataset, reformatters: Reformatters, wanted: Collection[str]) -> list[CheckResult]:
+    """What the wanted checks find. Each of them fails where the store cannot be opened, and says why."""
+    chosen = [validator for validator in dataset.validators if validator.name in wanted]
+    try:
+        begun, workspace = reformatters.open(dataset)
+        stores, now = workspace.stores, utc_now()
+        results = begun.validate(stores.primary, now, chosen, internal=stores.internal) if chosen else []
+        return [*results, check_replicas(stores, now)] if CHECK_NAME in wanted else results
+    except ReformatError as error:
+        message = f"the store was to be opened and could not be: {type(error).__name__}: {error}"
+        return [CheckResult(name=name, passed=False, message=message) for name in sorted(wanted)]

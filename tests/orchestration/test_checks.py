@@ -112,13 +112,23 @@ def test_the_backfill_job_has_none(checked: Deployment) -> None:
     }
 
 
-def test_without_a_store_the_run_says_so(deployment: Deployment) -> None:
-    checked = replace(deployment, site=deployment.site.having(validators=(LATE,)))
-    with pytest.raises(Exception, match="there is none: 'reformat backfill' creates it"):
-        checked.run("validate")
-    op, said = checked.last_failure()
-    assert op == "test_gfs_forecast__validators"
-    assert "StoreMissing" in said
+def test_without_a_store_each_check_says_so(deployment: Deployment) -> None:
+    checked = replace(deployment, site=deployment.site.having(validators=(LATE, SHARDS)))
+    found = evaluations(checked.run("validate"))
+    assert {name: check.passed for name, check in found.items()} == {"late": False, "expected_shards": False}
+    for check in found.values():
+        assert "was to be opened and could not be: StoreMissing: " in (check.description or "")
+        assert "there is none: 'reformat backfill' creates it" in (check.description or "")
+
+
+def test_of_a_store_that_cannot_be_read_each_check_says_so(checked: Deployment) -> None:
+    root = checked.site.folder / "primary/test-gfs-forecast/v0.1.0.zarr/zarr.json"
+    root.write_text("{")
+    found = evaluations(checked.run("validate"))
+    assert {name: check.passed for name, check in found.items()} == dict.fromkeys(
+        ("never_late", "late", "expected_shards"), False
+    )
+    assert all("CorruptRoot" in (check.description or "") for check in found.values())
 
 
 def test_the_checks_page_says_what_each_is_about(checked: Deployment) -> None:

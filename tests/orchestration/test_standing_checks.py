@@ -190,8 +190,13 @@ def test_a_run_that_ends_in_the_queue_leaves_them(checked: Deployment) -> None:
     assert shown(checked) == STANDING
 
 
-def test_a_validation_that_fails_to_execute_is_seen(checked: Deployment) -> None:
+def test_a_store_that_is_gone_is_seen(checked: Deployment) -> None:
     shutil.rmtree(checked.site.folder / "primary")
-    with pytest.raises(Exception, match="there is none"):
-        checked.run("validate")
+    checked.run("validate")
+    assert set(shown(checked).values()) == {"FAILED"}
+
+
+def test_a_validation_that_fails_to_execute_is_seen(checked: Deployment) -> None:
+    lost = checked.instance.create_run_for_job(checked.job("validate"), run_config=checked.config("validate"))
+    checked.instance.report_run_failed(lost)
     assert set(shown(checked).values()) == {"EXECUTION_FAILED"}

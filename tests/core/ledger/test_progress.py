@@ -210,7 +210,8 @@ def test_an_attempt_that_a_later_one_has_overtaken_commits_nothing_else(site: Si
     run(site, "run", "attempt 4")
     before = site.objects()
     with pytest.raises(
-        OutcomeOvertaken, match=r"by attempt 'attempt 1' of run 'run'; attempt 'attempt 4' .* run the whole partition again"
+        OutcomeOvertaken,
+        match=r"by attempt 'attempt 1' of run 'run'; attempt 'attempt 4' .* run the whole partition again",
     ):
         commit_partition(dataset, workspace, plan, outcomes, run_id="attempt 1", now=plan.now)
     assert site.objects() == before
