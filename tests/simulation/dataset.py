@@ -1,4 +1,4 @@
-"""A small analysis and a small forecast over the made-up upstream: an instantaneous variable and a rate each.
+"""Small analyses and a small forecast over the made-up upstream: an instantaneous variable and a rate each.
 
 In: a folder for templates. Out: datasets, whose region jobs run the real stages over files that are no GRIB.
 """
@@ -170,7 +170,7 @@ class IndexedForecastJob(ForecastRegionJob[LeadCoord], IndexedSource[LeadCoord])
 
 def job_of(layout: Layout, *, indexed: bool) -> type[GribRegionJob[Any]]:
     """The class of region job of a layout."""
-    if layout is ANALYSIS:
+    if layout.kind == "analysis":
         return IndexedJob if indexed else SimulatedJob
     return IndexedForecastJob if indexed else ForecastJob
 
@@ -185,10 +185,11 @@ def simulated_dataset(folder: Path, layout: Layout, **changes: Any) -> Dynamical
     grid = LatLonGrid(
         latitude=RegularAxis(first=0.5, step=-1.0, size=2), longitude=RegularAxis(first=-180.0, step=90.0, size=4)
     )
-    dims = () if layout is ANALYSIS else (lead_time(hourly_to=f"{layout.leads - 1}h"),)
-    along = layout.append_dim if layout is ANALYSIS else "lead_time"
+    is_analysis = layout.kind == "analysis"
+    dims = () if is_analysis else (lead_time(hourly_to=f"{layout.leads - 1}h"),)
+    along = layout.append_dim if is_analysis else "lead_time"
     fields: dict[str, Any] = {
-        "dataset_id": f"simulated-{layout.kind}",
+        "dataset_id": f"simulated-{layout.name}",
         "append_dim": AppendAxis(
             name=layout.append_dim, start=START, frequency=pd.Timedelta(hours=layout.step), years=1
         ),
@@ -201,7 +202,7 @@ def simulated_dataset(folder: Path, layout: Layout, **changes: Any) -> Dynamical
             tiny_var(
                 RATE,
                 keep_mantissa_bits=None,
-                hour_0=layout is ANALYSIS,
+                hour_0=is_analysis,
                 deaccumulation=Deaccumulation(reset=pd.Timedelta(hours=WINDOW)),
             ).model_copy(update={"field": _TOTAL}),
         ),

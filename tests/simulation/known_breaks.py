@@ -6,7 +6,7 @@ An open row fails as it says, strictly: whoever mends a break moves its rows to 
 from dataclasses import dataclass
 
 from tests.simulation.faults import Families, only
-from tests.simulation.layouts import ANALYSIS, Layout
+from tests.simulation.layouts import ANALYSIS, LONG_ANALYSIS, Layout
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,12 @@ MENDED: tuple[Row, ...] = (
         372,
         ("kills", "stalls", "expired_credentials", "index_faults"),
         "replicas are equal",
+    ),
+    Row(
+        "a file of a long shard's first labels that came late is not tried, and counts as seen",
+        25,
+        ("outages", "late_files"),
+        "store is truth",
+        LONG_ANALYSIS,
     ),
 )

@@ -1,4 +1,4 @@
-"""How files lie in labels and shards: that of an analysis, and that of a forecast.
+"""How files lie in labels and shards: those of two analyses, and of a forecast.
 
 In: the number of a file, in order of label and lead time. Out: its label, its key, when it is due, and which files its rate is
 made from.
@@ -24,6 +24,7 @@ HOURS = 30
 class Layout:
     """One shape of dataset."""
 
+    name: str
     kind: Literal["analysis", "forecast"]
     step: int
     """Hours between labels."""
@@ -82,11 +83,13 @@ class Layout:
         return file - 1 if self.place_in_window(file) > 1 else None
 
 
-ANALYSIS = Layout("analysis", step=1, leads=1, shard=12, chunk=6)
+ANALYSIS = Layout("analysis", "analysis", step=1, leads=1, shard=12, chunk=6)
 """Many labels a shard."""
-FORECAST = Layout("forecast", step=3, leads=8, shard=8, chunk=4)
+LONG_ANALYSIS = Layout("long-analysis", "analysis", step=1, leads=1, shard=24, chunk=6)
+"""A shard takes longer than the shorter give-up age: its first labels are past it while the last ones are made."""
+FORECAST = Layout("forecast", "forecast", step=3, leads=8, shard=8, chunk=4)
 """One label a shard."""
-LAYOUTS = {layout.kind: layout for layout in (ANALYSIS, FORECAST)}
+LAYOUTS = {layout.name: layout for layout in (ANALYSIS, LONG_ANALYSIS, FORECAST)}
 
 
 @cache

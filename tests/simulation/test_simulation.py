@@ -11,14 +11,14 @@ from tests.simulation.dataset import SimulatedJob
 from tests.simulation.faults import Families, only
 from tests.simulation.folders import folder
 from tests.simulation.known_breaks import MENDED, OPEN, Row
-from tests.simulation.layouts import ANALYSIS, FORECAST, Layout
+from tests.simulation.layouts import ANALYSIS, FORECAST, LONG_ANALYSIS, Layout
 from tests.simulation.promises import NAMES
 from tests.simulation.shrinking import shrink
 from tests.simulation.world import simulate
 
 
 @pytest.mark.parametrize(
-    ("layout", "runs"), [(ANALYSIS, 20), (FORECAST, 5)], ids=lambda one: getattr(one, "kind", None)
+    ("layout", "runs"), [(ANALYSIS, 20), (LONG_ANALYSIS, 20), (FORECAST, 8)], ids=lambda one: getattr(one, "name", None)
 )
 def test_nothing_breaks_where_nothing_goes_wrong(layout: Layout, runs: int) -> None:
     outcome = simulate(1, families=Families(), layout=layout)
