@@ -153,4 +153,5 @@ def _of_chunk(array: Any, data: bytes) -> object:
 
 def _identity(ds: xr.Dataset) -> object:
     """What makes the metadata of two templates the same."""
-    return tuple((str(name), one.shape, one.values.tobytes()) for name, one in ds.coords.items())
+    coords = tuple((str(name), one.shape, one.values.tobytes()) for name, one in ds.coords.items())
+    return coords, tuple((str(name), one.encoding.get("shards")) for name, one in ds.data_vars.items()), repr(ds.attrs)
