@@ -15,6 +15,7 @@ from math import isclose, isnan
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from reformatters_dagster.core.ledger import entries
 from reformatters_dagster.core.ledger.entries import LedgerEntry
@@ -219,7 +220,9 @@ def truth_after_calm(
         if awaited(shard):
             files = range(shard * layout.shard, min(shown, (shard + 1) * layout.shard))
             for variable in VARIABLES:
-                yield from _truth_of(primary, upstream, known(internal, layout, shard), variable, files)
+                found = known(internal, layout, shard)
+                if found is None or not _is_stuck(primary, internal, upstream, found, variable, files):
+                    yield from _truth_of(primary, upstream, found, variable, files)
 
 
 def left_behind(primary: Bucket, internal: Bucket, upstream: Upstream) -> Iterator[str]:
@@ -237,7 +240,9 @@ def stuck(primary: Bucket, internal: Bucket, upstream: Upstream, shard: int) -> 
     """Variables of a shard that wait for a forced run: they must be made anew, and a file that they have has vanished."""
     layout, found = upstream.layout, known(internal, upstream.layout, shard)
     files = range(shard * layout.shard, min(extent(primary, layout), (shard + 1) * layout.shard))
-    return [name for name in VARIABLES if found is not None and _is_stuck(primary, upstream, found, name, files)]
+    return [
+        name for name in VARIABLES if found is not None and _is_stuck(primary, internal, upstream, found, name, files)
+    ]
 
 
 def _truth_of(
@@ -246,8 +251,6 @@ def _truth_of(
     """As `truth_after_calm`, of one variable of one shard."""
     layout = upstream.layout
     shard = files.start // layout.shard
-    if found is not None and _is_stuck(primary, upstream, found, variable, files):
-        return
     values = None if _has_lost(primary, variable, shard) else values_of(primary, layout, variable, shard)
     for file in files:
         if variable == RATE and found is not None and _is_beside_vanished(found, upstream, file):
@@ -282,14 +285,24 @@ def _is_held_up(primary: Bucket, internal: Bucket, upstream: Upstream, shown: in
     """Whether the shard that is published next can be continued for no variable: it waits for a forced run."""
     shard = shown // upstream.layout.shard
     found, files = known(internal, upstream.layout, shard), range(shard * upstream.layout.shard, shown)
-    return found is not None and all(_is_stuck(primary, upstream, found, name, files) for name in VARIABLES)
+    return found is not None and all(_is_stuck(primary, internal, upstream, found, name, files) for name in VARIABLES)
 
 
-def _is_stuck(primary: Bucket, upstream: Upstream, found: Known, variable: str, files: range) -> bool:
+def _is_stuck(primary: Bucket, internal: Bucket, upstream: Upstream, found: Known, variable: str, files: range) -> bool:
     """Whether a shard must be made anew, and cannot: a file of it has vanished. It is continued unless an object is lost."""
     layout = upstream.layout
     must_be_made_anew = not layout.continues or _has_lost(primary, variable, files.start // layout.shard)
-    return must_be_made_anew and any(found.claims(variable, one) and not upstream.usable(one) for one in files)
+    uploaded = set() if layout.continues else _uploaded(internal, found, variable)
+    held = {file for file in files if found.claims(variable, file)} | uploaded
+    return must_be_made_anew and not all(map(upstream.usable, held))
+
+
+def _uploaded(internal: Bucket, found: Known, variable: str) -> set[int]:
+    """Files that an upload has used which no run has accounted for: the shard may hold them."""
+    note = internal.objects.get(f"progress/{found.entry.partition}/{variable}.json")
+    results = [] if note is None else json.loads(note[0])["results"]
+    coords = [result["coord"] for result in results if result["status"] == "Succeeded"]
+    return {found.layout.file_of(pd.Timestamp(one["init_time"]), pd.Timedelta(one["lead_time"])) for one in coords}
 
 
 def _is_beside_vanished(found: Known, upstream: Upstream, file: int) -> bool:
