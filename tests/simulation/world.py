@@ -7,7 +7,7 @@ import gc
 import time
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from reformatters_dagster.core.job.region_job import RegionJob
-from reformatters_dagster.core.spec.errors import NothingSucceeded, ReformatError
+from reformatters_dagster.core.spec.errors import ReformatError
 from tests.simulation import promises, reader
 from tests.simulation.arrays import quick_arrays
+from tests.simulation.calm import CALM, NEXT_UPDATE, Calm
 from tests.simulation.chance import chance
 from tests.simulation.dataset import ARCHIVE, COPY, job_of
-from tests.simulation.deployment import MAX_ATTEMPTS, Deployment, Run
+from tests.simulation.deployment import Deployment, Run
 from tests.simulation.disturbances import Disturbance, disturbances
 from tests.simulation.faults import Families, Faults, families_of
 from tests.simulation.folders import dataset, folder, folders
@@ -38,11 +39,6 @@ from tests.simulation.weather import FileEvent, SimulatedArchive, Upstream, file
 
 END = (HOURS + 1) * HOUR
 """When calm begins."""
-CALM = 5.5 * HOUR
-"""How long nothing goes wrong at the end: longer than every cool-down but the longest."""
-
-NEXT_UPDATE = 3 * HOUR
-"""Within what time an update follows the files that it is made from."""
 
 
 @dataclass
@@ -175,8 +171,12 @@ class World:
             self.scheduler.run(END)
             self._begin_calm()
             self.scheduler.run(END + CALM)
-            self._look_after_calm()
-            self._look_at_replicas()
+            calm = Calm(self.deployment, self.upstream, self.choices.give_up_age)
+            self._look_at_all(calm.broken())
+            if calm.has_marks:
+                self._bring_one_more_label()
+                self.scheduler.run(self.scheduler.now + NEXT_UPDATE)
+            self._look_at_all(calm.broken_places())
         self.outcome.runs = len(self.deployment.runs)
         self.outcome.faults = list(self.faults.happened)
         self.outcome.counted = self.faults.counted
@@ -320,52 +320,17 @@ class World:
             self.broken("ledger is true", detail)
             return
 
-    def _look_after_calm(self) -> None:
+    def _look_at_all(self, broken: Iterable[tuple[str, str]]) -> None:
         for shard in promises.shards(self.primary, self.layout):
             self._look_at(shard)
-        told: set[str] = set()
-        for promise, detail in promises.truth_after_calm(self.primary, self.internal, self.upstream, self._is_awaited):
-            if promise not in told:
-                told.add(promise)
-                self.broken(promise, detail)
-        last = self.deployment.runs[-1] if self.deployment.runs else None
-        if last is not None and self.scheduler.now - self.deployment.last_launch < HOUR and not self._is_in_vain(last):
-            self.broken("launches end", f"{last.process.name} was launched in the last hour of calm")
+        for promise, detail in broken:
+            self.broken(promise, detail)
 
-    def _look_at_replicas(self) -> None:
-        """A replica that may lag, and was left out by the last update, is mended by the next one."""
-        if any(self.internal.below("degraded")):
-            self.tell("one more label comes")
-            for file in range(self.layout.files, self.layout.files + self.layout.leads):
-                for event in self._story_of(Families(), file):
-                    self._file(replace(event, at=self.scheduler.now))
-            self.scheduler.run(self.scheduler.now + NEXT_UPDATE)
-        if left := list(promises.left_behind(self.primary, self.internal, self.upstream)):
-            self.broken("nothing is left", ", ".join(left))
-        # What a killed run has replaced of a shard that waits for a forced run differs until that comes.
-        shards = promises.shards(self.primary, self.layout)
-        waiting = tuple(f"{name}/c/{shard}/" for shard in shards for name in self._stuck(shard))
-        for replica in self.replicas:
-            theirs, ours = replica.content(), self.primary.content()
-            differing = sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key))
-            told = [key for key in differing if key not in self.primary.lost and not key.startswith(waiting)]
-            if told:
-                self.broken("replicas are equal", f"{replica.name} differs in {', '.join(told[:5])}")
-
-    def _stuck(self, shard: int) -> list[str]:
-        return promises.stuck(self.primary, self.internal, self.upstream, shard)
-
-    def _is_in_vain(self, run: Run) -> bool:
-        """Whether a run is one of those that are tried again for ever, less and less often."""
-        if run.number <= MAX_ATTEMPTS:
-            return False
-        shard = self.layout.file_of(run.label) // self.layout.shard
-        return isinstance(run.error, NothingSucceeded) or bool(self._stuck(shard))
-
-    def _is_awaited(self, shard: int) -> bool:
-        """Whether the give-up age of a shard's last label lies ahead."""
-        last = self.layout.label_of((shard + 1) * self.layout.shard - 1)
-        return bool(START + pd.Timedelta(seconds=self.scheduler.now) - last < self.choices.give_up_age)
+    def _bring_one_more_label(self) -> None:
+        self.tell("one more label comes")
+        for file in range(self.layout.files, self.layout.files + self.layout.leads):
+            for event in self._story_of(Families(), file):
+                self._file(replace(event, at=self.scheduler.now))
 
 
 @contextmanager

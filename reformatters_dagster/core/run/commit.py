@@ -143,13 +143,11 @@ def _commit(
             "known_missing": request.accept_missing and not entry.is_complete,
         }
     )
-    is_told = _is_told(entry, before)
-    if not is_told:
-        _refuse_older_attempt(subject, entry, outcomes, before)
+    _refuse_older_attempt(subject, entry, outcomes, before)
     merge_ingested_lengths(template_ds, workspace, ingested_lengths(template, entry))
     if growth is not Growth.STAYS:
         put_template(template_ds, workspace)
-    if not is_told:
+    if not _is_told(entry, before):
         _record(workspace.stores.internal, entry, before, version)
     log.info("dataset=%s partition=%s labels=%d", template.dataset_id, plan.label, labels)
     return CommitReport(plan, results, stats, entry, labels)
@@ -191,7 +189,7 @@ def _refuse_older_attempt(
     subject: str, entry: LedgerEntry, outcomes: Sequence[GroupOutcome], before: LedgerEntry | None
 ) -> None:
     """Refuse to commit what an attempt wrote before a later attempt of the same run wrote, and committed, something else."""
-    if before is None or before.root_run != entry.root_run:
+    if before is None or before.root_run != entry.root_run or _is_told(entry, before):
         return
     attempts = {outcome.made_by for outcome in outcomes} | {entry.run_id}
     built_on = {outcome.built_on for outcome in outcomes} - {None}
