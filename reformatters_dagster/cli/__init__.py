@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from reformatters_dagster.cli.authoring import new_dataset, update_template
+from reformatters_dagster.cli.describing import describe
 from reformatters_dagster.cli.exits import Commands, termination_cleans_up
 from reformatters_dagster.cli.reading import list_datasets, status, store_urls, validate
 from reformatters_dagster.cli.terminal import logging_to_stderr
@@ -21,7 +22,6 @@ from reformatters_dagster.cli.writing import backfill, begin_anew, demo, update
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
@@ -50,6 +50,7 @@ def reformat(
 
 
 app.command("list")(list_datasets)
+app.command()(describe)
 app.command()(update_template)
 app.command()(backfill)
 app.command()(update)

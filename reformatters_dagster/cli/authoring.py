@@ -10,17 +10,22 @@ from typing import Annotated
 import typer
 
 from reformatters_dagster.cli.exits import exit_if
-from reformatters_dagster.cli.options import dataset_of
+from reformatters_dagster.cli.options import complete_id, dataset_of
 from reformatters_dagster.core.spec.errors import Refused
 from reformatters_dagster.scaffold import DatasetName, Index, scaffold_dataset
 
 
 def update_template(
-    dataset_id: Annotated[str | None, typer.Argument(metavar="ID", help="A dataset; or give --all.")] = None,
+    dataset_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="A dataset; or give --all.", autocompletion=complete_id)
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every dataset.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a template differs.")] = False,
 ) -> None:
-    """Write templates/ID/latest.zarr from the code."""
+    """Write templates/ID/latest.zarr from the code.
+
+    Example: reformat update-template --all --check
+    """
     from dataset_defs import DATASETS
     from reformatters_dagster.core.spec.template_files import differing_files
 
@@ -53,7 +58,10 @@ def new_dataset(
         typer.Option(help="What lies beside each file: an .idx as NOAA has it, an .index as ECMWF has it, or none."),
     ] = "none",
 ) -> None:
-    """Make dataset PROVIDER-MODEL-VARIANT from an example: definition, template, tests. Nothing is overwritten."""
+    """Make dataset PROVIDER-MODEL-VARIANT from an example: definition, template, tests. Nothing is overwritten.
+
+    Example: reformat new-dataset noaa rap forecast --index noaa
+    """
     name = DatasetName(provider, model, variant)
     for path in scaffold_dataset(Path(__file__).parents[2], name, index):
         if "templates" not in path.parts:

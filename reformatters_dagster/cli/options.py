@@ -6,6 +6,7 @@ In: arguments, the `REFORMATTERS_*` variables, the wall clock. Out: settings, da
 import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from reformatters_dagster.core.spec.values import Timestamp
     from reformatters_dagster.core.store.settings import Settings, Workspace
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="A dataset, as `reformat list` names it.")]
+
+def complete_id(begun: str) -> list[str]:
+    """Ids of datasets that begin so, for the shell: those of committed templates, since importing the datasets takes seconds."""
+    templates = (Path(__file__).parents[2] / "templates").glob("*/latest.zarr")
+    ids = sorted(template.parent.name for template in templates)
+    return [name for name in ids if name.startswith(begun) and not name.startswith("example-")]
+
+
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="A dataset, as `reformat list` names it.", autocompletion=complete_id),
+]
 StoreUrl = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="Base URL or folder of the stores. Default: REFORMATTERS_STORE."),

@@ -36,7 +36,10 @@ log = logging.getLogger(__name__)
 def list_datasets(
     store: StoreUrl = None, replica: ReplicaUrls = None, upstream: UpstreamUrl = None, as_json: AsJson = False
 ) -> None:
-    """List datasets: extent of the store, partitions, last complete one."""
+    """List datasets: extent of the store, partitions, last complete one.
+
+    Example: reformat list --store s3://bucket/base
+    """
     from dataset_defs import DATASETS
     from reformatters_dagster.core.run.status import overview
 
@@ -55,7 +58,10 @@ def validate(
     upstream: UpstreamUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask every validator of the primary and of each replica; exit 1 when one fails."""
+    """Ask every validator of the primary and of each replica; exit 1 when one fails.
+
+    Example: reformat validate noaa-gfs-forecast --json
+    """
     from reformatters_dagster.core.check.validators import CheckResult
     from reformatters_dagster.core.run.comparison import check_replicas
 
@@ -99,7 +105,10 @@ def status(
     upstream: UpstreamUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the extent, how complete each variable of the newest partitions is, and which files are missing, and why."""
+    """Show the extent, how complete each variable of the newest partitions is, and which files are missing, and why.
+
+    Example: reformat status noaa-gfs-forecast --partition 2026-07-29T18 --variable temperature_2m --missing
+    """
     from reformatters_dagster.core.run.status import NEWEST
     from reformatters_dagster.core.run.status import status as read_status
     from reformatters_dagster.core.store.settings import parse_time
@@ -124,7 +133,10 @@ def store_urls(
     upstream: UpstreamUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what xr.open_zarr takes: the primary, then each replica."""
+    """Print what xr.open_zarr takes: the primary, then each replica.
+
+    Example: reformat store-urls noaa-gfs-forecast --json
+    """
     stores = settings_of(store, replica, upstream).stores(dataset_of(dataset_id).template_config)
     document = {"primary": stores.primary.url, "replicas": [copy.url for copy in stores.replicas]}
     tell(document, reports.print_urls, as_json)

@@ -67,7 +67,10 @@ def backfill(
     upstream: UpstreamUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write whole shards. Without --overwrite-… it creates the store; with both and --end it extends it."""
+    """Write whole shards. Without --overwrite-… it creates the store; with both and --end it extends it.
+
+    Example: reformat backfill noaa-gfs-forecast --contains 2026-07-29T18 --variables temperature_2m,wind_u_10m
+    """
     from reformatters_dagster.core.run.backfill import BackfillRequest
     from reformatters_dagster.core.run.backfill import backfill as backfill_partitions
     from reformatters_dagster.core.store.settings import parse_time
@@ -112,7 +115,10 @@ def update(
     upstream: UpstreamUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run one operational update: the last published shard again, then every one since."""
+    """Run one operational update: the last published shard again, then every one since.
+
+    Example: reformat update noaa-gfs-forecast --store s3://bucket/base
+    """
     from reformatters_dagster.core.store.reading import is_published
 
     dataset, workspace = open_dataset(dataset_id, settings_of(store, replica, upstream))
@@ -140,7 +146,10 @@ def begin_anew(
     upstream: UpstreamUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a store that holds no data, replicas included, so that a backfill creates it anew."""
+    """Delete a store that holds no data, replicas included, so that a backfill creates it anew.
+
+    Example: reformat begin-anew noaa-gfs-forecast --dry-run
+    """
     from reformatters_dagster.core.run.anew import begin_anew as delete_empty
     from reformatters_dagster.core.run.anew import empty_stores
 
@@ -159,7 +168,10 @@ def demo(
         "data/demo"
     ),
 ) -> None:
-    """Run the main job offline on a sample upstream, through Dagster, and draw what it made."""
+    """Run the main job offline on a sample upstream, through Dagster, and draw what it made.
+
+    Example: reformat demo --folder data/demo
+    """
     from reformatters_dagster.demo import run_demo
 
     with errors_alone():

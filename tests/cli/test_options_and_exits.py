@@ -19,7 +19,7 @@ def test_settings_that_cannot_be_read_are_refused(published: Deployment) -> None
 
 
 @pytest.mark.parametrize(
-    "command", ["update-template", "backfill", "update", "begin-anew", "validate", "status", "store-urls"]
+    "command", ["describe", "update-template", "backfill", "update", "begin-anew", "validate", "status", "store-urls"]
 )
 def test_an_unknown_dataset_is_refused_with_the_known_ones(empty: Deployment, command: str) -> None:
     assert_fails(empty.reformat(command, "noaa-gfs"), 2, "UnknownDataset", "'noaa-gfs'", ID, f"did you mean {ID!r}?")

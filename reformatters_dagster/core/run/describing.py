@@ -12,7 +12,7 @@ from reformatters_dagster.core.spec.axes import Dimension
 from reformatters_dagster.core.spec.grids import LambertGrid
 from reformatters_dagster.core.spec.sources import SourceArchive
 from reformatters_dagster.core.spec.template import TemplateConfig
-from reformatters_dagster.core.spec.variables import DataVar
+from reformatters_dagster.core.spec.variables import DataVar, GribField
 from reformatters_dagster.core.spec.wording import spell_bytes, spell_duration
 
 if TYPE_CHECKING:
@@ -56,6 +56,18 @@ def describe_variable(data_var: DataVar) -> str:
     return f"{named}. {data_var.comment}" if data_var.comment else named
 
 
+def describe_variables(template: TemplateConfig) -> str:
+    """Every variable in a table: name, units, what it is, the words of its message in an index, parameter and process."""
+    rows = [(f"`{one.name}`", one.units, describe_variable(one), _field(one.field)) for one in template.data_vars]
+    return _table(("variable", "units", "what it is", "source field"), rows, ":--|:--|:--|:--")
+
+
+def _field(field: GribField) -> str:
+    numbers = ".".join(map(str, field.parameter))
+    process = "" if field.statistic == "instant" else f", {field.statistic}"
+    return f"`{field.element}:{field.level}`, GRIB2 {numbers}{process}"
+
+
 def opening_lines(template: TemplateConfig, store_url: str) -> list[str]:
     """Four lines of Python that open a store and show the newest labels of one of its variables.
 
@@ -76,7 +88,7 @@ def opening_lines(template: TemplateConfig, store_url: str) -> list[str]:
 
 def _facts(dataset: Declaration) -> list[tuple[str, str]]:
     template = dataset.template_config
-    attributes = template.dataset_attributes()
+    attributes, needs = template.dataset_attributes(), dataset.resources
     rows = {
         "times": attributes["time_domain"],
         "resolution": attributes["time_resolution"],
@@ -89,6 +101,7 @@ def _facts(dataset: Declaration) -> list[tuple[str, str]]:
         "a partition is": f"{_partition(template)}, {spell_bytes(_partition_bytes(template))} uncompressed",
         "updates": f"when source files arrive, at the latest {spell_duration(dataset.soft_deadline)} after a label; files "
         f"that are missing are waited for until {spell_duration(dataset.give_up_age)} after it",
+        "a run asks for": f"{needs.cpu} CPU, {needs.memory} of memory, {needs.ephemeral_storage} of scratch on Kubernetes",
         "source": "; ".join(map(_archive, dataset.archives)),
         "documentation": f"<{dataset.documentation}>" if dataset.documentation else "",
         "attribution": attributes["attribution"],
