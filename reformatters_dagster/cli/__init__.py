@@ -1,4 +1,4 @@
-"""`reformat`: does the work of the Dagster jobs in this process, without a Dagster instance.
+"""`reformat`: does the work of the Dagster jobs in this process, without a Dagster instance; only `rebuild-status` needs one.
 
 In: arguments, the `REFORMATTERS_*` variables, the wall clock. Out: tables or one JSON document on stdout; logs, progress and
 errors on stderr; exit status 0 done, 1 failed, 2 refused, 130 interrupted, 143 terminated.
@@ -16,6 +16,7 @@ from reformatters_dagster.cli.authoring import new_dataset, update_template
 from reformatters_dagster.cli.describing import describe
 from reformatters_dagster.cli.exits import Commands, termination_cleans_up
 from reformatters_dagster.cli.reading import list_datasets, status, store_urls, validate
+from reformatters_dagster.cli.rebuilding import rebuild_status
 from reformatters_dagster.cli.terminal import logging_to_stderr
 from reformatters_dagster.cli.writing import backfill, begin_anew, demo, update
 
@@ -58,5 +59,6 @@ app.command()(begin_anew)
 app.command()(validate)
 app.command()(status)
 app.command()(store_urls)
+app.command()(rebuild_status)
 app.command()(new_dataset)
 app.command()(demo)

@@ -27,6 +27,7 @@ COMMANDS = (
     "validate",
     "status",
     "store-urls",
+    "rebuild-status",
     "new-dataset",
     "demo",
 )
