@@ -114,4 +114,5 @@ DATASET = DynamicalDataset(
     soft_deadline=pd.Timedelta("2h"),
     give_up_age=pd.Timedelta("1D"),
     validate_cron="45 * * * *",
+    partitions_per_run=30,
 )

@@ -3,7 +3,8 @@
 In: a `DynamicalDataset`. Out: plan, one region job per group of variables, commit; a partition is one shard.
 """
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,9 +14,11 @@ from pydantic import ConfigDict, Field
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.outcomes import GroupOutcome
+from reformatters_dagster.core.run.partition import was_committed
 from reformatters_dagster.core.run.plan import PartitionPlan, PartitionRequest, plan_partition
 from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.spec.errors import ReformatError, Refused, StoreAccessDenied, StoreUnavailable
+from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.orchestration.checks import check_keys
@@ -30,7 +33,7 @@ from reformatters_dagster.orchestration.names import (
     k8s_config,
 )
 from reformatters_dagster.orchestration.pages import Pages, page_of
-from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
+from reformatters_dagster.orchestration.partitions import is_range, labels_of, shard_partitions
 from reformatters_dagster.orchestration.resources import Reformatters, forget_outputs, utc_now
 from reformatters_dagster.orchestration.standing import restate, restate_planned
 
@@ -96,7 +99,11 @@ def refusals_not_retried() -> Iterator[None]:
 
 
 def build_asset(dataset: DynamicalDataset, settings: Settings, pages: Pages | None = None) -> dg.AssetsDefinition:
-    """The dataset as one partitioned graph asset: plan, one region job per variable group, commit."""
+    """The dataset as one partitioned graph asset: plan, one region job per variable group, commit.
+
+    A run of a backfill may be about a range of partitions. Then each mapped step makes a whole partition, from its plan to its
+    commit, and reports it, so that one that fails costs the others nothing.
+    """
     plan, process_region_job, commit = _plan_op(dataset), _process_op(dataset), _commit_op(dataset)
 
     def map_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +115,7 @@ def build_asset(dataset: DynamicalDataset, settings: Settings, pages: Pages | No
         group_name=dataset.provider,
         **page_of(dataset, settings, pages or Pages()),
         config=dg.ConfigMapping(config_schema=PartitionConfig.to_config_schema(), config_fn=map_config),
+        backfill_policy=_backfill_policy(dataset),
     )
     def shards() -> Any:
         return commit(plan().map(process_region_job).collect())
@@ -115,17 +123,33 @@ def build_asset(dataset: DynamicalDataset, settings: Settings, pages: Pages | No
     return shards
 
 
+def _backfill_policy(dataset: DynamicalDataset) -> dg.BackfillPolicy | None:
+    """None where a run takes one partition: a policy would make a range of it, which has no map of groups to steps."""
+    if dataset.partitions_per_run == 1:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.BackfillPolicy.multi_run(dataset.partitions_per_run)
+
+
 def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
-    """The op that checks the request and plans the partition: one dynamic output for each group of variables."""
+    """The op that checks the request and plans the partition: one dynamic output for each group of variables.
+
+    Of a range, one for each partition, which is planned when its turn has come.
+    """
 
     @dg.op(name=dataset.job_name("plan"), out=dg.DynamicOut(dict), tags={K8S_TAG: SMALL_POD})
     def plan(
         context: dg.OpExecutionContext, config: PartitionConfig, reformatters: Reformatters
     ) -> Iterator[dg.DynamicOutput[JSON]]:
         restate_planned(context.instance, context.run)
+        requests = [config.request(label, context.run) for label in labels_of(context.run, dataset.template_config)]
+        if is_range(context.run):
+            for request in requests:
+                yield dg.DynamicOutput({"request": request.model_dump(mode="json")}, f"{request.label:%Y_%m_%dT%H_%M}")
+            return
         with refusals_not_retried():
-            request = config.request(partition_label(context.partition_key), context.run)
-            planned = plan_partition(*reformatters.open(dataset), request, utc_now())
+            planned = plan_partition(*reformatters.open(dataset), requests[0], utc_now())
         for group in planned.groups:
             job = {"plan": planned.model_dump(mode="json"), "variables": list(group)}
             yield dg.DynamicOutput(job, mapping_key=group[0])
@@ -134,10 +158,13 @@ def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
 
 
 def _process_op(dataset: DynamicalDataset) -> dg.OpDefinition:
-    """The op that takes one group of variables from download to upload."""
+    """The op that takes one group of variables from download to upload; of a range, one partition from plan to commit."""
 
     @dg.op(name=dataset.job_name("process_region_job"), tags={K8S_TAG: k8s_config(dataset)})
     def process_region_job(context: dg.OpExecutionContext, reformatters: Reformatters, job: JSON) -> JSON:
+        if "request" in job:
+            _make_partition(context, dataset, reformatters, PartitionRequest.model_validate(job["request"]))
+            return job
         planned = PartitionPlan.model_validate(job["plan"])
         outcome = _process_group(context, dataset, reformatters, planned, job["variables"])
         return {"plan": job["plan"], "outcome": outcome.to_json()}
@@ -148,21 +175,19 @@ def _process_op(dataset: DynamicalDataset) -> dg.OpDefinition:
 def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
     """The op that writes metadata and ledger of the partition, and tells Dagster what was made."""
 
-    @dg.op(name=dataset.job_name("commit"), out=dg.Out(dg.Nothing), tags={K8S_TAG: k8s_config(dataset)})
-    def commit(context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]) -> None:
+    # Of a range each partition was reported already: then there is no output, which would report all of them once more.
+    out = dg.Out(dg.Nothing, is_required=False)
+
+    @dg.op(name=dataset.job_name("commit"), out=out, tags={K8S_TAG: k8s_config(dataset)})
+    def commit(
+        context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]
+    ) -> Iterator[dg.Output[None]]:
         if not processed:
             raise dg.Failure("no group of variables was processed: execute the whole run again", allow_retries=False)
-        planned = PartitionPlan.model_validate(processed[0]["plan"])
-        coord = dataset.region_job.source_file_coord
-        outcomes = [GroupOutcome.from_json(one["outcome"], coord) for one in processed]
-        # When Dagster executes a killed run again from failure, it leaves out mapped steps that had not begun.
-        done = {name for outcome in outcomes for name in outcome.results}
-        left = [group for group in planned.groups if not done.issuperset(group)]
-        outcomes += [_process_group(context, dataset, reformatters, planned, group) for group in left]
-        with refusals_not_retried():
-            begun, workspace = reformatters.open(dataset)
-            report = commit_partition(begun, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
-        context.add_output_metadata(materialization_metadata(begun, workspace, report))
+        if "request" in processed[0]:
+            _make_left(context, dataset, reformatters, processed)
+        else:
+            yield dg.Output(None, metadata=_commit(context, dataset, reformatters, processed))
         # The materialization would make every earlier result count as out of date.
         restate(context.instance, context.run, check_keys(dataset, has_replicas=bool(reformatters.replicas)))
         try:
@@ -172,6 +197,53 @@ def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
             context.log.warning("outputs of steps are left below _runs: %s", error)
 
     return commit
+
+
+def _commit(
+    context: dg.OpExecutionContext, dataset: DynamicalDataset, reformatters: Reformatters, processed: Sequence[JSON]
+) -> Mapping[str, dg.MetadataValue]:
+    """Commit the one partition of a run; the metadata of its materialization."""
+    planned = PartitionPlan.model_validate(processed[0]["plan"])
+    coord = dataset.region_job.source_file_coord
+    outcomes = [GroupOutcome.from_json(one["outcome"], coord) for one in processed]
+    # When Dagster executes a killed run again from failure, it leaves out mapped steps that had not begun.
+    done = {name for outcome in outcomes for name in outcome.results}
+    left = [group for group in planned.groups if not done.issuperset(group)]
+    outcomes += [_process_group(context, dataset, reformatters, planned, group) for group in left]
+    with refusals_not_retried():
+        begun, workspace = reformatters.open(dataset)
+        report = commit_partition(begun, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
+    return materialization_metadata(begun, workspace, report)
+
+
+def _make_left(
+    context: dg.OpExecutionContext, dataset: DynamicalDataset, reformatters: Reformatters, processed: Sequence[JSON]
+) -> None:
+    """Make those partitions of a range whose steps had not begun when an earlier attempt was killed."""
+    requests = [PartitionRequest.model_validate(one["request"]) for one in processed]
+    done = {request.label for request in requests}
+    for label in labels_of(context.run, dataset.template_config):
+        if label not in done:
+            _make_partition(context, dataset, reformatters, requests[0].model_copy(update={"label": label}))
+
+
+def _make_partition(
+    context: dg.OpExecutionContext, dataset: DynamicalDataset, reformatters: Reformatters, request: PartitionRequest
+) -> None:
+    """One partition of a range from its plan to its commit, and report it; one that an earlier attempt committed stays."""
+    with refusals_not_retried():
+        begun, workspace = reformatters.open(dataset)
+        wanted = request.variables or tuple(begun.template_config.variables)
+        known = was_committed(begun, workspace, request.label, wanted, run_id=context.run_id, root_run=request.root_run)
+        planned = None if known else plan_partition(begun, workspace, request, utc_now())
+    metadata: Mapping[str, dg.MetadataValue] = {}
+    if planned is not None:
+        outcomes = [_process_group(context, dataset, reformatters, planned, group) for group in planned.groups]
+        with refusals_not_retried():
+            report = commit_partition(begun, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
+        metadata = materialization_metadata(begun, workspace, report)
+    key = asset_key(dataset)
+    context.log_event(dg.AssetMaterialization(key, partition=partition_key(request.label), metadata=metadata))
 
 
 def _process_group(

@@ -17,6 +17,7 @@ from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.orchestration.names import DATASET_TAG, EXCLUSIVE_TAG, asset_key
+from reformatters_dagster.orchestration.partitions import is_about, key_range
 from reformatters_dagster.orchestration.resources import in_cluster
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ LOST_WITHOUT_LEASE = Timedelta("1h")
 """A run is lost when it has held no lease for so long. A live run holds none while it plans and while it validates."""
 LOOKED_WITHIN = Timedelta("5min")
 """Looks that lie further apart say nothing of what a run did between them: the store was out, or nobody looked."""
-PARTITION_TAG = "dagster/partition"
 
 
 def end_lost_runs(
@@ -65,10 +65,15 @@ def end_lost_runs(
 def _writes(run: dg.DagsterRun, dataset: DynamicalDataset) -> bool:
     """Whether a run writes this dataset, and no other. Runs from the asset's page have none of our tags."""
     is_own = run.tags.get(DATASET_TAG) == dataset.dataset_id or run.asset_selection == {asset_key(dataset)}
-    return is_own and (PARTITION_TAG in run.tags or EXCLUSIVE_TAG in run.tags)
+    return is_own and (key_range(run) is not None or EXCLUSIVE_TAG in run.tags)
 
 
 def _lease_of(run: dg.DagsterRun, internal: Store) -> str:
-    found = internal.get_or_none(f"{FOLDER}/{run.tags[PARTITION_TAG]}.json") if PARTITION_TAG in run.tags else None
-    document = "" if found is None else found[0].decode(errors="replace")
-    return document if run.run_id in document else ""  # as holder, or as the attempt of a retry
+    """What the lease says that a run holds; empty where it holds none. Of a range it holds one at a time."""
+    for key, _ in internal.list(FOLDER):
+        if is_about(run, key.rpartition("/")[2].removesuffix(".json")):
+            found = internal.get_or_none(key)
+            document = "" if found is None else found[0].decode(errors="replace")
+            if run.run_id in document:  # as holder, or as the attempt of a retry
+                return document
+    return ""

@@ -1,6 +1,7 @@
 """Shards of the append dimension as Dagster partitions, and back.
 
 In: a template. Out: a partitions definition whose keys are the first labels of the template's shards.
+In: a run. Out: the partitions that it is about: one, or a range of them, where a dataset lets a run of a backfill take several.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,11 @@ import dagster as dg
 import pandas as pd
 from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.instance.types import DynamicPartitionsStore
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 
 from reformatters_dagster.core.spec.partition import PARTITION_FORMAT, partition_key
 from reformatters_dagster.core.spec.template import TemplateConfig
@@ -63,3 +69,31 @@ def shard_partitions(template: TemplateConfig) -> dg.PartitionsDefinition[str]:
     return dg.TimeWindowPartitionsDefinition(
         start=start.to_pydatetime(), cron_schedule=cron, fmt=PARTITION_FORMAT, end_offset=1, timezone="UTC"
     )
+
+
+def key_range(run: dg.DagsterRun) -> tuple[str, str] | None:
+    """First and last partition key of a run; None where it is about no partition."""
+    if (only := run.tags.get(PARTITION_NAME_TAG)) is not None:
+        return only, only
+    first, last = (run.tags.get(tag) for tag in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG))
+    return None if first is None or last is None else (first, last)
+
+
+def is_range(run: dg.DagsterRun) -> bool:
+    """Whether a run carries out a range of partitions, which may hold a single one."""
+    return ASSET_PARTITION_RANGE_START_TAG in run.tags
+
+
+def is_about(run: dg.DagsterRun, key: str) -> bool:
+    """Whether a partition is among those of a run. Keys are times, and sort as such."""
+    found = key_range(run)
+    return found is not None and found[0] <= key <= found[1]
+
+
+def labels_of(run: dg.DagsterRun, template: TemplateConfig) -> list[Timestamp]:
+    """First label of each partition of a run, oldest first."""
+    found = key_range(run)
+    if found is None:
+        return []
+    first, last = map(partition_label, found)
+    return [first + k * template.shard_duration for k in range((last - first) // template.shard_duration + 1)]

@@ -40,6 +40,7 @@ from reformatters_dagster.orchestration.names import (
     VARIABLES_TAG,
     asset_key,
 )
+from reformatters_dagster.orchestration.partitions import is_about, is_range
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 from reformatters_dagster.orchestration.trouble import ended_at
 
@@ -230,7 +231,12 @@ def _why_wait(
     instance: dg.DagsterInstance, dataset: DynamicalDataset, launch: Launch, attempts: Attempts
 ) -> str | None:
     """Why a partition that is worth a run gets none now; None where it gets one."""
-    unfinished = _unfinished(instance, {"dagster/partition": partition_key(launch.label)})
+    key = partition_key(launch.label)
+    at_work = instance.get_runs(dg.RunsFilter(statuses=AT_WORK))
+    unfinished = [
+        *_unfinished(instance, {"dagster/partition": key}),
+        *(run for run in at_work if is_range(run) and is_about(run, key)),
+    ]
     if any(_writes(run, dataset) for run in unfinished):
         return "is being written"
     if launch.few_attempts and attempts.ended >= MAX_ATTEMPTS:

@@ -100,4 +100,5 @@ DATASET = DynamicalDataset(
     documentation="https://www.dwd.de/EN/ourservices/nwp_forecast_data/nwp_forecast_data.html",
     validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
     soft_deadline=pd.Timedelta("5h"),
+    partitions_per_run=8,
 )

@@ -134,4 +134,5 @@ DATASET = DynamicalDataset(
     archives=ECMWF_ARCHIVES,
     documentation="https://www.ecmwf.int/en/forecasts/datasets/open-data",
     validators=(CheckCurrentData(max_delay="8h"), CheckRecentNans(), *STANDARD_CHECKS),
+    partitions_per_run=8,
 )

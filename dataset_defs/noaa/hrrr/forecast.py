@@ -84,4 +84,5 @@ DATASET = DynamicalDataset(
     archives=HRRR_ARCHIVES,
     documentation="https://www.nco.ncep.noaa.gov/pmb/products/hrrr/",
     validators=(CheckCurrentData(max_delay="4h"), CheckRecentNans(), *STANDARD_CHECKS),
+    partitions_per_run=8,
 )

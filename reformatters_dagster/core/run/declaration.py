@@ -70,6 +70,16 @@ class Declaration:
     """Of each pod."""
     pods: Literal["run", "group"] = "run"
     """On Kubernetes, whether a run of one of the dataset's jobs is one pod, or each group of variables has its own."""
+    partitions_per_run: int = 1
+    """Most partitions that a run of a backfill in Dagster makes, one after another: where a pod takes longer to start than a
+    partition to be made. Only where `pods` is `run`."""
+
+    def __post_init__(self) -> None:
+        if self.partitions_per_run < 1 or (self.partitions_per_run > 1 and self.pods == "group"):
+            raise ValueError(
+                f"{self.dataset_id} declares partitions_per_run={self.partitions_per_run} and pods={self.pods!r}; a run takes "
+                "one partition or more, and only one where groups have pods of their own: correct one of the two"
+            )
 
     @property
     def dataset_id(self) -> str:
