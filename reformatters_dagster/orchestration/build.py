@@ -182,9 +182,9 @@ def _executor(dataset: DynamicalDataset) -> dg.ExecutorDefinition:
     """Run steps in the process of the run, or, in a cluster and where the dataset asks for it, in pods of their own."""
     if not _has_step_pods(dataset):
         return dg.in_process_executor
-    from dagster_k8s import k8s_job_executor
+    from reformatters_dagster.orchestration.step_pods import step_pods_executor
 
-    return k8s_job_executor.configured({"max_concurrent": STEP_PODS_AT_ONCE}, name="step_pods")
+    return step_pods_executor.configured({"max_concurrent": STEP_PODS_AT_ONCE}, name="step_pods")
 
 
 def _tags(

@@ -8,19 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
-from dagster_k8s import k8s_job_executor
 
 from reformatters_dagster.core.check.shards import CheckExpectedShards
 from reformatters_dagster.core.run.declaration import Resources
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import asset_key
+from reformatters_dagster.orchestration.step_pods import step_pods_executor
 from tests.datasets import gfs_analysis, gfs_forecast
 
 TEMPLATES = Path(os.environ["TEST_TEMPLATES"])
 FORECAST = replace(gfs_forecast(TEMPLATES), validators=(CheckExpectedShards(),))
 ANALYSIS = replace(gfs_analysis(TEMPLATES), resources=Resources(cpu="500m", memory="24Gi", ephemeral_storage="1500Mi"))
 STEP_PODS = dg.define_asset_job(
-    "step_pods", selection=dg.AssetSelection.assets(asset_key(ANALYSIS)), executor_def=k8s_job_executor
+    "step_pods",
+    selection=dg.AssetSelection.assets(asset_key(ANALYSIS)),
+    executor_def=step_pods_executor.configured({"max_concurrent": 2}),
 )
 defs = dg.Definitions.merge(build_definitions([FORECAST, ANALYSIS]), dg.Definitions(jobs=[STEP_PODS]))
 
