@@ -6,6 +6,7 @@ In: a `DynamicalDataset`. Out: plan, one region job per group of variables, comm
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import Parameter, Signature
 from typing import Any
 
 import dagster as dg
@@ -13,18 +14,27 @@ from pydantic import ConfigDict, Field
 
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.outcomes import GroupOutcome
+from reformatters_dagster.core.run.outcomes import CommitReport, GroupOutcome
 from reformatters_dagster.core.run.partition import was_committed
 from reformatters_dagster.core.run.plan import PartitionPlan, PartitionRequest, plan_partition
 from reformatters_dagster.core.run.process import process_group
-from reformatters_dagster.core.spec.errors import ReformatError, Refused, StoreAccessDenied, StoreUnavailable
+from reformatters_dagster.core.spec.errors import (
+    BeyondExtent,
+    ReformatError,
+    Refused,
+    StoreAccessDenied,
+    StoreUnavailable,
+)
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import JSON, Timestamp
-from reformatters_dagster.core.store.settings import Settings
+from reformatters_dagster.core.store.settings import Settings, Workspace
 from reformatters_dagster.orchestration.checks import check_keys
+from reformatters_dagster.orchestration.lineage import archive_inputs, publication
 from reformatters_dagster.orchestration.materialization import materialization_metadata
 from reformatters_dagster.orchestration.names import (
+    BACKFILL_TAG,
     FINGERPRINT_TAG,
+    IMPLICIT_JOB,
     K8S_TAG,
     MODE_TAG,
     SMALL_POD,
@@ -105,22 +115,26 @@ def build_asset(dataset: DynamicalDataset, settings: Settings, pages: Pages | No
     commit, and reports it, so that one that fails costs the others nothing.
     """
     plan, process_region_job, commit = _plan_op(dataset), _process_op(dataset), _commit_op(dataset)
+    archives = archive_inputs(dataset)
 
     def map_config(config: dict[str, Any]) -> dict[str, Any]:
         return {plan.name: {"config": config}}
 
-    @dg.graph_asset(
+    def shards(**upstream: Any) -> Any:
+        return commit(plan(**upstream).map(process_region_job).collect())
+
+    # Dagster reads the names of inputs off the signature: a dataset has one for each of its archives.
+    shards.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in archives])  # type: ignore[attr-defined]
+    decorate = dg.graph_asset(
         key=asset_key(dataset),
+        ins={name: dg.AssetIn(key, dagster_type=dg.Nothing) for name, key in archives.items()},
         partitions_def=shard_partitions(dataset.template_config),
         group_name=dataset.provider,
         **page_of(dataset, settings, pages or Pages()),
         config=dg.ConfigMapping(config_schema=PartitionConfig.to_config_schema(), config_fn=map_config),
         backfill_policy=_backfill_policy(dataset),
     )
-    def shards() -> Any:
-        return commit(plan().map(process_region_job).collect())
-
-    return shards
+    return decorate(shards)
 
 
 def _backfill_policy(dataset: DynamicalDataset) -> dg.BackfillPolicy | None:
@@ -138,7 +152,9 @@ def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
     Of a range, one for each partition, which is planned when its turn has come.
     """
 
-    @dg.op(name=dataset.job_name("plan"), out=dg.DynamicOut(dict), tags={K8S_TAG: SMALL_POD})
+    ins = {name: dg.In(dg.Nothing) for name in archive_inputs(dataset)}
+
+    @dg.op(name=dataset.job_name("plan"), ins=ins, out=dg.DynamicOut(dict), tags={K8S_TAG: SMALL_POD})
     def plan(
         context: dg.OpExecutionContext, config: PartitionConfig, reformatters: Reformatters
     ) -> Iterator[dg.DynamicOutput[JSON]]:
@@ -149,7 +165,9 @@ def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
                 yield dg.DynamicOutput({"request": request.model_dump(mode="json")}, f"{request.label:%Y_%m_%dT%H_%M}")
             return
         with refusals_not_retried():
-            planned = plan_partition(*reformatters.open(dataset), requests[0], utc_now())
+            planned = _planned(context, dataset, reformatters, requests[0])
+        if planned is None:
+            return
         for group in planned.groups:
             job = {"plan": planned.model_dump(mode="json"), "variables": list(group)}
             yield dg.DynamicOutput(job, mapping_key=group[0])
@@ -183,7 +201,8 @@ def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
         context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]
     ) -> Iterator[dg.Output[None]]:
         if not processed:
-            raise dg.Failure("no group of variables was processed: execute the whole run again", allow_retries=False)
+            _refuse_nothing(context, dataset, reformatters)
+            return
         if "request" in processed[0]:
             _make_left(context, dataset, reformatters, processed)
         else:
@@ -213,7 +232,41 @@ def _commit(
     with refusals_not_retried():
         begun, workspace = reformatters.open(dataset)
         report = commit_partition(begun, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
-    return materialization_metadata(begun, workspace, report)
+    return _told(context, begun, workspace, report)
+
+
+def _told(
+    context: dg.OpExecutionContext, dataset: DynamicalDataset, workspace: Workspace, report: CommitReport
+) -> Mapping[str, dg.MetadataValue]:
+    """Tell Dagster what readers see more of; the metadata of the partition's own materialization."""
+    if (published := publication(dataset, report)) is not None:
+        context.log_event(published)
+    return materialization_metadata(dataset, workspace, report)
+
+
+def _planned(
+    context: dg.OpExecutionContext, dataset: DynamicalDataset, reformatters: Reformatters, request: PartitionRequest
+) -> PartitionPlan | None:
+    """The plan of a partition; None where it was chosen on the asset's page and readers do not see its labels yet.
+
+    "Latest", "Missing" and "All" include the partition that an update publishes next. It is left to that update.
+    """
+    try:
+        return plan_partition(*reformatters.open(dataset), request, utc_now())
+    except BeyondExtent as error:
+        if not (context.job_name.startswith(IMPLICIT_JOB) or BACKFILL_TAG in context.run.tags):
+            raise
+        context.log.warning("nothing is made of partition %s: %s", partition_key(request.label), error)
+        return None
+
+
+def _refuse_nothing(context: dg.OpExecutionContext, dataset: DynamicalDataset, reformatters: Reformatters) -> None:
+    """Refuse a run of which no group was processed, unless its partition is left to an update."""
+    (label,) = labels_of(context.run, dataset.template_config)
+    request = PartitionRequest(label=label, publish=False)
+    with refusals_not_retried():
+        if _planned(context, dataset, reformatters, request) is not None:
+            raise dg.Failure("no group of variables was processed: execute the whole run again", allow_retries=False)
 
 
 def _make_left(
@@ -235,13 +288,15 @@ def _make_partition(
         begun, workspace = reformatters.open(dataset)
         wanted = request.variables or tuple(begun.template_config.variables)
         known = was_committed(begun, workspace, request.label, wanted, run_id=context.run_id, root_run=request.root_run)
-        planned = None if known else plan_partition(begun, workspace, request, utc_now())
+        planned = None if known else _planned(context, dataset, reformatters, request)
+    if planned is None and not known:
+        return
     metadata: Mapping[str, dg.MetadataValue] = {}
     if planned is not None:
         outcomes = [_process_group(context, dataset, reformatters, planned, group) for group in planned.groups]
         with refusals_not_retried():
             report = commit_partition(begun, workspace, planned, outcomes, run_id=context.run_id, now=utc_now())
-        metadata = materialization_metadata(begun, workspace, report)
+        metadata = _told(context, begun, workspace, report)
     key = asset_key(dataset)
     context.log_event(dg.AssetMaterialization(key, partition=partition_key(request.label), metadata=metadata))
 

@@ -18,6 +18,7 @@ from reformatters_dagster.orchestration.alert_sensors import build_alert_sensors
 from reformatters_dagster.orchestration.alerts import Alerts, open_alerts
 from reformatters_dagster.orchestration.assets import PartitionConfig, build_asset, refusals_not_retried
 from reformatters_dagster.orchestration.checks import build_checks
+from reformatters_dagster.orchestration.lineage import archive_specs, published_spec
 from reformatters_dagster.orchestration.names import (
     BACKFILL_PRIORITY,
     DATASET_TAG,
@@ -93,7 +94,7 @@ def build_definitions(
         sensors=build_alert_sensors(datasets[0].provider, datasets, alerts) if datasets else [],
     )
     own = [_definitions(dataset.started_by(settings), settings, pages) for dataset in datasets]
-    return dg.Definitions.merge(*own, shared)
+    return dg.Definitions.merge(*own, dg.Definitions(assets=archive_specs(datasets)), shared)
 
 
 def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages) -> dg.Definitions:
@@ -132,7 +133,7 @@ def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages) ->
         description="A check that ran only with a materialization could not see that nothing ran.",
     )
     return dg.Definitions(
-        assets=[asset],
+        assets=[asset, published_spec(dataset, settings)],
         asset_checks=[build_checks(dataset, has_replicas=bool(settings.replicas))],
         jobs=[update, backfill, _initialise_job(dataset), validate],
         sensors=[build_upstream_sensor(dataset, update), build_heal_sensor(dataset, backfill, validate)],

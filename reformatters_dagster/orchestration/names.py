@@ -29,6 +29,8 @@ UPDATE_PRIORITY, HEAL_PRIORITY, BACKFILL_PRIORITY = "10", "0", "-10"
 """Priorities of runs in the queue, highest first. A run without one counts as 0."""
 OUT_OF_MEMORY_TAG = "reformatters/out_of_memory"
 """The run whose pod was OOM-killed. Dagster hands it on to the retry of that run, which gets more memory."""
+IMPLICIT_JOB = "__ASSET_JOB"
+"""How Dagster's names of jobs begin that an asset's page launches."""
 K8S_TAG = "dagster-k8s/config"
 K8S_METADATA = "reformatters/k8s"
 """Metadata of an asset: what its runs need, where they are launched without a job's tags."""
@@ -44,6 +46,16 @@ SMALL_POD = {
 
 def asset_key(dataset: "DynamicalDataset") -> dg.AssetKey:
     return dg.AssetKey([dataset.provider, dataset.name])
+
+
+def archive_key(folder: str) -> dg.AssetKey:
+    """The external asset of an archive, by the folder of a mirror that stands for it."""
+    return dg.AssetKey(["upstream", *folder.split("/")])
+
+
+def published_key(dataset: "DynamicalDataset") -> dg.AssetKey:
+    """The external asset of what readers see."""
+    return dg.AssetKey([dataset.provider, f"{dataset.name}_published"])
 
 
 def k8s_config(dataset: "DynamicalDataset") -> dict[str, Any]:

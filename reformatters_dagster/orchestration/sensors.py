@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC
 
 import dagster as dg
-import pandas as pd
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from pydantic import Field
 
 from reformatters_dagster.core.ledger.lease import Sign, sweep_leases
-from reformatters_dagster.core.run.arrivals import Arrivals
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.launches import Budget, Survey, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.run.reasons import Launch
@@ -25,6 +23,7 @@ from reformatters_dagster.core.spec.values import Frozen, Timedelta, Timestamp
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.orchestration.assets import launched_config
 from reformatters_dagster.orchestration.checks import check_keys
+from reformatters_dagster.orchestration.lineage import arrival
 from reformatters_dagster.orchestration.lost_runs import end_lost_runs
 from reformatters_dagster.orchestration.names import (
     ATTEMPT_TAG,
@@ -204,9 +203,10 @@ def _answer(
     seen = {partition_key(arrivals.label): arrivals for arrivals in survey.seen if arrivals.present}
     waiting += [f"{partition_key(label)} is known missing from now on" for label in survey.given_up]
     events = [
-        _observation(asset_key(dataset), arrivals)
+        event
         for key, arrivals in seen.items()
         if memory.observed.get(key, None if announces else arrivals.fingerprint) != arrivals.fingerprint
+        for event in arrival(dataset, arrivals)
     ]
     # A partition that could not be listed this time must not look new the next time.
     before = {key: memory.observed[key] for key in sorted(memory.observed)[-OBSERVATIONS_KEPT:]}
@@ -338,13 +338,3 @@ def _attempts(instance: dg.DagsterInstance, dataset: DynamicalDataset, launch: L
     ended = sum(record.dagster_run.status in ENDED for record in records)
     last = Timestamp(records[0].create_timestamp.timestamp(), unit="s").as_unit("us")
     return Attempts(max(len(records), *numbers), ended, last)
-
-
-def _observation(key: dg.AssetKey, arrivals: Arrivals) -> dg.AssetObservation:
-    """What has arrived of a partition, and when. The asset's page plots the upstream's latency from it."""
-    latency = (arrivals.newest - arrivals.label) / pd.Timedelta("1h") if arrivals.newest is not None else float("nan")
-    return dg.AssetObservation(
-        asset_key=key,
-        partition=partition_key(arrivals.label),
-        metadata={"files_present": arrivals.present, "files_expected": arrivals.expected, "latency_hours": latency},
-    )

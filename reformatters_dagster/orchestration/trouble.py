@@ -12,7 +12,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.orchestration.alerts import Alert
-from reformatters_dagster.orchestration.names import BACKFILL_TAG
+from reformatters_dagster.orchestration.names import BACKFILL_TAG, IMPLICIT_JOB
 from reformatters_dagster.orchestration.standing import is_repeated
 
 SILENT_AFTER = Timedelta("30min")
@@ -24,8 +24,6 @@ EVALUATIONS_READ = 200
 FAILURES_READ = 200
 """How many failures of the same job and partition, or backfill, are read, to know when one was told last."""
 LONGEST = 1500
-IMPLICIT_JOB = "__ASSET_JOB"
-"""Dagster's name for runs that are launched from an asset's page."""
 
 
 def failed_run(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Alert:

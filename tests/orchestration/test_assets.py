@@ -208,7 +208,7 @@ def test_a_config_that_does_not_say_so_publishes_in_an_update_alone(
     if publishes:
         launch()
     else:
-        with pytest.raises(dg.Failure, match="StoreTooShort"):
+        with pytest.raises(dg.Failure, match="BeyondExtent"):
             launch()
     assert deployment.site.read().sizes["init_time"] == 1 + publishes
 
@@ -249,7 +249,7 @@ def no_upstream(deployment: Deployment) -> None:
     ("prepare", "kind", "label", "config", "error", "words"),
     [
         (no_store, "backfill", INIT, {"variables": ["snow"]}, "UnknownVariable", ["'snow'", "has", TEMPERATURE]),
-        (store_of_one_label, "backfill", THIRD, {}, "StoreTooShort", ["2026-07-30T06:00", "test_gfs_forecast__initialise"]),
+        (store_of_one_label, "backfill", THIRD, {}, "BeyondExtent", ["2026-07-30T06:00", "test_gfs_forecast__initialise"]),
         (store_of_one_label, "update", THIRD, {}, "PublishGap", ["2026-07-30T06:00", "before 2026-07-30T00:00", "a hole"]),
         (no_store, "update", SECOND, {}, "PublishGap", ["2026-07-30T00:00", "update that partition first"]),
         (written_once, "backfill", INIT, {"overwrite_chunks": False}, "StoreExists", ["2026-07-29T18:00", "overwrite_chunks"]),

@@ -44,7 +44,12 @@ def job_of(definitions: dg.Definitions, kind: str) -> dg.JobDefinition:
 def test_names_are_what_they_have_always_been(gfs: dg.Definitions) -> None:
     repository = gfs.get_repository_def()
     jobs = {name for name in repository.job_names if not name.startswith("__")}
-    assert repository.asset_graph.get_all_asset_keys() == {dg.AssetKey(["noaa", "gfs_forecast"])}
+    assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == {
+        "noaa/gfs_forecast",
+        "noaa/gfs_forecast_published",
+        "upstream/noaa-gfs-bdp-pds",
+        "upstream/nomads.ncep.noaa.gov/pub/data/nccf/com/gfs/prod",
+    }
     assert jobs == {f"noaa_gfs_forecast__{kind}" for kind in ("backfill", "initialise", "update", "validate")}
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "noaa_gfs_forecast__heal",
@@ -135,8 +140,8 @@ def test_validation_is_scheduled_in_utc_whatever_runs(gfs: dg.Definitions) -> No
 def test_datasets_share_a_code_location(forecast_dataset: DynamicalDataset, analysis_dataset: DynamicalDataset) -> None:
     definitions = build_definitions([forecast_dataset, analysis_dataset], Settings())
     dg.Definitions.validate_loadable(definitions)
-    keys = definitions.get_repository_def().asset_graph.get_all_asset_keys()
-    assert keys == {asset_key(forecast_dataset), asset_key(analysis_dataset)}
+    graph = definitions.get_repository_def().asset_graph
+    assert graph.materializable_asset_keys == {asset_key(forecast_dataset), asset_key(analysis_dataset)}
 
 
 def test_every_dataset_loads_together_with_the_others() -> None:
@@ -164,8 +169,8 @@ def test_every_provider_has_a_code_location_that_stands_in_the_workspace() -> No
     }
     assert locations == {f"dataset_defs.{dataset.provider}.definitions" for dataset in DATASETS}
     for location in locations:
-        keys = import_module(location).defs.get_repository_def().asset_graph.get_all_asset_keys()
-        assert keys == {
+        graph = import_module(location).defs.get_repository_def().asset_graph
+        assert graph.materializable_asset_keys == {
             asset_key(dataset) for dataset in DATASETS if location == f"dataset_defs.{dataset.provider}.definitions"
         }
 

@@ -193,22 +193,27 @@ def test_runs_of_another_dataset_write_partitions_of_their_own(
 def test_what_arrives_is_observed_once(watched: Watched) -> None:
     watched.announce(FIRST, leads=[0, 1, 2])
     first = watched.tick()
-    (observed,) = first.asset_events
+    observed, arrived = first.asset_events
     assert isinstance(observed, dg.AssetObservation)
     assert (observed.asset_key.path, observed.partition) == (["test", "gfs_forecast"], partition_key(FIRST))
     assert observed.metadata["files_present"].value == 3
     assert observed.metadata["files_expected"].value == 10
     hours = (utc_now() - FIRST) / Timedelta("1h")
     assert observed.metadata["latency_hours"].value == pytest.approx(hours, abs=0.1)
+    assert isinstance(arrived, dg.AssetObservation)
+    assert (arrived.asset_key.path, arrived.partition) == (["upstream", PRIMARY], None)
+    whose = {name: arrived.metadata[name].value for name in ("dataset", "partition")}
+    assert whose == {"dataset": "test-gfs-forecast", "partition": partition_key(FIRST)}
+    assert {name: arrived.metadata[name] for name in observed.metadata} == observed.metadata
     assert list(watched.tick(cursor=first.cursor).asset_events) == []
     watched.announce(FIRST, leads=[3])
-    assert len(watched.tick(cursor=first.cursor).asset_events) == 1
+    assert len(watched.tick(cursor=first.cursor).asset_events) == 2
 
 
 def test_a_listing_that_failed_makes_no_arrival_new(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     watched.announce(FIRST, leads=[0, 1, 2])
     first = watched.tick()
-    assert len(first.asset_events) == 1
+    assert len(first.asset_events) == 2
     monkeypatch.setattr(sensors, "LISTING_PATIENCE", replace(LISTING_PATIENCE, asked_for=0.0))
     second = watched.tick(cursor=first.cursor)
     assert f"{partition_key(FIRST)} could not be listed" in skipped(second)
@@ -305,12 +310,12 @@ def test_an_arrival_is_recorded_once(watched: Watched) -> None:
     """By the sensor that waits for it; the other records what changes afterwards."""
     watched = watched.having(heal_cool_down=Timedelta(0))
     watched.announce(FIRST)
-    assert len(watched.tick("upstream").asset_events) == 1
+    assert len(watched.tick("upstream").asset_events) == 2
     watched.publish(FIRST)
     first = watched.tick("heal")
     assert not first.asset_events
     watched.announce(FIRST, leads=[4], content=b"corrected")
-    (late,) = watched.tick("heal", first.cursor).asset_events
+    late, _ = watched.tick("heal", first.cursor).asset_events
     assert late.partition == partition_key(FIRST)
 
 

@@ -50,8 +50,10 @@ class Arrivals:
     """Changes when a file arrives or is published again."""
     etags: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Version of each file that is wholly there: its index too, where it has one."""
+    archive: str = ""
+    """Name of the archive that has them."""
     elsewhere: str | None = None
-    """The archive that has them, where it is not the usual one; None for the usual one."""
+    """The same, where it is not the usual one; None for the usual one."""
     asked: int | None = None
     """How many files `present` counts among, where not all that are expected were looked for; None for all."""
 
@@ -107,7 +109,7 @@ def find_arrivals(
     whole = settled | _whole(listed, found)
     fingerprint = _digest([(info.key, info.size, info.etag) for info in found])
     asked = len(objects) - left_out if left_out else None
-    return Arrivals(label, len(objects), len(whole), _newest(found), fingerprint, whole, asked=asked)
+    return Arrivals(label, len(objects), len(whole), _newest(found), fingerprint, whole, archive.name, asked=asked)
 
 
 def find_elsewhere(
@@ -227,6 +229,7 @@ def _look_in(archive: Archive, label: Timestamp, wanted: Wanted, is_late: Callab
         _newest(found),
         _digest([archive.name, *marks]),
         whole,
+        archive.name,
         elsewhere=archive.name,
         asked=None if archive.can_list else len(asked),
     )

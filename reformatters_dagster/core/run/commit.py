@@ -150,7 +150,7 @@ def _commit(
     if not _is_told(entry, before):
         _record(workspace.stores.internal, entry, before, version)
     log.info("dataset=%s partition=%s labels=%d", template.dataset_id, plan.label, labels)
-    return CommitReport(plan, results, stats, entry, labels)
+    return CommitReport(plan, results, stats, entry, labels, new_labels=max(labels - published, 0))
 
 
 def _done_by(

@@ -11,13 +11,13 @@ from reformatters_dagster.core.ledger.entries import ledger_partitions, previous
 from reformatters_dagster.core.ledger.lease import lease_holders
 from reformatters_dagster.core.ledger.progress import unfinished_runs
 from reformatters_dagster.core.spec.errors import (
+    BeyondExtent,
     EmptyHistory,
     PlanOutdated,
     PublishGap,
     Refused,
     StoreExists,
     StoreMissing,
-    StoreTooShort,
     TimeNotOnGrid,
     UnknownRun,
 )
@@ -71,7 +71,7 @@ def refuse_too_short(
 ) -> None:
     """Refuse a backfill past the store's end, where nobody could read it, and name the jobs that extend the store."""
     if label >= published_end:
-        raise StoreTooShort(
+        raise BeyondExtent(
             f"backfill of {_subject(template, label)} was asked for; the store's metadata ends before "
             f"{published_end:%Y-%m-%dT%H:%M}: extend it with job {job_name('initialise')!r}, or run {job_name('update')!r}"
         )

@@ -68,6 +68,8 @@ class CommitReport:
     entry: LedgerEntry
     labels: int
     """Labels of the append dimension that readers see now."""
+    new_labels: int
+    """How many of them readers did not see before."""
 
     @property
     def told(self) -> frozenset[str]:

@@ -79,6 +79,10 @@ class StoreTooShort(Refused, ValueError):
     """The store's append dimension does not reach the region asked for."""
 
 
+class BeyondExtent(StoreTooShort):
+    """A backfill of labels that the store's metadata does not reach."""
+
+
 class Retraction(Refused, ValueError):
     """Metadata that would withdraw labels that readers already see."""
 
