@@ -107,5 +107,20 @@ def measure_update(
     _tell("update", report.update(shard_update.measure(folder.absolute(), _say, rounds)), write)
 
 
+@app.command(name="scaling")
+def work_out_scaling(
+    only: Annotated[list[str] | None, typer.Option(help="These sections of docs/scaling.md alone.")] = None,
+    folder: Folder = DATA,
+    write: Annotated[bool, typer.Option("--write", help="Put the tables into docs/scaling.md.")] = False,
+) -> None:
+    """What full backfills, long queues, event logs and many datasets take, and where they break."""
+    from benchmarks import scaling_run
+
+    for section, text in scaling_run.sections(folder.absolute(), _say, only):
+        typer.echo(text)
+        if write:
+            report.write(section, text, scaling_run.PAGE)
+
+
 if __name__ == "__main__":
     app()
