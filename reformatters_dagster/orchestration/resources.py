@@ -38,6 +38,11 @@ def environment_pages() -> Pages:
     return Pages.parse(os.environ.get("REFORMATTERS_OWNERS"), os.environ.get("REFORMATTERS_CODE_URL"))
 
 
+def dagster_home() -> str | None:
+    """`DAGSTER_HOME` of this process: where the instance's `dagster.yaml` is; None where unset or empty."""
+    return os.environ.get("DAGSTER_HOME") or None
+
+
 def in_cluster() -> bool:
     """Whether this process runs in a Kubernetes pod: Kubernetes sets this variable in every pod."""
     return "KUBERNETES_SERVICE_HOST" in os.environ

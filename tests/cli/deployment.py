@@ -28,6 +28,7 @@ COMMANDS = (
     "status",
     "store-urls",
     "rebuild-status",
+    "deploy-check",
     "new-dataset",
     "demo",
 )

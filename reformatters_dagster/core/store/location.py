@@ -54,6 +54,11 @@ class Store:
         """The location itself, as obstore asks it."""
         return self._connection.client
 
+    @property
+    def has_conditions(self) -> bool:
+        """Whether the location honours conditional puts; True until one shows that it does not."""
+        return self._connection.has_conditions
+
     def reader(self) -> "ZarrStore":
         """The location as zarr and xarray open it, read-only: `xr.open_zarr(store.reader())`."""
         self._connection.refuse_late("read", "")

@@ -1,0 +1,96 @@
+"""Commands for those who operate a deployment: `deploy-check`.
+
+In: options, the instance of `DAGSTER_HOME`. Out: lines for people, or one JSON document.
+"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reformatters_dagster.cli.exits import exit_if
+from reformatters_dagster.cli.options import (
+    AsJson,
+    ReplicaUrls,
+    StoreUrl,
+    UpstreamUrl,
+    dataset_of,
+    settings_of,
+    time_of,
+)
+from reformatters_dagster.cli.terminal import errors_alone, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from reformatters_dagster.core.run.dataset import DynamicalDataset
+    from reformatters_dagster.core.run.readiness import Finding
+    from reformatters_dagster.core.spec.retries import Patience
+    from reformatters_dagster.core.spec.values import JSON
+    from reformatters_dagster.core.store.settings import Settings
+
+LOOKS_AT_ONCE = 8
+
+
+def deploy_check(
+    dataset_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]…", help="Datasets that are to run here. Default: all.")
+    ] = None,
+    store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+    upstream: UpstreamUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether store, upstream, database, clock, disk and rights are as runs need them; exit 1 where one is not.
+
+    One object is put below _internal/ of the store and deleted again. Nothing else is written.
+    """
+    from dataset_defs import DATASETS
+
+    settings = settings_of(store, replica, upstream)
+    datasets = [dataset_of(one) for one in dataset_ids] if dataset_ids else list(DATASETS)
+    with errors_alone():
+        findings = list(_findings(settings, datasets))
+    has_failed = any(one.status == "failed" for one in findings)
+    tell({"ok": not has_failed, "checks": [one.model_dump() for one in findings]}, _print_findings, as_json)
+    exit_if(has_failed)
+
+
+def _findings(settings: "Settings", datasets: "Sequence[DynamicalDataset]") -> "Iterator[Finding]":
+    from uuid import uuid4
+
+    from reformatters_dagster.core.run.readiness import look_at_stores
+    from reformatters_dagster.core.spec.retries import Patience
+    from reformatters_dagster.orchestration.deploy_check import look_at_instance, look_at_scratch
+    from reformatters_dagster.orchestration.resources import dagster_home
+
+    patience = Patience(attempts=2, deadline=20.0, timeout=10.0)
+    yield from look_at_stores(settings.stores(datasets[0].template_config, patience), uuid4().hex, time_of)
+    yield from _upstream_findings(settings, datasets, patience)
+    yield look_at_scratch(settings.tmp_folder(), datasets)
+    yield from look_at_instance(dagster_home())
+
+
+def _upstream_findings(
+    settings: "Settings", datasets: "Sequence[DynamicalDataset]", patience: "Patience"
+) -> "Iterator[Finding]":
+    from concurrent.futures import ThreadPoolExecutor
+
+    from reformatters_dagster.core.run.readiness import failed, look_at_archive
+    from reformatters_dagster.core.source.upstream import Upstream
+    from reformatters_dagster.core.spec.errors import ReformatError
+
+    sources = {source.url: source for dataset in datasets for source in dataset.archives}
+    try:
+        upstream = Upstream(list(sources.values()), mirror=settings.upstream, patience=patience)
+    except ReformatError as error:
+        yield failed("upstream", str(error))
+        return
+    now = time_of()
+    with ThreadPoolExecutor(LOOKS_AT_ONCE, "upstream") as pool:
+        yield from pool.map(look_at_archive, upstream.archives_for(now, now))
+
+
+def _print_findings(document: "JSON") -> None:
+    """One line for each finding."""
+    for one in document["checks"]:
+        typer.echo(f"{'FAILED' if one['status'] == 'failed' else one['status']:<8}{one['subject']}: {one['message']}")

@@ -1,0 +1,190 @@
+"""Whether Postgres, Kubernetes and the scratch disk are as the platform needs them. Nothing is changed.
+
+In: the folder of `dagster.yaml`, and what datasets ask for. Out: findings, one line each.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import dagster_postgres.run_storage
+import kubernetes.client  # type: ignore[import-untyped]
+import kubernetes.config  # type: ignore[import-untyped]
+import sqlalchemy as sa
+from dagster._config import process_config, resolve_to_config_type
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.sql import check_alembic_revision
+from dagster._serdes import ConfigurableClassData
+from dagster_k8s import K8sRunLauncher
+from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.utils import pg_alembic_config, pg_url_from_config
+from kubernetes.utils import parse_quantity  # type: ignore[import-untyped]
+from sqlalchemy.pool import NullPool
+
+from reformatters_dagster.core.run.declaration import Declaration
+from reformatters_dagster.core.run.readiness import Finding, failed, found, skipped
+from reformatters_dagster.orchestration.resources import in_cluster
+
+DATABASE, RIGHTS, SCRATCH = "database", "rights", "scratch"
+CONNECT_TIMEOUT = 5
+GI = 2**30
+TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+NEEDED = (
+    ("batch", "jobs", "", ("create", "get", "delete")),
+    ("batch", "jobs", "status", ("get",)),
+    ("", "pods", "", ("list", "delete")),
+    ("", "events", "", ("list",)),
+)
+"""What daemon and webserver ask of Kubernetes. Runs with step pods need the first two lines, without `delete`."""
+
+
+def look_at_scratch(tmp: Path, datasets: Sequence[Declaration]) -> Finding:
+    """Free bytes where tmp stores and downloads go, against the largest budget of some datasets."""
+    largest = max(datasets, key=lambda dataset: parse_quantity(dataset.resources.ephemeral_storage))
+    wanted = largest.resources.ephemeral_storage
+    there = next(folder for folder in (tmp.absolute(), *tmp.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        return failed(SCRATCH, f"{there} cannot be written: {error}; set REFORMATTERS_TMP to a folder that can")
+    has = f"{tmp} has {free / GI:.1f}Gi free"
+    if free >= parse_quantity(wanted):
+        return found(SCRATCH, f"{has}, {largest.dataset_id} asks for {wanted}")
+    fits = [one.dataset_id for one in datasets if parse_quantity(one.resources.ephemeral_storage) <= free]
+    return failed(
+        SCRATCH,
+        f"{has}, {largest.dataset_id} asks for {wanted}: set REFORMATTERS_TMP to a larger disk; it is enough for "
+        f"{', '.join(fits) or 'no dataset'}",
+    )
+
+
+def look_at_instance(home: str | None) -> Iterator[Finding]:
+    """Findings about the database and the cluster that an instance uses.
+
+    Parameters
+    ----------
+    home : str, optional
+        Folder of `dagster.yaml`.
+    """
+    if home is None:
+        yield skipped(DATABASE, "DAGSTER_HOME is not set: there is no instance here")
+        yield _look_at_rights(None)
+        return
+    try:
+        ref = InstanceRef.from_dir(home)
+    except Exception as error:
+        yield failed("instance", f"{home}/dagster.yaml cannot be loaded: {_short(error)}; correct it, or DAGSTER_HOME")
+        return
+    yield _look_at_database(ref.storage_data)
+    yield _look_at_rights(ref.run_launcher_data)
+
+
+def _look_at_database(storage: ConfigurableClassData | None) -> Finding:
+    if storage is None or storage.class_name != DagsterPostgresStorage.__name__:
+        return skipped(DATABASE, "the instance keeps its runs in files, which is for one machine only")
+    try:
+        config = _resolved(DagsterPostgresStorage.config_type(), storage)
+        url = sa.make_url(pg_url_from_config(config)).set(drivername="postgresql+psycopg2")
+    except Exception as error:
+        return failed(DATABASE, f"the storage of dagster.yaml cannot be used: {_short(error)}; correct it")
+    where = f"{url.host}:{url.port or 5432}/{url.database}"
+    engine = sa.create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_TIMEOUT})
+    try:
+        with engine.connect() as connection:
+            return _judge(connection, where, is_local=url.host in {None, "", "localhost", "127.0.0.1", "::1"})
+    except sa.exc.SQLAlchemyError as error:
+        words = _short(getattr(error, "orig", None) or error)
+        return failed(DATABASE, f"{where} does not answer as Postgres: {words}; correct host, user and password secret")
+
+
+def _judge(connection: sa.Connection, where: str, *, is_local: bool) -> Finding:
+    encrypted = connection.scalar(sa.text("select ssl from pg_stat_ssl where pid = pg_backend_pid()"))
+    if not encrypted and not is_local:
+        return failed(
+            DATABASE, f"{where} is reached without TLS: add `params: {{sslmode: require}}` to its configuration"
+        )
+    revision, head = check_alembic_revision(pg_alembic_config(dagster_postgres.run_storage.__file__), connection)
+    how = "by TLS" if encrypted else "without TLS, on this machine"
+    if revision is None:
+        return found(DATABASE, f"{where} answers {how}, and is empty: webserver or daemon create its tables")
+    if revision != head:
+        return failed(
+            DATABASE,
+            f"{where} has tables of revision {revision}, this Dagster wants {head}: stop the daemon, and run `dagster instance "
+            "migrate`; where the revision is newer, run a newer image",
+        )
+    return found(DATABASE, f"{where} answers {how}, its tables are of this Dagster")
+
+
+def _look_at_rights(launcher: ConfigurableClassData | None) -> Finding:
+    try:
+        opened = _client_of(launcher)
+    except Exception as error:
+        return failed(RIGHTS, f"Kubernetes cannot be asked: {_short(error)}; correct `run_launcher` in dagster.yaml")
+    if opened is None:
+        return skipped(RIGHTS, "neither a cluster nor a launcher for Kubernetes here")
+    client, namespace = opened
+    with closing(client):
+        api = kubernetes.client.AuthorizationV1Api(client)
+        try:
+            lacking = [right for right in _rights() if not _may(api, namespace, *right)]
+        except Exception as error:
+            return failed(RIGHTS, f"Kubernetes did not answer what is allowed: {_short(error)}; is the API reachable?")
+    if lacking:
+        names = ", ".join(f"{verb} {resource}{f'/{part}' if part else ''}" for _, resource, part, verb in lacking)
+        return failed(
+            RIGHTS,
+            f"the service account may not {names} in namespace {namespace}: bind it to a Role with these rights. Code servers "
+            "need none; runs with step pods need to create and get jobs, and get jobs/status",
+        )
+    return found(RIGHTS, f"the service account may launch, watch and end runs in namespace {namespace}")
+
+
+def _client_of(launcher: ConfigurableClassData | None) -> tuple[Any, str] | None:
+    """A client of the cluster that runs are launched in, and their namespace; None where there is no cluster."""
+    configuration = kubernetes.client.Configuration()
+    configuration.retries = 0
+    if launcher is not None and launcher.class_name in {"K8sRunLauncher", "DatasetK8sRunLauncher"}:
+        made = launcher.rehydrate(as_type=K8sRunLauncher)
+        namespace, inside, kubeconfig = made.job_namespace, made.load_incluster_config, made.kubeconfig_file
+    elif in_cluster() and (TOKEN / "token").exists():
+        namespace, inside, kubeconfig = (TOKEN / "namespace").read_text().strip(), True, None
+    else:
+        return None
+    if inside:
+        kubernetes.config.load_incluster_config(client_configuration=configuration)
+    else:
+        kubernetes.config.load_kube_config(kubeconfig, client_configuration=configuration)
+    return kubernetes.client.ApiClient(configuration), namespace
+
+
+def _rights() -> Iterator[tuple[str, str, str, str]]:
+    for group, resource, part, verbs in NEEDED:
+        for verb in verbs:
+            yield group, resource, part, verb
+
+
+def _may(api: Any, namespace: str, group: str, resource: str, part: str, verb: str) -> bool:
+    attributes = kubernetes.client.V1ResourceAttributes(
+        namespace=namespace, group=group, resource=resource, subresource=part or None, verb=verb
+    )
+    spec = kubernetes.client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
+    review = kubernetes.client.V1SelfSubjectAccessReview(spec=spec)
+    answer = api.create_self_subject_access_review(review, _request_timeout=CONNECT_TIMEOUT)
+    return bool(answer.status.allowed)
+
+
+def _resolved(config_type: Any, data: ConfigurableClassData) -> dict[str, Any]:
+    """Configuration with the variables that it names replaced by their values."""
+    result = process_config(resolve_to_config_type(config_type), data.config_dict)
+    if not result.success:
+        raise ValueError("; ".join(error.message for error in result.errors or []))
+    return dict(result.value or {})
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
