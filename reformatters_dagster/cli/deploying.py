@@ -1,4 +1,4 @@
-"""Commands for those who operate a deployment: `deploy-check`.
+"""Commands for those who operate a deployment: `deploy-check` and `prune-runs`.
 
 In: options, the instance of `DAGSTER_HOME`. Out: lines for people, or one JSON document.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reformatters_dagster.core.run.dataset import DynamicalDataset
     from reformatters_dagster.core.run.readiness import Finding
     from reformatters_dagster.core.spec.retries import Patience
-    from reformatters_dagster.core.spec.values import JSON
+    from reformatters_dagster.core.spec.values import JSON, Timedelta
     from reformatters_dagster.core.store.settings import Settings
 
 LOOKS_AT_ONCE = 8
@@ -88,6 +88,68 @@ def _upstream_findings(
     now = time_of()
     with ThreadPoolExecutor(LOOKS_AT_ONCE, "upstream") as pool:
         yield from pool.map(look_at_archive, upstream.archives_for(now, now))
+
+
+def prune_runs(
+    older_than: Annotated[str, typer.Option("--older-than", metavar="AGE", help="Such as 90D; 14D at least.")],
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Runs that are read and deleted at a time.")] = 100,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be deleted, and delete nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete runs of the instance that ended long ago, with their events.
+
+    A run stays that is not ended, or that made what a page shows: the newest materialization, observation or attempt of a
+    partition, the last result of a check, the last success of a job. So does one that a younger run or a backfill continues.
+    """
+    import dagster as dg
+
+    from reformatters_dagster.core.spec.errors import Refused
+    from reformatters_dagster.orchestration.pruning import prune_runs as prune
+    from reformatters_dagster.orchestration.pruning import refuse_young
+    from reformatters_dagster.orchestration.resources import dagster_home
+
+    age, home = _age_of(older_than), dagster_home()
+    refuse_young(age)
+    if home is None:
+        raise Refused("old runs were to be deleted; DAGSTER_HOME is not set: set it to the folder of dagster.yaml")
+    before = time_of() - age
+    with errors_alone(), dg.DagsterInstance.from_config(home) as instance:
+        pruned = prune(instance, before, batch=batch, dry_run=dry_run, on_batch=_tell_batch)
+    document = {
+        "before": before.isoformat(timespec="seconds"),
+        "dry_run": dry_run,
+        "deleted": len(pruned.deleted),
+        "runs": pruned.deleted,
+        "kept": dict(sorted(pruned.kept.items())),
+    }
+    tell(document, _print_pruned, as_json)
+
+
+def _age_of(text: str) -> "Timedelta":
+    import pandas as pd
+
+    from reformatters_dagster.core.spec.errors import Refused
+
+    words = f"--older-than {text!r} is no age; write days as 90D"
+    if text.strip().isdigit():  # pandas would take nanoseconds
+        raise Refused(words)
+    try:
+        return pd.Timedelta(text)
+    except ValueError as error:
+        raise Refused(words) from error
+
+
+def _tell_batch(seen: int, deleted: int) -> None:
+    typer.echo(f"looked at {seen:,} runs, {deleted:,} of them go", err=True)
+
+
+def _print_pruned(document: "JSON") -> None:
+    verb = "would be deleted" if document["dry_run"] else "deleted"
+    typer.echo(f"{verb}: {document['deleted']:,} runs that ended before {document['before']}")
+    for reason, count in document["kept"].items():
+        typer.echo(
+            f"kept: {count:,} older runs, each of which {reason}" if count > 1 else f"kept: 1 older run: {reason}"
+        )
 
 
 def _print_findings(document: "JSON") -> None:

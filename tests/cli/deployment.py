@@ -29,6 +29,7 @@ COMMANDS = (
     "store-urls",
     "rebuild-status",
     "deploy-check",
+    "prune-runs",
     "new-dataset",
     "demo",
 )
