@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from reformatters_dagster.cli.authoring import new_dataset, update_template
-from reformatters_dagster.cli.deploying import deploy_check, prune_runs
+from reformatters_dagster.cli.deploying import deploy_check, prune_runs, serve_metrics
 from reformatters_dagster.cli.describing import describe
 from reformatters_dagster.cli.exits import Commands, termination_cleans_up
 from reformatters_dagster.cli.reading import list_datasets, status, store_urls, validate
@@ -63,5 +63,6 @@ app.command()(store_urls)
 app.command()(rebuild_status)
 app.command()(deploy_check)
 app.command()(prune_runs)
+app.command()(serve_metrics)
 app.command()(new_dataset)
 app.command()(demo)

@@ -1,4 +1,4 @@
-"""Commands for those who operate a deployment: `deploy-check` and `prune-runs`.
+"""Commands for those who operate a deployment: `deploy-check`, `prune-runs`, `serve-metrics`.
 
 In: options, the instance of `DAGSTER_HOME`. Out: lines for people, or one JSON document.
 """
@@ -123,6 +123,38 @@ def prune_runs(
         "kept": dict(sorted(pruned.kept.items())),
     }
     tell(document, _print_pruned, as_json)
+
+
+def serve_metrics(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 9090,
+    store: StoreUrl = None,
+    replica: ReplicaUrls = None,
+) -> None:
+    """Serve figures of the instance and of every store to Prometheus, at /metrics; /healthz answers while the process lives."""
+    from threading import Event
+
+    import dagster as dg
+
+    from dataset_defs import DATASETS
+    from reformatters_dagster.core.spec.errors import Refused
+    from reformatters_dagster.orchestration.metrics import Figures, StoreLooks, look_always, open_server
+    from reformatters_dagster.orchestration.resources import dagster_home
+
+    settings, home = settings_of(store, replica), dagster_home()
+    if home is None:
+        raise Refused("metrics were to be served; DAGSTER_HOME is not set: set it to the folder of dagster.yaml")
+    looks = StoreLooks([dataset.started_by(settings) for dataset in DATASETS], settings)
+    stop = Event()
+    with (
+        dg.DagsterInstance.from_config(home) as instance,
+        open_server(Figures(instance, looks, time_of), port) as server,
+    ):
+        look_always(looks, time_of, stop)
+        typer.echo(f"metrics are at http://localhost:{server.server_port}/metrics", err=True)
+        try:
+            server.serve_forever()
+        finally:
+            stop.set()
 
 
 def _age_of(text: str) -> "Timedelta":

@@ -30,6 +30,7 @@ COMMANDS = (
     "rebuild-status",
     "deploy-check",
     "prune-runs",
+    "serve-metrics",
     "new-dataset",
     "demo",
 )
