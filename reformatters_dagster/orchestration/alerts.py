@@ -4,8 +4,10 @@ In: an alert, or the state of a run. Out: a message to a webhook; an event and c
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -72,7 +74,7 @@ class Alerts:
 
         retries = Retry(total=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
         body: JSON = {"text": alert.text, **alert.model_dump()}
-        with requests.Session() as session:
+        with requests.Session() as session, _not_logging(urlsplit(str(self.webhook)).path):
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(max_retries=retries))
             try:
@@ -101,6 +103,21 @@ class Alerts:
             status=health,
             monitor_config=monitor,
         )
+
+
+@contextmanager
+def _not_logging(secret: str) -> Iterator[None]:
+    """Within it, urllib3 logs no line with a secret: it names the path of a request that it repeats."""
+
+    def is_harmless(record: logging.LogRecord) -> bool:
+        return len(secret) < 2 or secret not in record.getMessage()
+
+    logger = logging.getLogger("urllib3.connectionpool")
+    logger.addFilter(is_harmless)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_harmless)
 
 
 def open_alerts(webhook: str | None, sentry_dsn: str | None) -> Alerts:

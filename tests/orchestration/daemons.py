@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
@@ -125,8 +126,8 @@ class Daemon:
 
 
 @contextmanager
-def daemons(folder: Path) -> Iterator[Daemon]:
-    """An instance whose launcher and queue are ours."""
+def daemons(folder: Path, **config: Any) -> Iterator[Daemon]:
+    """An instance whose launcher and queue are ours, and more of `dagster.yaml`."""
     with serving(folder) as (cluster, kubeconfig):
         launcher = {
             "job_namespace": NAMESPACE,
@@ -151,6 +152,7 @@ def daemons(folder: Path) -> Iterator[Daemon]:
             },
             "run_monitoring": {"enabled": True, "max_resume_run_attempts": 0},
             "run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False},
+            **config,
         }
         origin = InProcessCodeLocationOrigin(
             LoadableTargetOrigin(executable_path="python", module_name=MODULE, attribute="defs")
