@@ -40,10 +40,10 @@ from reformatters_dagster.orchestration.names import (
     SMALL_POD,
     UPDATE,
     asset_key,
-    k8s_config,
 )
 from reformatters_dagster.orchestration.pages import Pages, page_of
 from reformatters_dagster.orchestration.partitions import is_range, labels_of, shard_partitions
+from reformatters_dagster.orchestration.pods import NO_PODS, Pods
 from reformatters_dagster.orchestration.resources import Reformatters, forget_outputs, utc_now
 from reformatters_dagster.orchestration.standing import restate, restate_planned
 
@@ -108,13 +108,15 @@ def refusals_not_retried() -> Iterator[None]:
         raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
 
 
-def build_asset(dataset: DynamicalDataset, settings: Settings, pages: Pages | None = None) -> dg.AssetsDefinition:
+def build_asset(
+    dataset: DynamicalDataset, settings: Settings, pages: Pages | None = None, pods: Pods = NO_PODS
+) -> dg.AssetsDefinition:
     """The dataset as one partitioned graph asset: plan, one region job per variable group, commit.
 
     A run of a backfill may be about a range of partitions. Then each mapped step makes a whole partition, from its plan to its
     commit, and reports it, so that one that fails costs the others nothing.
     """
-    plan, process_region_job, commit = _plan_op(dataset), _process_op(dataset), _commit_op(dataset)
+    plan, process_region_job, commit = _plan_op(dataset), _process_op(dataset, pods), _commit_op(dataset, pods)
     archives = archive_inputs(dataset)
 
     def map_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def build_asset(dataset: DynamicalDataset, settings: Settings, pages: Pages | No
         ins={name: dg.AssetIn(key, dagster_type=dg.Nothing) for name, key in archives.items()},
         partitions_def=shard_partitions(dataset.template_config),
         group_name=dataset.provider,
-        **page_of(dataset, settings, pages or Pages()),
+        **page_of(dataset, settings, pages or Pages(), pods),
         config=dg.ConfigMapping(config_schema=PartitionConfig.to_config_schema(), config_fn=map_config),
         backfill_policy=_backfill_policy(dataset),
     )
@@ -175,10 +177,10 @@ def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
     return plan
 
 
-def _process_op(dataset: DynamicalDataset) -> dg.OpDefinition:
+def _process_op(dataset: DynamicalDataset, pods: Pods) -> dg.OpDefinition:
     """The op that takes one group of variables from download to upload; of a range, one partition from plan to commit."""
 
-    @dg.op(name=dataset.job_name("process_region_job"), tags={K8S_TAG: k8s_config(dataset)})
+    @dg.op(name=dataset.job_name("process_region_job"), tags={K8S_TAG: pods.of(dataset)})
     def process_region_job(context: dg.OpExecutionContext, reformatters: Reformatters, job: JSON) -> JSON:
         if "request" in job:
             _make_partition(context, dataset, reformatters, PartitionRequest.model_validate(job["request"]))
@@ -190,13 +192,13 @@ def _process_op(dataset: DynamicalDataset) -> dg.OpDefinition:
     return process_region_job
 
 
-def _commit_op(dataset: DynamicalDataset) -> dg.OpDefinition:
+def _commit_op(dataset: DynamicalDataset, pods: Pods) -> dg.OpDefinition:
     """The op that writes metadata and ledger of the partition, and tells Dagster what was made."""
 
     # Of a range each partition was reported already: then there is no output, which would report all of them once more.
     out = dg.Out(dg.Nothing, is_required=False)
 
-    @dg.op(name=dataset.job_name("commit"), out=out, tags={K8S_TAG: k8s_config(dataset)})
+    @dg.op(name=dataset.job_name("commit"), out=out, tags={K8S_TAG: pods.of(dataset)})
     def commit(
         context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]
     ) -> Iterator[dg.Output[None]]:

@@ -20,9 +20,11 @@ from reformatters_dagster.orchestration.assets import PartitionConfig, build_ass
 from reformatters_dagster.orchestration.checks import build_checks
 from reformatters_dagster.orchestration.lineage import archive_specs, published_spec
 from reformatters_dagster.orchestration.names import (
+    BACKFILL,
     BACKFILL_PRIORITY,
     DATASET_TAG,
     EXCLUSIVE_TAG,
+    HEAL,
     K8S_TAG,
     MODE_TAG,
     PRIORITY_TAG,
@@ -30,14 +32,15 @@ from reformatters_dagster.orchestration.names import (
     UPDATE,
     UPDATE_PRIORITY,
     asset_key,
-    k8s_config,
 )
 from reformatters_dagster.orchestration.pages import Pages
+from reformatters_dagster.orchestration.pods import Pods
 from reformatters_dagster.orchestration.resources import (
     JsonIOManager,
     Reformatters,
     environment_alert_targets,
     environment_pages,
+    environment_pods,
     environment_settings,
     in_cluster,
     utc_now,
@@ -64,6 +67,7 @@ def build_definitions(
     *,
     among: Collection[str] = (),
     pages: Pages | None = None,
+    pods: Pods | None = None,
 ) -> dg.Definitions:
     """Everything that Dagster needs to know of some datasets.
 
@@ -79,12 +83,15 @@ def build_definitions(
         All providers. A start for a dataset of another provider is refused as misspelt.
     pages : Pages, optional
         What the assets' pages say of the deployment. Default: what the environment says.
+    pods : Pods, optional
+        What pods of runs get beside the needs of their datasets. Default: what the environment says.
     """
     settings = settings or environment_settings()
     elsewhere = set(among) - {dataset.provider for dataset in datasets}
     settings.refuse_unknown_starts([dataset.dataset_id for dataset in datasets], elsewhere)
     alerts = open_alerts(*environment_alert_targets()) if alerts is None else alerts
     pages = environment_pages() if pages is None else pages
+    pods = environment_pods() if pods is None else pods
     shared = dg.Definitions(
         resources={
             "reformatters": Reformatters.from_settings(settings),
@@ -93,28 +100,28 @@ def build_definitions(
         executor=dg.in_process_executor,
         sensors=build_alert_sensors(datasets[0].provider, datasets, alerts) if datasets else [],
     )
-    own = [_definitions(dataset.started_by(settings), settings, pages) for dataset in datasets]
+    own = [_definitions(dataset.started_by(settings), settings, pages, pods) for dataset in datasets]
     return dg.Definitions.merge(*own, dg.Definitions(assets=archive_specs(datasets)), shared)
 
 
-def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages) -> dg.Definitions:
+def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages, pods: Pods) -> dg.Definitions:
     key = asset_key(dataset)
-    asset = build_asset(dataset, settings, pages)
+    asset = build_asset(dataset, settings, pages, pods)
     without_checks = dg.AssetSelection.assets(key).without_checks()
 
     update = dg.define_asset_job(
         dataset.job_name(UPDATE),
         selection=dg.AssetSelection.assets(key),
         description="One operational update: chunks first, then the grown metadata.",
-        tags=_tags(dataset, UPDATE, UPDATE_PRIORITY, exclusive=True, launches_steps=True),
+        tags=_tags(dataset, UPDATE, UPDATE_PRIORITY, _pod(dataset, pods, UPDATE), exclusive=True),
         config=_run_config(key.to_python_identifier(), publish=True),
         executor_def=_executor(dataset),
     )
     backfill = dg.define_asset_job(
-        dataset.job_name("backfill"),
+        dataset.job_name(BACKFILL),
         selection=without_checks,
         description="Partitions within the store's extent; validators are left out.",
-        tags=_tags(dataset, "backfill", BACKFILL_PRIORITY, launches_steps=True),
+        tags=_tags(dataset, BACKFILL, BACKFILL_PRIORITY, _pod(dataset, pods, BACKFILL)),
         config=_run_config(key.to_python_identifier(), publish=False),
         executor_def=_executor(dataset),
     )
@@ -122,7 +129,7 @@ def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages) ->
         dataset.job_name("validate"),
         selection=dg.AssetSelection.checks_for_assets(key),
         description="Every validator of the dataset.",
-        tags=_tags(dataset, "validate", "0"),
+        tags=_tags(dataset, "validate", "0", pods.of(dataset, UPDATE)),
         executor_def=dg.in_process_executor,
     )
     schedule = dg.ScheduleDefinition(
@@ -134,18 +141,21 @@ def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages) ->
     )
     return dg.Definitions(
         assets=[asset, published_spec(dataset, settings)],
-        asset_checks=[build_checks(dataset, has_replicas=bool(settings.replicas))],
-        jobs=[update, backfill, _initialise_job(dataset), validate],
-        sensors=[build_upstream_sensor(dataset, update), build_heal_sensor(dataset, backfill, validate)],
+        asset_checks=[build_checks(dataset, has_replicas=bool(settings.replicas), pods=pods)],
+        jobs=[update, backfill, _initialise_job(dataset, pods), validate],
+        sensors=[
+            build_upstream_sensor(dataset, update),
+            build_heal_sensor(dataset, backfill, validate, pod=_pod(dataset, pods, HEAL)),
+        ],
         schedules=[schedule],
     )
 
 
-def _initialise_job(dataset: DynamicalDataset) -> dg.JobDefinition:
+def _initialise_job(dataset: DynamicalDataset, pods: Pods) -> dg.JobDefinition:
     """A job that creates or extends metadata. Not an asset, or "Materialize all" would publish empty stores."""
     key = asset_key(dataset)
 
-    @dg.op(name=dataset.job_name("initialise_store"), tags={K8S_TAG: k8s_config(dataset)})
+    @dg.op(name=dataset.job_name("initialise_store"), tags={K8S_TAG: SMALL_POD})
     def initialise_store_op(
         context: dg.OpExecutionContext, config: InitialiseConfig, reformatters: Reformatters
     ) -> None:
@@ -162,7 +172,7 @@ def _initialise_job(dataset: DynamicalDataset) -> dg.JobDefinition:
     @dg.job(
         name=dataset.job_name("initialise"),
         description="Create the store's metadata, or extend it; it is never cut short.",
-        tags=_tags(dataset, "initialise", "0", exclusive=True),
+        tags=_tags(dataset, "initialise", "0", pods.small(UPDATE), exclusive=True),
         executor_def=dg.in_process_executor,
     )
     def initialise() -> None:
@@ -188,13 +198,13 @@ def _executor(dataset: DynamicalDataset) -> dg.ExecutorDefinition:
     return step_pods_executor.configured({"max_concurrent": STEP_PODS_AT_ONCE}, name="step_pods")
 
 
+def _pod(dataset: DynamicalDataset, pods: Pods, mode: str) -> dict[str, Any]:
+    """The pod of a run of a job that has steps: a small one where these have pods of their own."""
+    return pods.small(mode) if _has_step_pods(dataset) else pods.of(dataset, mode)
+
+
 def _tags(
-    dataset: DynamicalDataset, mode: str, priority: str, *, exclusive: bool = False, launches_steps: bool = False
+    dataset: DynamicalDataset, mode: str, priority: str, pod: dict[str, Any], *, exclusive: bool = False
 ) -> dict[str, Any]:
-    tags = {
-        DATASET_TAG: dataset.dataset_id,
-        MODE_TAG: mode,
-        PRIORITY_TAG: priority,
-        K8S_TAG: SMALL_POD if launches_steps and _has_step_pods(dataset) else k8s_config(dataset),
-    }
+    tags = {DATASET_TAG: dataset.dataset_id, MODE_TAG: mode, PRIORITY_TAG: priority, K8S_TAG: pod}
     return tags | {EXCLUSIVE_TAG: dataset.dataset_id} if exclusive else tags

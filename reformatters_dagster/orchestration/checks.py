@@ -11,7 +11,8 @@ from reformatters_dagster.core.check.validators import CheckResult
 from reformatters_dagster.core.run.comparison import CHECK_NAME, check_replicas
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.spec.errors import ReformatError
-from reformatters_dagster.orchestration.names import BACKFILL_TAG, K8S_TAG, asset_key, k8s_config
+from reformatters_dagster.orchestration.names import BACKFILL_TAG, K8S_TAG, asset_key
+from reformatters_dagster.orchestration.pods import NO_PODS, Pods
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 from reformatters_dagster.orchestration.standing import never_evaluated
 
@@ -22,7 +23,9 @@ def check_keys(dataset: DynamicalDataset, *, has_replicas: bool = False) -> list
     return [dg.AssetCheckKey(asset_key(dataset), name) for name in names]
 
 
-def build_checks(dataset: DynamicalDataset, *, has_replicas: bool = False) -> dg.AssetChecksDefinition:
+def build_checks(
+    dataset: DynamicalDataset, *, has_replicas: bool = False, pods: Pods = NO_PODS
+) -> dg.AssetChecksDefinition:
     """One check per validator, and one that compares replicas, all in one step.
 
     Runs of a backfill let the last results stand: validators look at the newest data, which a backfill of history does not
@@ -39,7 +42,7 @@ def build_checks(dataset: DynamicalDataset, *, has_replicas: bool = False) -> dg
         )
 
     @dg.multi_asset_check(
-        name=dataset.job_name("validators"), specs=specs, can_subset=True, op_tags={K8S_TAG: k8s_config(dataset)}
+        name=dataset.job_name("validators"), specs=specs, can_subset=True, op_tags={K8S_TAG: pods.of(dataset)}
     )
     def validators(context: dg.AssetCheckExecutionContext, reformatters: Reformatters) -> Iterator[dg.AssetCheckResult]:
         asked = set(context.selected_asset_check_keys)

@@ -13,6 +13,8 @@ UPDATE = "update"
 """The mode of runs that publish."""
 HEAL = "heal"
 """The mode of runs that fill holes."""
+BACKFILL = "backfill"
+"""The mode of runs that fill history."""
 EXCLUSIVE_TAG = "reformatters/exclusive"
 FINGERPRINT_TAG = "reformatters/upstream"
 """Fingerprint of what the upstream listed when a sensor launched the run."""
@@ -36,12 +38,21 @@ K8S_METADATA = "reformatters/k8s"
 """Metadata of an asset: what its runs need, where they are launched without a job's tags."""
 
 
+SCRATCH = "scratch"
+"""Name of the volume that a pod works on, where it has one."""
 NOT_EVICTED = {"annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}}
+LITTLE_DISK = {"requests": {"ephemeral-storage": "1Gi"}, "limits": {"ephemeral-storage": "2Gi"}}
+"""Disk of a node for a pod that moves no data, or moves it by way of a volume: logs, and what Dagster writes."""
 SMALL_POD = {
-    "container_config": {"resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}},
+    "container_config": {
+        "resources": {
+            "requests": {"cpu": "250m", "memory": "1Gi", **LITTLE_DISK["requests"]},
+            "limits": {"memory": "2Gi", **LITTLE_DISK["limits"]},
+        }
+    },
     "pod_template_spec_metadata": NOT_EVICTED,
 }
-"""Resources of pods that move no data: the pod of a run whose steps have pods of their own, and the pod of a plan."""
+"""Resources of pods that move no data: the pod of a run whose steps have pods of their own, of a plan, and of new metadata."""
 
 
 def asset_key(dataset: "DynamicalDataset") -> dg.AssetKey:
@@ -59,10 +70,10 @@ def published_key(dataset: "DynamicalDataset") -> dg.AssetKey:
 
 
 def k8s_config(dataset: "DynamicalDataset") -> dict[str, Any]:
-    """What a run of a dataset asks of Kubernetes, as the `dagster-k8s/config` tag holds it."""
+    """What a pod that works for a dataset needs, as the `dagster-k8s/config` tag holds it; `Pods` adds a deployment's wishes."""
     needs = dataset.resources
-    quantities = {"cpu": needs.cpu, "memory": needs.memory, "ephemeral-storage": needs.ephemeral_storage}
+    limits = {"memory": needs.memory, "ephemeral-storage": needs.ephemeral_storage}
     return {
-        "container_config": {"resources": {"requests": quantities, "limits": {"memory": needs.memory}}},
+        "container_config": {"resources": {"requests": {"cpu": needs.cpu, **limits}, "limits": limits}},
         "pod_template_spec_metadata": NOT_EVICTED,
     }

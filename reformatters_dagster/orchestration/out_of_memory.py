@@ -78,7 +78,7 @@ def multiplied(quantity: str, factor: float) -> str:
 
 def what_to_raise(run: dg.DagsterRun, killed: Killed) -> str:
     """The field that decides the memory of a run's pod, with a value that is larger than what was not enough."""
-    if json.loads(run.tags.get(K8S_TAG, "{}")) == SMALL_POD:
+    if json.loads(run.tags.get(K8S_TAG, "{}")).get("container_config") == SMALL_POD["container_config"]:
         return "raise SMALL_POD in reformatters_dagster/orchestration/names.py"
     return raise_of(dataset_of(run), killed)
 

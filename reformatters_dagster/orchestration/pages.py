@@ -17,7 +17,8 @@ from reformatters_dagster.core.run.describing import describe, describe_variable
 from reformatters_dagster.core.spec.errors import Refused
 from reformatters_dagster.core.spec.values import Frozen
 from reformatters_dagster.core.store.settings import Settings
-from reformatters_dagster.orchestration.names import K8S_METADATA, k8s_config
+from reformatters_dagster.orchestration.names import BACKFILL, K8S_METADATA
+from reformatters_dagster.orchestration.pods import NO_PODS, Pods
 
 ROOT = Path(__file__).parents[2]
 """Of the repository, whose paths code links have."""
@@ -49,7 +50,7 @@ class Pages(Frozen):
         return cls(owners=names, code_url=(code_url or "").strip().rstrip("/") or None)
 
 
-def page_of(dataset: DynamicalDataset, settings: Settings, pages: Pages) -> Mapping[str, Any]:
+def page_of(dataset: DynamicalDataset, settings: Settings, pages: Pages, pods: Pods = NO_PODS) -> Mapping[str, Any]:
     """Arguments of an asset decorator that make the page of a dataset.
 
     The metadata that people read comes first. What Kubernetes is asked for is last: `DatasetRunCoordinator` reads it.
@@ -66,7 +67,7 @@ def page_of(dataset: DynamicalDataset, settings: Settings, pages: Pages) -> Mapp
             "dagster/column_schema": dg.TableSchema(columns=columns),
             "dagster/code_references": _code_references(dataset, pages),
             "dataset_id": dataset.dataset_id,
-            K8S_METADATA: k8s_config(dataset),
+            K8S_METADATA: pods.of(dataset, BACKFILL),
         },
         "owners": list(pages.owners),
         "kinds": {"grib", "zarr", dataset.provider},

@@ -19,6 +19,7 @@ from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.store.settings import Settings, Workspace
 from reformatters_dagster.core.store.stores import open_store
 from reformatters_dagster.orchestration.pages import Pages
+from reformatters_dagster.orchestration.pods import Pods
 
 RUNS = "_runs"
 
@@ -41,6 +42,11 @@ def environment_pages() -> Pages:
 def dagster_home() -> str | None:
     """`DAGSTER_HOME` of this process: where the instance's `dagster.yaml` is; None where unset or empty."""
     return os.environ.get("DAGSTER_HOME") or None
+
+
+def environment_pods() -> Pods:
+    """`REFORMATTERS_SCRATCH_CLASS`, `REFORMATTERS_TMP` and `REFORMATTERS_PODS` of this process."""
+    return Pods.parse(*(os.environ.get(f"REFORMATTERS_{name}") for name in ("SCRATCH_CLASS", "TMP", "PODS")))
 
 
 def in_cluster() -> bool:

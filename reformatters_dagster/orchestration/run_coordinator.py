@@ -19,6 +19,7 @@ from reformatters_dagster.orchestration.names import (
     K8S_METADATA,
     K8S_TAG,
     PRIORITY_TAG,
+    SCRATCH,
 )
 from reformatters_dagster.orchestration.standing import restate_planned
 
@@ -60,7 +61,7 @@ def _plain(metadata: Any) -> PodConfig:
 
 
 def largest_need(needs: Sequence[PodConfig]) -> PodConfig:
-    """One pod config that is enough for each of several: the first, with the largest quantity of each resource.
+    """One pod config that is enough for each of several: that of the largest volume, with the largest quantity of each resource.
 
     Parameters
     ----------
@@ -75,5 +76,14 @@ def largest_need(needs: Sequence[PodConfig]) -> PodConfig:
             largest = resources.setdefault(kind, {})
             for name, quantity in quantities.items():
                 largest[name] = max(largest.get(name, quantity), quantity, key=parse_quantity)
-    first = needs[0]
+    first = max(needs, key=lambda need: parse_quantity(scratch_of(need)))
     return {**first, "container_config": {**first["container_config"], "resources": resources}}
+
+
+def scratch_of(need: PodConfig) -> str:
+    """Size of the volume that a pod works on; 0 without one."""
+    for volume in need.get("pod_spec_config", {}).get("volumes", ()):
+        if volume["name"] == SCRATCH:
+            size: str = volume["ephemeral"]["volume_claim_template"]["spec"]["resources"]["requests"]["storage"]
+            return size
+    return "0"

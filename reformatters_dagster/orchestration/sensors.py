@@ -4,9 +4,11 @@ In: a survey of upstream, ledger and store, and the runs that Dagster knows. Out
 """
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -33,6 +35,7 @@ from reformatters_dagster.orchestration.names import (
     FINGERPRINT_TAG,
     HEAL,
     HEAL_PRIORITY,
+    K8S_TAG,
     MODE_TAG,
     PRIORITY_TAG,
     REASON_TAG,
@@ -132,12 +135,21 @@ def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAsset
 
 
 def build_heal_sensor(
-    dataset: DynamicalDataset, backfill_job: UnresolvedAssetJobDefinition, validate_job: UnresolvedAssetJobDefinition
+    dataset: DynamicalDataset,
+    backfill_job: UnresolvedAssetJobDefinition,
+    validate_job: UnresolvedAssetJobDefinition,
+    *,
+    pod: Mapping[str, Any],
 ) -> dg.SensorDefinition:
     """A sensor that runs a published partition again when missing files have appeared or files have changed.
 
     Past the dataset's give-up age it marks the partition as known missing instead. It sweeps leases of runs that have ended,
     and runs again what they left uncommitted. After runs that filled holes it launches the validators.
+
+    Parameters
+    ----------
+    pod : mapping
+        What runs of this sensor ask of Kubernetes, in place of what the job asks for.
     """
 
     @dg.sensor(
@@ -152,7 +164,7 @@ def build_heal_sensor(
         leases = sweep_leases(workspace.stores.internal, memory.leases, utc_now())
         memory = memory.model_copy(update={"leases": leases})
         survey = survey_incomplete(begun, workspace, utc_now(), budget)
-        tags = {MODE_TAG: HEAL, PRIORITY_TAG: HEAL_PRIORITY}
+        tags = {MODE_TAG: HEAL, PRIORITY_TAG: HEAL_PRIORITY, K8S_TAG: json.dumps(pod)}
         at_work = _unfinished(context.instance, {MODE_TAG: HEAL, DATASET_TAG: dataset.dataset_id})
         most = max(MAX_HEALS - len(at_work), 0)
         checks = check_keys(dataset, has_replicas=bool(reformatters.replicas))

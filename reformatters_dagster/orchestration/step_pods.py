@@ -17,6 +17,7 @@ from dagster._core.executor.step_delegating import (
 )
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.executor import K8sStepHandler
+from dagster_k8s.job import UserDefinedDagsterK8sConfig
 from dagster_k8s.launcher import K8sRunLauncher
 
 from reformatters_dagster.orchestration.job_client import open_client
@@ -27,11 +28,12 @@ from reformatters_dagster.orchestration.out_of_memory import (
     raise_of,
     with_more_memory,
 )
+from reformatters_dagster.orchestration.pods import placement_of
 from reformatters_dagster.orchestration.run_launcher import DEFAULT_PATIENCE, DatasetK8sRunLauncher
 
 
 class DatasetStepHandler(K8sStepHandler):
-    """Dagster's step pods, which get more memory where an attempt before was OOM-killed."""
+    """Dagster's step pods, scheduled where their run is, which get more memory where an attempt before was OOM-killed."""
 
     def __init__(self, launcher: K8sRunLauncher) -> None:
         super().__init__(
@@ -47,7 +49,9 @@ class DatasetStepHandler(K8sStepHandler):
         self._api_client = open_client(float(patience))
 
     def _get_container_context(self, step_handler_context: StepHandlerContext) -> K8sContainerContext:
-        context = super()._get_container_context(step_handler_context)
+        run = step_handler_context.dagster_run
+        placed = UserDefinedDagsterK8sConfig(pod_spec_config=placement_of(run.tags))
+        context = super()._get_container_context(step_handler_context).merge(K8sContainerContext(run_k8s_config=placed))
         attempts = _attempts_before(step_handler_context, self._get_step_key(step_handler_context))
         return with_more_memory(context, self._more) if attempts else context
 

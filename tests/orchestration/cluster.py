@@ -12,7 +12,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.orchestration.chart import NAMESPACE, write_kubeconfig
+from tests.helm.rendered import NAMESPACE
+from tests.orchestration.chart import write_kubeconfig
 
 LOST = -1
 """Instead of a status: the request is served, and its answer lost."""

@@ -18,7 +18,7 @@ from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_ite
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 from reformatters_dagster.orchestration.run_launcher import DatasetK8sRunLauncher
-from tests.orchestration.chart import NAMESPACE
+from tests.helm.rendered import NAMESPACE
 from tests.orchestration.cluster import Cluster, serving
 
 MODULE = "tests.orchestration.small_location"

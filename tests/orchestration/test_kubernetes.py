@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import dagster as dg
-import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.execution.context_creation_job import (
@@ -32,9 +32,11 @@ from dagster_graphql.schema import create_schema
 
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.orchestration.names import BACKFILL_TAG, HEAL_PRIORITY, K8S_TAG, PRIORITY_TAG
+from reformatters_dagster.orchestration.pods import Pods
 from reformatters_dagster.orchestration.run_coordinator import largest_need
-from tests.datasets import INIT, TEMPERATURE
-from tests.orchestration.chart import container_context, deployments, instance_config, write_kubeconfig
+from tests.datasets import INIT, TEMPERATURE, gfs_forecast
+from tests.helm.rendered import VERSIONS, not_restricted, pod_spec, validate
+from tests.orchestration.chart import instance_config, write_kubeconfig
 
 # Dagster reads a property of its own that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`:DeprecationWarning")
@@ -48,10 +50,11 @@ LAUNCH = """mutation Launch($executionParams: ExecutionParams!) {
   }
 }"""
 IMAGE = "registry.example/reformatters:1.2.3"
-KUBERNETES = "1.34"
 FORECAST_NEEDS = {"cpu": "2", "memory": "4Gi", "ephemeral-storage": "20Gi"}
 ANALYSIS_NEEDS = {"cpu": "500m", "memory": "24Gi", "ephemeral-storage": "1500Mi"}
 BOTH_NEED = {"cpu": "2", "memory": "24Gi", "ephemeral-storage": "20Gi"}
+SMALL_NEEDS = {"cpu": "250m", "memory": "1Gi", "ephemeral-storage": "1Gi"}
+SMALL_LIMITS = {"memory": "2Gi", "ephemeral-storage": "2Gi"}
 
 
 class _Cluster(HTTPServer):
@@ -149,16 +152,16 @@ def production(cluster: _Cluster, tmp_path_factory: pytest.TempPathFactory) -> I
         patch.setenv("REFORMATTERS_STORE", str(folder / "stores"))
         instance = stack.enter_context(dg.DagsterInstance.local_temp(str(folder), overrides=overrides))
         origin = LoadableTargetOrigin(executable_path="python", module_name=MODULE, attribute="defs")
-        code_location = InProcessCodeLocationOrigin(
-            origin, container_image=IMAGE, container_context=container_context(deployments()[0])
-        )
-        location = InProcessWorkspaceLoadTarget(code_location)
+        location = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(origin, container_image=IMAGE))
         workspace = stack.enter_context(WorkspaceProcessContext(instance, location))
         yield Production(instance, workspace, cluster)
 
 
 def valid(job: dict[str, Any]) -> dict[str, Any]:
-    kubernetes_validate.validate(job, KUBERNETES, strict=True)
+    """A Job that every Kubernetes takes, in a namespace that enforces Pod Security "restricted"."""
+    for version in VERSIONS:
+        validate(job, version)
+    assert list(not_restricted(pod_spec(job) or {})) == []
     return job
 
 
@@ -172,14 +175,20 @@ def container_of(job: dict[str, Any]) -> dict[str, Any]:
 def test_pods_of_runs_have_the_settings_and_secrets_of_their_code_location(production: Production) -> None:
     pod = production.pod_of(production.launch("test_gfs_forecast__update"))["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert {"name": "REFORMATTERS_STORE", "value": "s3://example-forecasts"} in container["env"]
-    assert {"secretRef": {"name": "reformatters"}} in container["envFrom"]
-    assert pod["securityContext"] == {"runAsNonRoot": True, "runAsUser": 1000}
-    assert pod["terminationGracePeriodSeconds"] == 120
+    assert container["envFrom"] == [
+        {"configMapRef": {"name": "reformatters-settings"}},
+        {"secretRef": {"name": "reformatters"}},
+    ]
+    password = {"secretKeyRef": {"name": "dagster-postgresql", "key": "postgresql-password"}}
+    assert {"name": "DAGSTER_PG_PASSWORD", "valueFrom": password} in container["env"]
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/opt/dagster/dagster_home", "/tmp"}
+    assert all(volume["emptyDir"] == {} for volume in pod["volumes"])
+    assert (pod["serviceAccountName"], pod["terminationGracePeriodSeconds"]) == ("reformatters-runs", 120)
 
 
-def assert_asks_for(job: dict[str, Any], needs: Mapping[str, str], limit: str | None = None) -> None:
-    assert container_of(job) == {"requests": needs, "limits": {"memory": limit or needs["memory"]}}
+def assert_asks_for(job: dict[str, Any], needs: Mapping[str, str], limits: Mapping[str, str] | None = None) -> None:
+    own = {name: needs[name] for name in ("memory", "ephemeral-storage")}
+    assert container_of(job) == {"requests": needs, "limits": own if limits is None else limits}
     annotations = job["spec"]["template"]["metadata"]["annotations"]
     assert annotations == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 
@@ -194,13 +203,18 @@ def test_a_run_shows_the_last_results_of_its_checks_from_the_queue_on(production
     assert (newest.run_id, newest.status.value) == (run.run_id, "SUCCEEDED")
 
 
-@pytest.mark.parametrize("kind", ["update", "backfill", "initialise", "validate"])
+@pytest.mark.parametrize("kind", ["update", "backfill", "validate"])
 @pytest.mark.parametrize(
     ("dataset", "needs"), [("gfs_forecast", FORECAST_NEEDS), ("gfs_analysis", ANALYSIS_NEEDS)], ids=["small", "large"]
 )
 def test_jobs_bring_their_resources(production: Production, kind: str, dataset: str, needs: Mapping[str, str]) -> None:
     job = production.pod_of(production.launch(f"test_{dataset}__{kind}"))
     assert_asks_for(job, needs)
+
+
+@pytest.mark.parametrize("dataset", ["gfs_forecast", "gfs_analysis"])
+def test_metadata_alone_is_made_by_a_small_pod(production: Production, dataset: str) -> None:
+    assert_asks_for(production.pod_of(production.launch(f"test_{dataset}__initialise")), SMALL_NEEDS, SMALL_LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -249,8 +263,7 @@ def test_checks_asked_from_the_asset_s_page_get_it_too(production: Production) -
 def test_a_run_s_own_tag_wins(production: Production) -> None:
     mine = {"container_config": {"resources": {"requests": {"cpu": "7"}}}}
     run = production.launch("__ASSET_JOB", select=["gfs_forecast"], tags={K8S_TAG: json.dumps(mine)})
-    of_the_code_location = {"requests": {"cpu": "7", "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
-    assert container_of(production.pod_of(run)) == of_the_code_location
+    assert container_of(production.pod_of(run)) == {"requests": {**SMALL_NEEDS, "cpu": "7"}, "limits": SMALL_LIMITS}
 
 
 def test_our_queue_is_still_a_queue_with_limits(production: Production) -> None:
@@ -259,20 +272,24 @@ def test_our_queue_is_still_a_queue_with_limits(production: Production) -> None:
 
 
 @pytest.mark.parametrize(
-    ("op", "needs", "limit"),
+    ("op", "needs", "limits"),
     [
-        ("plan", {"cpu": "250m", "memory": "1Gi"}, "2Gi"),
-        ("process_region_job", ANALYSIS_NEEDS, ANALYSIS_NEEDS["memory"]),
-        ("commit", ANALYSIS_NEEDS, ANALYSIS_NEEDS["memory"]),
+        ("plan", SMALL_NEEDS, SMALL_LIMITS),
+        ("process_region_job", ANALYSIS_NEEDS, None),
+        ("commit", ANALYSIS_NEEDS, None),
     ],
 )
 def test_pods_of_steps_ask_for_the_same_but_for_plans(
-    production: Production, op: str, needs: Mapping[str, str], limit: str
+    production: Production, op: str, needs: Mapping[str, str], limits: Mapping[str, str] | None
 ) -> None:
     """Tags of a job do not reach them; tags of ops do. A plan moves no data."""
+    assert_asks_for(step_pod(production, production.launch("step_pods"), op), needs, limits)
+
+
+def step_pod(production: Production, run: dg.DagsterRun, op: str) -> dict[str, Any]:
+    """The Job of one step of a run, valid for Kubernetes."""
     from tests.orchestration import code_location
 
-    run = production.launch("step_pods")
     job = dg.reconstructable(code_location.step_pods_job)
     graph = "test__gfs_analysis.test_gfs_analysis__"
     planned = KnownExecutionState(dynamic_mappings={f"{graph}plan": {"result": [TEMPERATURE]}})
@@ -290,7 +307,37 @@ def test_pods_of_steps_ask_for_the_same_but_for_plans(
     args = ExecuteStepArgs(run.job_code_origin, run.run_id, [key], production.instance.get_ref(), known_state=planned)
     launched = StepHandlerContext(production.instance, context, [step], args, run)
     assert [event.event_type_value for event in context.executor._step_handler.launch_step(launched)]
-    assert_asks_for(valid(production.cluster.jobs.pop()), needs, limit)
+    return valid(production.cluster.jobs.pop())
+
+
+PLACE = {"priority_class_name": "high", "tolerations": [{"key": "spot", "operator": "Exists"}]}
+ON_VOLUMES = Pods(scratch_class="fast", scratch_path="/tmp/reformatters", by_mode={"update": PLACE})
+
+
+def test_a_volume_is_mounted_into_the_tmp_folder_that_every_pod_has(production: Production, tmp_path: Path) -> None:
+    config = json.dumps(ON_VOLUMES.of(gfs_forecast(tmp_path), "update"))
+    job = production.pod_of(production.launch("test_gfs_forecast__update", tags={K8S_TAG: config}))
+    pod = job["spec"]["template"]["spec"]
+    assert {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]} == {
+        "/opt/dagster/dagster_home": "home",
+        "/tmp": "tmp",
+        "/tmp/reformatters": "scratch",
+    }
+    (claim,) = (
+        volume["ephemeral"]["volumeClaimTemplate"]["spec"] for volume in pod["volumes"] if "ephemeral" in volume
+    )
+    assert (claim["storageClassName"], claim["resources"]) == ("fast", {"requests": {"storage": "20Gi"}})
+    little = {"ephemeral-storage": "1Gi"}
+    assert_asks_for(job, FORECAST_NEEDS | little, {"memory": "4Gi", "ephemeral-storage": "2Gi"})
+    assert pod["securityContext"]["fsGroup"] == 1000
+    assert (pod["priorityClassName"], pod["tolerations"]) == ("high", PLACE["tolerations"])
+
+
+def test_steps_are_scheduled_where_their_run_is(production: Production) -> None:
+    run = production.launch("step_pods", tags={K8S_TAG: json.dumps(ON_VOLUMES.small("update"))})
+    for op in ("plan", "process_region_job"):
+        pod = step_pod(production, run, op)["spec"]["template"]["spec"]
+        assert (pod["priorityClassName"], pod["tolerations"]) == ("high", PLACE["tolerations"])
 
 
 def test_the_largest_of_each_quantity_is_taken_whatever_its_suffix() -> None:

@@ -4,7 +4,6 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +14,25 @@ from dagster._core.errors import DagsterInvalidConfigError
 from dagster._core.instance.ref import InstanceRef
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import filter_runs_to_should_retry
 from dagster._daemon.monitoring.run_monitoring import check_run_timeout
-from dagster_k8s import K8sRunLauncher
 from dagster_postgres.utils import pg_url_from_config
 
 from reformatters_dagster.orchestration.names import MODE_TAG
 from reformatters_dagster.orchestration.run_coordinator import DatasetRunCoordinator
-from tests.orchestration.chart import ROOT, deployments, instance_config, values, write_kubeconfig
+from reformatters_dagster.orchestration.run_launcher import DatasetK8sRunLauncher
+from tests.helm.rendered import PLAIN, ROOT, one, render
+from tests.orchestration.chart import instance_config, write_kubeconfig
 
 EXAMPLE = (ROOT / "docs" / "dagster.yaml").read_text()
 POSTGRES = {"HOST": "db.example", "USERNAME": "dagster", "PASSWORD": "p@ss", "DB": "runs"}
 
-CHART_KEYS = {
-    "": "global generatePostgresqlPasswordSecret postgresql dagsterWebserver dagsterDaemon runLauncher pythonLogs "
-    "retention telemetry dagster-user-deployments",
-    "global": "postgresqlSecretName serviceAccountName dagsterHome",
-    "postgresql": "enabled postgresqlHost postgresqlUsername postgresqlDatabase postgresqlScheme service",
-    "dagsterWebserver": "image replicaCount workspace resources env envSecrets",
-    "dagsterWebserver.workspace": "enabled servers externalConfigmap",
-    "dagsterDaemon": "enabled image resources runCoordinator runMonitoring runRetries sensors schedules env envSecrets",
-    "dagsterDaemon.runCoordinator": "enabled type config",
-    "dagsterDaemon.runMonitoring": "enabled startTimeoutSeconds cancelTimeoutSeconds maxRuntimeSeconds "
-    "maxResumeRunAttempts pollIntervalSeconds freeSlotsAfterRunEndSeconds",
-    "dagsterDaemon.runRetries": "enabled maxRetries retryOnAssetOrOpFailure",
-    "dagsterDaemon.sensors": "useThreads numWorkers numSubmitWorkers",
-    "runLauncher": "type config",
-    "runLauncher.config.k8sRunLauncher": "imagePullPolicy jobNamespace loadInclusterConfig envSecrets envVars labels "
-    "failPodOnRunFailure resources schedulerName securityContext runK8sConfig",
-    "runLauncher.config.k8sRunLauncher.runK8sConfig": "containerConfig podSpecConfig podTemplateSpecMetadata "
-    "jobSpecConfig jobMetadata",
-    "pythonLogs": "pythonLogLevel managedPythonLoggers dagsterHandlerConfig",
-    "retention": "enabled sensor schedule autoMaterialize",
-    "telemetry": "enabled",
-    "dagster-user-deployments": "enabled enableSubchart imagePullSecrets deployments",
+SETTINGS = {
+    "replicas": ["s3://copy"],
+    "upstream": "s3://mirror",
+    "start": "2026-07-01T00",
+    "owners": ["team:weather"],
+    "codeUrl": "https://example.org/blob/main",
+    "env": {"AWS_REGION": "us-east-1"},
 }
-"""Keys of the chart for Dagster 1.13 by section: one it does not know would be refused, or do nothing."""
-DEPLOYMENT_KEYS = """
-name image dagsterApiGrpcArgs port env envConfigMaps envSecrets annotations nodeSelector tolerations resources
-readinessProbe livenessProbe startupProbe labels volumes volumeMounts includeConfigInLaunchedRuns
-"""
 
 
 def write_instance(folder: Path, config: Mapping[str, Any]) -> str:
@@ -154,60 +134,26 @@ def test_the_chart_s_instance_launches_jobs_and_agrees_with_the_other(tmp_path: 
     config, other = instance_config(tmp_path / "kubeconfig"), with_sqlite(tmp_path)
     folder = write_instance(tmp_path, config | {"storage": other["storage"]})
     with dg.DagsterInstance.from_config(folder) as instance:
-        assert isinstance(instance.run_launcher, K8sRunLauncher)
+        assert isinstance(instance.run_launcher, DatasetK8sRunLauncher)
         assert isinstance(instance.run_coordinator, DatasetRunCoordinator)
         assert instance.run_monitoring_max_runtime_seconds == 12 * 3600
+        queue = instance.get_concurrency_config().run_queue_config
+        assert queue is not None
+        limits = {limit["key"]: limit["limit"] for limit in queue.tag_concurrency_limits}
+        assert limits["dagster/backfill"] + limits[MODE_TAG] < queue.max_concurrent_runs
     for section in ("run_retries", "sensors", "python_logs", "retention", "telemetry"):
         assert config[section] == other[section], section
     assert config["run_coordinator"]["class"] == other["run_coordinator"]["class"]
     assert config["run_monitoring"] | {"start_timeout_seconds": 300} == other["run_monitoring"]
 
 
-@pytest.mark.parametrize("section", CHART_KEYS)
-def test_the_chart_knows_every_key(section: str) -> None:
-    part: Any = values()
-    for name in filter(None, section.split(".")):
-        part = part[name]
-    assert set(part) <= set(CHART_KEYS[section].split())
-
-
-def test_the_chart_knows_every_key_of_a_deployment() -> None:
-    for deployment in deployments():
-        assert set(deployment) <= set(DEPLOYMENT_KEYS.split())
-
-
-def test_the_chart_serves_the_code_locations_of_the_workspace() -> None:
-    loaded = [entry["python_module"] for entry in yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]]
-    servers = {server["name"]: server for server in values()["dagsterWebserver"]["workspace"]["servers"]}
-    by_host = {deployment["name"]: deployment for deployment in deployments()}
-    assert set(servers) == {location["location_name"] for location in loaded}
-    assert {server["host"] for server in servers.values()} == set(by_host)
-    for location in loaded:
-        deployment = by_host[servers[location["location_name"]]["host"]]
-        assert deployment["dagsterApiGrpcArgs"] == ["--module-name", location["module_name"]]
-        assert deployment["port"] == servers[location["location_name"]]["port"]
-        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", deployment["name"])
-
-
-def test_whatever_loads_the_run_coordinator_runs_our_image() -> None:
-    chart = values()
-    images = [chart[part]["image"] for part in ("dagsterWebserver", "dagsterDaemon")]
-    images += [deployment["image"] for deployment in deployments()]
-    assert all(image == images[0] for image in images)
-    assert images[0]["tag"] == version("reformatters-dagster")
-
-
 def test_settings_are_documented_and_secrets_come_by_name() -> None:
     documented = set(re.findall(r"`([A-Z][A-Z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
-    given = {setting["name"] for deployment in deployments() for setting in deployment["env"]}
+    everything = PLAIN | {"settings": PLAIN["settings"] | SETTINGS, "scratch": {"storageClass": "fast"}}
+    given = set(one(render(everything), "ConfigMap", "settings")["data"])
+    assert len(given) == 10
     assert {name for name in given if name.startswith("REFORMATTERS_")} <= documented
     assert not any(word in name for name in given for word in ("SECRET", "KEY", "TOKEN", "PASSWORD", "WEBHOOK", "DSN"))
     readme = (ROOT / "helm" / "README.md").read_text()
-    secrets = {secret["name"] for deployment in deployments() for secret in deployment["envSecrets"]}
-    for secret in {*secrets, values()["global"]["postgresqlSecretName"]}:
+    for secret in ("reformatters", "dagster-postgresql"):
         assert f"create secret generic {secret} " in readme
-
-
-def test_the_chart_is_of_the_dagster_that_is_installed() -> None:
-    readme = (ROOT / "helm" / "README.md").read_text()
-    assert re.findall(r"--version (\S+)", readme) == [version("dagster")]

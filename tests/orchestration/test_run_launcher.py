@@ -16,7 +16,7 @@ from dagster._core.storage.tags import MAX_RETRIES_TAG, PARENT_RUN_ID_TAG
 from reformatters_dagster.orchestration.names import OUT_OF_MEMORY_TAG
 from reformatters_dagster.orchestration.out_of_memory import multiplied
 from reformatters_dagster.orchestration.run_launcher import DatasetK8sRunLauncher
-from tests.orchestration.chart import NAMESPACE
+from tests.helm.rendered import NAMESPACE
 from tests.orchestration.cluster import LOST
 from tests.orchestration.daemons import Daemon, daemons
 
