@@ -1,0 +1,58 @@
+"""The Dockerfile, held against what it names. Nothing here builds it: no test has a container engine."""
+
+import re
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution, version
+
+from tests.helm.rendered import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_it_copies_what_there_is_and_what_the_context_holds() -> None:
+    context = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {name for names in re.findall(r"^COPY ([^-].*) \S+$", DOCKERFILE, re.MULTILINE) for name in names.split()}
+    assert copied == context
+    assert all((ROOT / name).exists() for name in copied)
+    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert copied >= {*packages, "pyproject.toml", PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]}
+
+
+def test_what_it_leaves_out_is_locked_and_needed_by_the_demo_alone() -> None:
+    """A package that another needs would break the image: only those that are left out may need one that is."""
+    left_out = set(re.findall(r"--no-install-package (\S+)", DOCKERFILE))
+    assert {"eccodes", "matplotlib"} <= left_out
+    locked = {pin.partition("==")[0] for pin in PROJECT["tool"]["uv"]["constraint-dependencies"]}
+    assert left_out <= locked
+    direct = {re.split(r"[^A-Za-z0-9-]", need)[0] for need in PROJECT["project"]["dependencies"]}
+    seen, waiting = set[str](), direct - left_out
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        assert name not in left_out, f"{name} is left out of the image and needed there"
+        waiting |= required_by(name) - seen
+
+
+def required_by(name: str) -> set[str]:
+    """What an installed distribution needs without extras."""
+    try:
+        needs = distribution(name).requires or []
+    except PackageNotFoundError:
+        return set()
+    plain = [need for need in needs if "extra ==" not in need]
+    return {re.split(r"[^A-Za-z0-9._-]", need)[0].lower().replace("_", "-") for need in plain}
+
+
+def test_it_is_of_this_version_and_runs_as_the_user_of_the_chart() -> None:
+    assert f"ARG VERSION={version('reformatters-dagster')}\n" in DOCKERFILE
+    assert DOCKERFILE.rstrip().endswith("USER 1000:1000")
+    assert "runAsUser: 1000" in (ROOT / "helm" / "templates" / "_helpers.tpl").read_text()
+    assert "DAGSTER_HOME=/opt/dagster/dagster_home" in DOCKERFILE
+
+
+def test_the_last_stage_has_no_installer_and_every_base_is_the_argument() -> None:
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
+    assert [stage.split()[0] for stage in stages] == ["${BASE}", "${BASE}"]
+    assert not re.search(r"\b(pip install|uv (sync|pip)|apt-get)", stages[-1])
+    assert "rm -rf /usr/local/bin/pip*" in stages[-1]
