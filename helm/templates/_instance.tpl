@@ -71,6 +71,7 @@ run_k8s_config:
 {{- end -}}
 
 {{- define "dagsterYaml" -}}
+{{- include "refuse" . -}}
 {{ include "storageYaml" . }}
 {{- with .Values.computeLogs }}{{ if .url }}
 compute_logs:
