@@ -69,6 +69,7 @@ SWITCHES: tuple[tuple[str, Any], ...] = (
     ("metrics.serviceMonitor.enabled", True),
     ("metrics.prometheusRule.enabled", True),
     ("deployCheck.enabled", False),
+    ("deployCheck.datasets", ["noaa-gfs-forecast"]),
 )
 
 
@@ -163,6 +164,79 @@ def test_the_checker_finds_what_is_not_restricted() -> None:
             "can write to its root file system",
         )
     }
+
+
+# Who may what
+
+
+def test_rights_are_those_that_are_used() -> None:
+    manifests = render(PLAIN)
+    rights = {
+        account: {
+            f"{verb} {resource}"
+            for rule in one(manifests, "Role", account)["rules"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+        for account in ("daemon", "runs")
+    }
+    of_runs = {"create jobs", "delete jobs", "get jobs", "get jobs/status", "delete pods", "get pods", "list pods"}
+    assert rights["runs"] == of_runs | {"list events"}
+    assert rights["daemon"] == rights["runs"] | {"list jobs", "get pods/log"}
+    assert {m["metadata"]["name"] for m in manifests if m["kind"] == "Role"} == {f"{RELEASE}-daemon", f"{RELEASE}-runs"}
+    assert not [m for m in manifests if m["kind"] in {"ClusterRole", "ClusterRoleBinding"}]
+
+
+def test_only_those_who_ask_kubernetes_have_a_token() -> None:
+    manifests = render(PLAIN)
+    for manifest in manifests:
+        if manifest["kind"] == "ServiceAccount":
+            assert manifest["automountServiceAccountToken"] is False
+    with_token = {
+        (
+            manifest["metadata"]["name"].removeprefix(f"{RELEASE}-"),
+            pod["serviceAccountName"].removeprefix(f"{RELEASE}-"),
+        )
+        for manifest in manifests
+        if (pod := pod_spec(manifest)) and pod["automountServiceAccountToken"]
+    }
+    assert with_token == {("webserver", "daemon"), ("daemon", "daemon"), ("deploy-check", "runs")}
+
+
+def test_the_webserver_is_reached_by_nobody_until_somebody_is_named() -> None:
+    assert one(render(PLAIN), "NetworkPolicy", "webserver")["spec"]["ingress"] == []
+    peers = [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]
+    (rule,) = one(
+        render(merged(PLAIN, switched("networkPolicies.webserverFrom", peers))), "NetworkPolicy", "webserver"
+    )["spec"]["ingress"]
+    assert rule == {"ports": [{"protocol": "TCP", "port": 3000}], "from": peers}
+    code = one(render(PLAIN), "NetworkPolicy", "code")["spec"]
+    (asked,) = code["ingress"]
+    (peer,) = asked["from"]
+    assert peer["podSelector"]["matchExpressions"][0]["values"] == ["webserver", "daemon", "metrics"]
+
+
+def test_every_pod_is_under_one_policy() -> None:
+    """Pods of runs have their labels from Dagster."""
+    manifests = render(PLAIN)
+    selected = [
+        component
+        for manifest in manifests
+        if manifest["kind"] == "NetworkPolicy"
+        for component in manifest["spec"]["podSelector"]["matchExpressions"][0]["values"]
+    ]
+    labelled = {
+        (m if m["kind"] == "Pod" else template_of(m))["metadata"]["labels"]["app.kubernetes.io/component"]
+        for m in manifests
+        if pod_spec(m)
+    }
+    assert sorted(selected) == sorted(labelled | {"run_worker", "step_worker"})
+
+
+def template_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    spec = manifest["spec"]["jobTemplate"]["spec"] if manifest["kind"] == "CronJob" else manifest["spec"]
+    template: dict[str, Any] = spec["template"]
+    return template
 
 
 # What Dagster reads

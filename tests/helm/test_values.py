@@ -1,6 +1,7 @@
 """Values that the chart refuses, each by a message that names the key; and those it wants."""
 
 import json
+import re
 from typing import Any
 
 import helm_python as helm
@@ -143,3 +144,10 @@ def test_every_value_is_used_by_a_template() -> None:
         assert f".Values.{section}" in templates, section
         for key in value if isinstance(value, dict) else ():
             assert key in templates, f"{section}.{key}"
+
+
+def test_the_readme_s_table_has_every_section() -> None:
+    readme = (CHART / "README.md").read_text()
+    rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
+    named = {name.split(".")[0] for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert named == set(yaml.safe_load((CHART / "values.yaml").read_text()))

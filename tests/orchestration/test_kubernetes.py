@@ -35,7 +35,7 @@ from reformatters_dagster.orchestration.names import BACKFILL_TAG, HEAL_PRIORITY
 from reformatters_dagster.orchestration.pods import Pods
 from reformatters_dagster.orchestration.run_coordinator import largest_need
 from tests.datasets import INIT, TEMPERATURE, gfs_forecast
-from tests.helm.rendered import VERSIONS, not_restricted, pod_spec, validate
+from tests.helm.rendered import PLAIN, VERSIONS, not_restricted, one, pod_spec, render, validate
 from tests.orchestration.chart import instance_config, write_kubeconfig
 
 # Dagster reads a property of its own that it has deprecated.
@@ -184,6 +184,14 @@ def test_pods_of_runs_have_the_settings_and_secrets_of_their_code_location(produ
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/opt/dagster/dagster_home", "/tmp"}
     assert all(volume["emptyDir"] == {} for volume in pod["volumes"])
     assert (pod["serviceAccountName"], pod["terminationGracePeriodSeconds"]) == ("reformatters-runs", 120)
+
+
+def test_pods_of_runs_are_under_the_network_policy_of_runs(production: Production) -> None:
+    labels = production.pod_of(production.launch("test_gfs_forecast__update"))["spec"]["template"]["metadata"]["labels"]
+    selector = one(render(PLAIN), "NetworkPolicy", "runs")["spec"]["podSelector"]
+    assert selector["matchLabels"].items() <= labels.items()
+    (expression,) = selector["matchExpressions"]
+    assert labels[expression["key"]] in expression["values"]
 
 
 def assert_asks_for(job: dict[str, Any], needs: Mapping[str, str], limits: Mapping[str, str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
@@ -22,9 +23,10 @@ from reformatters_dagster.orchestration.names import (
     asset_key,
     k8s_config,
 )
-from reformatters_dagster.orchestration.pods import NO_PODS, Pods
+from reformatters_dagster.orchestration.pods import NO_PODS, Pods, placement_of
 from reformatters_dagster.orchestration.run_coordinator import largest_need
 from tests.datasets import Site
+from tests.orchestration.watched import FIRST, watch
 
 pytest_plugins = ["tests.datasets"]
 
@@ -103,6 +105,20 @@ def test_the_environment_says_it(monkeypatch: pytest.MonkeyPatch, dataset: Dynam
     definitions = build_definitions([dataset], Settings())
     tags = definitions.resolve_job_def(dataset.job_name(UPDATE)).tags
     assert json.loads(tags[K8S_TAG]) == ON_VOLUMES.of(dataset, UPDATE)
+
+
+def test_a_heal_has_a_place_of_its_own_though_its_job_is_that_of_backfills(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFORMATTERS_PODS", json.dumps(PLACES))
+    watched = watch(tmp_path, instance, FIRST)
+    watched.publish(FIRST)
+    watched.announce(FIRST)
+    (heal,) = watched.tick("heal").run_requests or ()
+    assert json.loads(heal.tags[K8S_TAG])["pod_spec_config"] == PLACES[HEAL]
+    assert json.loads(watched.deployment.job(BACKFILL).tags[K8S_TAG])["pod_spec_config"] == PLACES[BACKFILL]
+    assert placement_of(heal.tags) == PLACES[HEAL]
+    assert placement_of({}) == {}
 
 
 @pytest.mark.parametrize(
