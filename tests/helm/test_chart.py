@@ -239,6 +239,36 @@ def template_of(manifest: dict[str, Any]) -> dict[str, Any]:
     return template
 
 
+# Alerts
+
+
+FIGURES = {
+    "up",
+    "reformatters_daemon_heartbeat_age_seconds",
+    "reformatters_sensor_tick_age_seconds",
+    "reformatters_sensor_tick_failed",
+    "reformatters_newest_label_age_seconds",
+    "reformatters_newest_label_age_limit_seconds",
+    "reformatters_store_unreadable",
+}
+"""What `reformat serve-metrics` tells, and the alerts ask for."""
+
+
+def test_alerts_ask_for_figures_of_this_release_that_the_exporter_has() -> None:
+    values = merged(PLAIN, switched("metrics.prometheusRule.enabled", True))
+    manifests = render(values)
+    (group,) = one(manifests, "PrometheusRule", "alerts")["spec"]["groups"]
+    asked = set()
+    for rule in group["rules"]:
+        assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
+        for name, labels in re.findall(r"([a-z_]+)\{([^}]*)\}", rule["expr"]):
+            asked.add(name)
+            assert labels.startswith(f'job="{RELEASE}-metrics", namespace="{NAMESPACE}"'), rule["expr"]
+    assert asked == FIGURES
+    # Prometheus names a job after the Service.
+    one(manifests, "Service", "metrics")
+
+
 # What Dagster reads
 
 

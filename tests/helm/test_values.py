@@ -72,6 +72,7 @@ MISTYPED: tuple[tuple[str, Any, str], ...] = (
     ("networkPolicies.metricsFrom", [{}], "/networkPolicies/metricsFrom/0"),
     ("ingress.enabled", "yes", "/ingress/enabled"),
     ("prune.olderThan", "90 days", "/prune/olderThan"),
+    ("prune.olderThan", "13D", "/prune/olderThan"),
     ("prune.schedule", "daily", "/prune/schedule"),
 )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import dagster as dg
 import pytest
 
+from reformatters_dagster.core.check.shards import CheckExpectedShards
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.declaration import Resources
 from reformatters_dagster.core.spec.errors import Refused
@@ -80,10 +81,11 @@ def test_each_mode_of_run_gets_its_place(
 
 def test_steps_have_the_volume_and_no_place_of_their_own(dataset: DynamicalDataset) -> None:
     """Their ops serve runs of every mode."""
+    dataset = replace(dataset, validators=(CheckExpectedShards(),))
     definitions = build_definitions([dataset], Settings(), pods=ON_VOLUMES)
     job = definitions.resolve_job_def(dataset.job_name(UPDATE))
     parsed = {op.name: json.loads(op.tags[K8S_TAG]) for op in job.all_node_defs if isinstance(op, dg.OpDefinition)}
-    for step in ("process_region_job", "commit"):
+    for step in ("process_region_job", "commit", "validators"):
         assert parsed[dataset.job_name(step)] == ON_VOLUMES.of(dataset)
     assert parsed[dataset.job_name("plan")] == SMALL_POD
 
