@@ -303,6 +303,19 @@ def test_dagster_loads_the_instance_of_the_migration(tmp_path: Path, monkeypatch
     assert "serviceAccountName" not in job["spec"]["template"]["spec"]
 
 
+def test_a_code_server_s_pod_has_what_commands_of_people_need() -> None:
+    """`docs/operations.md` sends them there."""
+    pod = one(render(PLAIN), "Deployment", "code-noaa")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert "/opt/dagster/dagster_home/dagster.yaml" in mounted
+    assert {"DAGSTER_HOME", "DAGSTER_PG_PASSWORD"} <= {variable["name"] for variable in container["env"]}
+    assert container["envFrom"] == [
+        {"configMapRef": {"name": "reformatters-settings"}},
+        {"secretRef": {"name": "reformatters"}},
+    ]
+
+
 def test_tls_of_postgres_reaches_every_pod_and_every_run() -> None:
     manifests = render(shape("aws"))
     config = yaml.safe_load(one(manifests, "ConfigMap", "instance")["data"]["dagster.yaml"])
