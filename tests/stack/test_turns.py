@@ -1,0 +1,95 @@
+"""Daemons that wait for one another: the lock in Postgres, without the daemons."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from threading import Event, Thread
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from reformatters_dagster.orchestration.daemon import LOCK, Turn
+from tests.stack.postgres import DATABASE, USER, Postgres, free_port, postgres_server
+
+LOOK, SOON = 0.05, 20.0
+HOLDER = f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid::bigint = {LOCK & 0xFFFFFFFF}"
+
+type Daemon = Callable[[], tuple[Turn, Event]]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with postgres_server(free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def engine(postgres: Postgres) -> Engine:
+    url = f"postgresql+psycopg2://{USER}@127.0.0.1:{postgres.port}/{DATABASE}"
+    return create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+
+
+@pytest.fixture
+def daemon(engine: Engine) -> Iterator[Daemon]:
+    """Makes the turn of another daemon, and what is set when it must end."""
+    with ExitStack() as made:
+
+        def make() -> tuple[Turn, Event]:
+            ended = Event()
+            turn = Turn(engine.connect, ended.set, LOOK)
+            made.callback(turn.release)
+            return turn, ended
+
+        yield make
+
+
+def taking(turn: Turn) -> Thread:
+    thread = Thread(target=turn.take, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_second_daemon_waits_until_the_first_is_gone(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> None:
+    (first, _), (second, _) = daemon(), daemon()
+    first.take()
+    waiting = taking(second)
+    waiting.join(10 * LOOK)
+    assert waiting.is_alive()
+    assert "another daemon is at work on this database; this one waits until that one has ended" in caplog.messages
+    first.release()
+    waiting.join(SOON)
+    assert not waiting.is_alive()
+    assert "the other daemon has ended; this one takes its place" in caplog.messages
+
+
+def test_a_daemon_whose_connection_is_cut_goes_on_where_nobody_took_its_place(
+    daemon: Daemon, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    turn, ended = daemon()
+    turn.take()
+    with engine.connect() as other:
+        before = other.execute(text(HOLDER)).scalar()
+        other.execute(text(f"SELECT pg_terminate_backend({before})"))
+        while (now := other.execute(text(HOLDER)).scalar()) in (None, before):
+            assert not ended.wait(LOOK)
+    assert now != before
+    assert any("the connection that holds the daemon's lock is lost" in said for said in caplog.messages)
+
+
+def test_a_daemon_whose_place_was_taken_ends(daemon: Daemon, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    turn, ended = daemon()
+    turn.take()
+    with engine.connect() as other:
+        holder = other.execute(text(HOLDER)).scalar()
+        # The other waits for the lock in Postgres itself, so nobody is quicker.
+        taken = Thread(target=lambda: other.execute(text(f"SELECT pg_advisory_lock({LOCK})")))
+        taken.start()
+        with engine.connect() as third:
+            while not third.execute(
+                text(f"SELECT 1 FROM pg_locks WHERE NOT granted AND objid::bigint = {LOCK & 0xFFFFFFFF}")
+            ).scalar():
+                assert taken.is_alive()
+            third.execute(text(f"SELECT pg_terminate_backend({holder})"))
+        taken.join(SOON)
+        assert ended.wait(SOON)
+    assert "another daemon has taken the place of this one, which ends" in caplog.messages
