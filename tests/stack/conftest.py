@@ -26,7 +26,6 @@ from tests.stack.stack import (
     NEXT_TAG,
     PROVIDER,
     REPOSITORY,
-    START_UP,
     TAG,
     Stack,
     image_environment,
@@ -71,7 +70,7 @@ def running(
         up.start_code_server()
         up.start_webserver()
         up.start_daemon()
-        up.wait_for(up.web.loaded_image, START_UP)
+        up.wait_for(up.web.loaded_image)
         deployed = Deployment(folder, up, recent_sample, s3_server, store, LABELS)
         deployed.arrive(*LABELS[:-1])
         yield deployed

@@ -29,8 +29,8 @@ REPOSITORY, TAG, NEXT_TAG = "registry.example/reformatters", "1.2.3", "1.2.4"
 DAEMON = ["python", "-m", "reformatters_dagster.orchestration.daemon", "run"]
 POLL = 0.5
 """Seconds between two questions of a test; a question costs the webserver some time."""
-START_UP = 90.0
-"""Seconds for one service to come up."""
+PATIENCE = 300.0
+"""Seconds that a test waits for anything at most: many times what it takes, since others may use the machine too."""
 
 
 def answers(port: int) -> bool:
@@ -90,7 +90,7 @@ class Stack:
     def start_code_server(self) -> None:
         command = self.installed.command(CODE, host="127.0.0.1", port=str(self.code_port))
         self._start("code", CODE, command)
-        self.wait_for(lambda: answers(self.code_port), START_UP)
+        self.wait_for(lambda: answers(self.code_port))
 
     def start_webserver(self) -> None:
         command = self.installed.command("webserver", host="127.0.0.1", port=str(self.web.port))
@@ -138,7 +138,7 @@ class Stack:
 
     # What tests wait for
 
-    def wait_for[T](self, condition: Callable[[], T], seconds: float) -> T:
+    def wait_for[T](self, condition: Callable[[], T], seconds: float = PATIENCE) -> T:
         """Ask until the answer is true; returns it."""
         end = time.monotonic() + seconds
         while not (found := condition()):
@@ -148,9 +148,9 @@ class Stack:
             time.sleep(POLL)
         return found
 
-    def wait_for_run(self, run_id: str, seconds: float = 90) -> Run:
+    def wait_for_run(self, run_id: str) -> Run:
         """The run once it is over."""
-        self.wait_for(lambda: self.web.run(run_id).is_over, seconds)
+        self.wait_for(lambda: self.web.run(run_id).is_over)
         return self.web.run(run_id)
 
     def said(self, run_id: str) -> str:

@@ -19,7 +19,7 @@ def test_a_backfill_from_the_webserver_fills_three_partitions_in_a_bucket(deploy
     site, stack = deployment.site("filled"), deployment.stack
     labels = deployment.labels[:3]
     backfill = stack.web.backfill(site.dataset, labels)
-    stack.wait_for(lambda: stack.web.backfill_status(backfill).startswith("COMPLETED"), 180)
+    stack.wait_for(lambda: stack.web.backfill_status(backfill).startswith("COMPLETED"))
     runs = stack.web.runs(dagster__backfill=backfill)
     assert [run.status for run in runs] == ["SUCCESS"] * 3, [stack.said(run.run_id) for run in runs]
     deployment.assert_true("filled", *labels)
@@ -41,11 +41,11 @@ def test_files_that_appear_upstream_are_published_by_the_sensor(deployment: Depl
     assert deployment.extent("watched") == published
     sensor = site.dataset.job_name("upstream")
     stack.web.start_sensor(sensor)
-    look = stack.wait_for(lambda: stack.web.last_look(sensor), 60)
+    look = stack.wait_for(lambda: stack.web.last_look(sensor))
     assert look["status"] == "SKIPPED", look
 
     deployment.arrive(newest)
-    (run,) = stack.wait_for(lambda: stack.web.runs(reformatters__dataset=site.dataset.dataset_id), 60)
+    (run,) = stack.wait_for(lambda: stack.web.runs(reformatters__dataset=site.dataset.dataset_id))
     stack.web.stop_sensor(sensor)
     assert run.tags["dagster/partition"] == partition_key(newest)
     ended = stack.wait_for_run(run.run_id)
@@ -58,7 +58,7 @@ def test_steps_of_a_dataset_that_asks_for_it_run_in_pods_of_their_own(deployment
     site, stack = deployment.site("grouped"), deployment.stack
     label = deployment.labels[0]
     run_id = stack.web.launch(site.dataset, "update", label)
-    assert stack.wait_for_run(run_id, 180).status == "SUCCESS", stack.said(run_id)
+    assert stack.wait_for_run(run_id).status == "SUCCESS", stack.said(run_id)
     deployment.assert_true("grouped", label)
     assert deployment.extent("grouped") == [label]
     run_pod, *steps = stack.cluster.jobs_of(run_id)
@@ -68,7 +68,7 @@ def test_steps_of_a_dataset_that_asks_for_it_run_in_pods_of_their_own(deployment
     prefix = "test_grouped_forecast__"
     groups = [f"{prefix}process_region_job[{name}]" for name in sorted(GROUPED)]
     assert ops == [f"{prefix}commit", f"{prefix}plan", *groups]
-    stack.wait_for(lambda: phases(stack.cluster.pods_of(run_id)) == {"Succeeded"}, 30)
+    stack.wait_for(lambda: phases(stack.cluster.pods_of(run_id)) == {"Succeeded"})
 
 
 def phases(pods: Sequence[Manifest]) -> set[str]:

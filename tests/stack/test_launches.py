@@ -21,7 +21,7 @@ def test_a_launch_that_the_api_refuses_for_half_a_minute_is_not_lost(deployment:
     label = deployment.labels[0]
     with stack.cluster.outage():
         run_id = stack.web.launch(site.dataset, "backfill", label)
-        stack.wait_for(lambda: stack.cluster.turned_away, 30)
+        stack.wait_for(lambda: stack.cluster.turned_away)
         time.sleep(OUTAGE)
         assert not stack.web.run(run_id).is_over, stack.said(run_id)
     assert stack.wait_for_run(run_id).status == "SUCCESS", stack.said(run_id)
@@ -36,8 +36,8 @@ def test_two_daemons_launch_each_run_once_and_one_takes_the_place_of_the_other(d
     backfill = stack.web.backfill(site.dataset, labels)
     stack.start_daemon("one")
     stack.start_daemon("other")
-    waiting = stack.wait_for(lambda: [name for name in ("one", "other") if WAITS in stack.log(name)], 60)
-    stack.wait_for(lambda: stack.web.backfill_status(backfill).startswith("COMPLETED"), 120)
+    waiting = stack.wait_for(lambda: [name for name in ("one", "other") if WAITS in stack.log(name)])
+    stack.wait_for(lambda: stack.web.backfill_status(backfill).startswith("COMPLETED"))
     runs = stack.web.runs(dagster__backfill=backfill)
     assert sorted(run.tags["dagster/partition"] for run in runs) == [partition_key(label) for label in labels]
     assert [run.status for run in runs] == ["SUCCESS"] * 2, [stack.said(run.run_id) for run in runs]
@@ -57,16 +57,16 @@ def test_a_run_outlives_the_upgrade_of_its_code_server_and_the_next_uses_the_new
     before = stack.image
     s3.gate(shards_of(site), after=0)
     run_id = stack.web.launch(site.dataset, "backfill", label)
-    stack.wait_for(lambda: s3.at_gate()[0], 90)
+    stack.wait_for(lambda: s3.at_gate()[0])
     stack.end("code")
     stack.upgrade(NEXT_TAG)
     stack.start_code_server()
-    stack.wait_for(lambda: stack.web.loaded_image() == stack.image, 60)
+    stack.wait_for(lambda: stack.web.loaded_image() == stack.image)
     s3.open_gate("serve")
     assert stack.wait_for_run(run_id).status == "SUCCESS", stack.said(run_id)
 
     backfill = stack.web.backfill(site.dataset, [following])
-    stack.wait_for(lambda: stack.web.backfill_status(backfill).startswith("COMPLETED"), 120)
+    stack.wait_for(lambda: stack.web.backfill_status(backfill).startswith("COMPLETED"))
     (after,) = stack.web.runs(dagster__backfill=backfill)
     assert after.status == "SUCCESS", stack.said(after.run_id)
     images = [container_of(pod)["image"] for run in (run_id, after.run_id) for pod in stack.cluster.pods_of(run)]

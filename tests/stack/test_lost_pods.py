@@ -20,14 +20,14 @@ def test_a_killed_pod_is_replaced_and_goes_on_after_what_was_uploaded(deployment
     chunks = shards_of(site)
     s3.gate(chunks, after=len(VARIABLES) * SHARDS - 1)
     killed = stack.web.launch(site.dataset, "backfill", label)
-    stack.wait_for(lambda: s3.at_gate()[0] and deployment.uploaded("killed", label), 90)
+    stack.wait_for(lambda: s3.at_gate()[0] and deployment.uploaded("killed", label))
     uploaded = deployment.uploaded("killed", label)
     (pod,) = stack.cluster.pods_of(killed)
     stack.cluster.kill(pod)
     s3.open_gate("drop")
     s3.gate(chunks)
 
-    stack.wait_for(lambda: len(stack.web.attempts(killed)) == 2, 60)
+    stack.wait_for(lambda: len(stack.web.attempts(killed)) == 2)
     first, again = stack.web.attempts(killed)
     assert first.status == "FAILURE"
     assert stack.wait_for_run(again.run_id).status == "SUCCESS", stack.said(again.run_id)
@@ -43,16 +43,16 @@ def test_a_run_that_hangs_is_ended_and_holds_nothing_afterwards(deployment: Depl
     site, stack, s3 = deployment.site("hung"), deployment.stack, deployment.s3
     label = deployment.labels[0]
     s3.gate(shards_of(site), after=0)
-    limits = {"dagster__max_runtime": "10", "dagster__max_retries": "0"}
+    limits = {"dagster__max_runtime": "20", "dagster__max_retries": "0"}
     hung = stack.web.launch(site.dataset, "backfill", label, **limits)
-    stack.wait_for(lambda: s3.at_gate()[0], 90)
+    stack.wait_for(lambda: s3.at_gate()[0])
     assert deployment.leases("hung") == {partition_key(label)}
-    assert stack.wait_for_run(hung, 60).status == "FAILURE", stack.said(hung)
-    assert "Exceeded maximum runtime of 10 seconds." in stack.web.said(hung)
+    assert stack.wait_for_run(hung).status == "FAILURE", stack.said(hung)
+    assert "Exceeded maximum runtime of 20 seconds." in stack.web.said(hung)
     # The store still answers nothing, and the pod has the rest of its grace period.
-    stack.wait_for(lambda: not deployment.leases("hung"), 30)
+    stack.wait_for(lambda: not deployment.leases("hung"))
     s3.open_gate("drop")
-    stack.wait_for(lambda: not stack.cluster.pods_of(hung), 60)
+    stack.wait_for(lambda: not stack.cluster.pods_of(hung))
 
 
 def test_an_oom_killed_run_gets_more_memory_once_and_then_says_what_to_raise(deployment: Deployment) -> None:
@@ -61,13 +61,13 @@ def test_an_oom_killed_run_gets_more_memory_once_and_then_says_what_to_raise(dep
     for attempt, memory in enumerate(("1Gi", "1536Mi")):
         s3.gate(shards_of(site), after=0)
         root = root or stack.web.launch(site.dataset, "backfill", deployment.labels[0])
-        stack.wait_for(lambda: s3.at_gate()[0], 90)
+        stack.wait_for(lambda: s3.at_gate()[0])
         run = stack.web.attempts(root)[attempt]
         (pod,) = stack.cluster.pods_of(run.run_id)
         assert container_of(pod)["resources"]["limits"]["memory"] == memory
         stack.cluster.kill(pod, "OOMKilled")
         s3.open_gate("drop")
-        assert stack.wait_for_run(run.run_id, 30).status == "FAILURE"
+        assert stack.wait_for_run(run.run_id).status == "FAILURE"
     first, last = stack.web.attempts(root)
     assert any("OOMKilled" in said and "1Gi" in said for said in stack.web.said(first.run_id))
     (words,) = [said for said in stack.web.said(last.run_id) if "raise `resources=" in said]
