@@ -43,6 +43,8 @@ def deploy_check(
     """Tell whether store, upstream, database, clock, disk and rights are as runs need them; exit 1 where one is not.
 
     One object is put below _internal/ of the store and deleted again. Nothing else is written.
+
+    Example: reformat deploy-check noaa-gfs-forecast --store s3://bucket/base
     """
     from dataset_defs import DATASETS
 
@@ -61,12 +63,12 @@ def _findings(settings: "Settings", datasets: "Sequence[DynamicalDataset]") -> "
     from reformatters_dagster.core.run.readiness import look_at_stores
     from reformatters_dagster.core.spec.retries import Patience
     from reformatters_dagster.orchestration.deploy_check import look_at_instance, look_at_scratch
-    from reformatters_dagster.orchestration.resources import dagster_home
+    from reformatters_dagster.orchestration.resources import dagster_home, environment_pods
 
     patience = Patience(attempts=2, deadline=20.0, timeout=10.0)
     yield from look_at_stores(settings.stores(datasets[0].template_config, patience), uuid4().hex, time_of)
     yield from _upstream_findings(settings, datasets, patience)
-    yield look_at_scratch(settings.tmp_folder(), datasets)
+    yield look_at_scratch(settings.tmp_folder(), datasets, environment_pods().scratch_class)
     yield from look_at_instance(dagster_home())
 
 
@@ -100,6 +102,8 @@ def prune_runs(
 
     A run stays that is not ended, or that made what a page shows: the newest materialization, observation or attempt of a
     partition, the last result of a check, the last success of a job. So does one that a younger run or a backfill continues.
+
+    Example: reformat prune-runs --older-than 90D --dry-run
     """
     import dagster as dg
 
@@ -130,7 +134,10 @@ def serve_metrics(
     store: StoreUrl = None,
     replica: ReplicaUrls = None,
 ) -> None:
-    """Serve figures of the instance and of every store to Prometheus, at /metrics; /healthz answers while the process lives."""
+    """Serve figures of the instance and of every store to Prometheus, at /metrics; /healthz answers while the process lives.
+
+    Example: reformat serve-metrics --port 9090
+    """
     from threading import Event
 
     import dagster as dg

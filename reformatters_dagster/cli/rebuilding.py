@@ -23,7 +23,10 @@ def rebuild_status(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell Dagster which partitions the ledger knows: after its database was lost."""
+    """Tell Dagster which partitions the ledger knows: after its database was lost.
+
+    Example: reformat rebuild-status --all --dry-run
+    """
     from dataset_defs import DATASETS
     from reformatters_dagster.orchestration import rebuild
 

@@ -41,8 +41,13 @@ NEEDED = (
 """What daemon and webserver ask of Kubernetes. Runs with step pods need the first two lines, without `delete`."""
 
 
-def look_at_scratch(tmp: Path, datasets: Sequence[Declaration]) -> Finding:
-    """Free bytes where tmp stores and downloads go, against the largest budget of some datasets."""
+def look_at_scratch(tmp: Path, datasets: Sequence[Declaration], scratch_class: str | None = None) -> Finding:
+    """Free bytes where tmp stores and downloads go, against the largest budget of some datasets.
+
+    With a storage class each run gets a volume of its own, which nobody sees before.
+    """
+    if scratch_class is not None:
+        return skipped(SCRATCH, f"each run has a volume of class {scratch_class!r}, made when it starts")
     largest = max(datasets, key=lambda dataset: parse_quantity(dataset.resources.ephemeral_storage))
     wanted = largest.resources.ephemeral_storage
     there = next(folder for folder in (tmp.absolute(), *tmp.absolute().parents) if folder.exists())

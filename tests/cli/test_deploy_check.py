@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import yaml  # type: ignore[import-untyped]
 
 from tests.cli.deployment import ARCHIVE, ID, Deployment, answer
-from tests.orchestration.chart import NAMESPACE
+from tests.helm.rendered import NAMESPACE
 from tests.orchestration.cluster import serving
 from tests.postgres import PASSWORD, USER, Postgres
 
@@ -75,6 +75,8 @@ def test_a_disk_that_is_too_small_names_what_it_is_enough_for(
     blocked = empty.folder / "a-file"
     blocked.touch()
     assert "set REFORMATTERS_TMP to a folder that can" in look_at_scratch(blocked / "tmp", [small]).message
+    of_its_own = look_at_scratch(empty.folder / "tmp" / "deep", [huge], "fast-ssd")
+    assert (of_its_own.status, "volume of class 'fast-ssd'" in of_its_own.message) == ("skipped", True)
 
 
 # The database

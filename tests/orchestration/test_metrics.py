@@ -22,7 +22,7 @@ from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.orchestration.metrics import Figures, StoreLooks, look_always, open_server
 from reformatters_dagster.orchestration.names import MODE_TAG, UPDATE
 from tests.datasets import INIT, LEADS, SOON, Site
-from tests.orchestration.chart import ROOT
+from tests.helm.rendered import ROOT
 from tests.orchestration.deployments import Deployment
 from tests.orchestration.test_alerts import switch, tick
 
