@@ -105,7 +105,7 @@ class FaultStore(Store):
     def reader(self) -> "ZarrStore":
         return self.inner.reader()
 
-    def guarded(self, check_writer: Callable[[], None]) -> Self:
+    def guarded(self, check_writer: Callable[[], None] | None) -> Self:
         guarded = copy(self)
         guarded.inner = self.inner.guarded(check_writer)
         return guarded

@@ -67,4 +67,11 @@ MENDED: tuple[Row, ...] = (
         "store is truth",
         LONG_ANALYSIS,
     ),
+    Row(
+        "an object that lands after its process stood still replaces what another run has accounted for",
+        190,
+        ("stalls", "unreadable_files", "corrected_files", "missing_files", "odd_sensors", "index_faults"),
+        "ledger is true",
+        LONG_ANALYSIS,
+    ),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from reformatters_dagster.core.job.hooks import RegionHooks
 from reformatters_dagster.core.job.positions import processing_positions, template_at
-from reformatters_dagster.core.shard.tmp_folder import tmp_folder
+from reformatters_dagster.core.shard.tmp_folder import sweep, tmp_folder
 from reformatters_dagster.core.shard.writer import on_tmp_disk
 from reformatters_dagster.core.spec.errors import TmpDiskFull
 
@@ -35,6 +35,11 @@ def job_folder(job: RegionHooks[Any]) -> Iterator[Path]:
             )
         with on_tmp_disk(folder):
             yield folder
+
+
+def sweep_job_folders(job: RegionHooks[Any]) -> None:
+    """Remove what killed jobs of the dataset have left, where this one needs no folder."""
+    sweep(job.context.tmp, job.context.template_config.dataset_id)
 
 
 def _bytes_needed(job: RegionHooks[Any]) -> int:

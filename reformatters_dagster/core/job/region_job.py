@@ -18,7 +18,7 @@ from reformatters_dagster.core.job.context import JobContext
 from reformatters_dagster.core.job.cutting import batches_of, regions_of
 from reformatters_dagster.core.job.download import download_group, remove_downloads
 from reformatters_dagster.core.job.files import upstream_objects, wanted_files
-from reformatters_dagster.core.job.folder import job_folder
+from reformatters_dagster.core.job.folder import job_folder, sweep_job_folders
 from reformatters_dagster.core.job.group_plan import plan_group
 from reformatters_dagster.core.job.hooks import RegionHooks
 from reformatters_dagster.core.job.kept import kept_results, remember_doubt, stuck_results, uploaded_before
@@ -66,6 +66,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         results = uploaded_before(self)
         left = [data_var for data_var in self.data_vars if data_var.name not in results]
         if not left:
+            sweep_job_folders(self)
             return results
         plans = [plan for group in self.source_groups(left) for plan in plan_group(self, group)]
         with spare_arena() as arena, job_folder(self) as folder, job_pools(self.context) as pools:

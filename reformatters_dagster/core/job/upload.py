@@ -11,6 +11,7 @@ from typing import Any
 from reformatters_dagster.core.job.hooks import RegionHooks
 from reformatters_dagster.core.job.positions import shard_of
 from reformatters_dagster.core.source.files import FileResult
+from reformatters_dagster.core.spec.errors import LandedLate
 from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.store.upload import publish_chunks
 
@@ -24,7 +25,8 @@ def upload_variable(job: RegionHooks[Any], data_var: DataVar, results: Sequence[
     """Publish a variable's shards.
 
     A note is put before the first object and after the last one. Until the ledger does, it tells later runs which files the
-    shards are made from, and whether their rates can be right.
+    shards are made from, and whether their rates can be right. An object that landed though the right to write was lost
+    meanwhile is noted too.
     """
     context, name = job.context, data_var.name
     implausible = job.stats.implausible.get(name, "")
@@ -33,7 +35,12 @@ def upload_variable(job: RegionHooks[Any], data_var: DataVar, results: Sequence[
         if context.tracker is not None:
             context.tracker.begin(name, results, context.uploads.get(name), implausible=implausible)
         context.on_progress(f"{UPLOAD} {name}", 0, 1)
-        published = publish_chunks(tmp_store, context.stores, name, shard_of(job), stop=context.upstream.stop)
+        try:
+            published = publish_chunks(tmp_store, context.stores, name, shard_of(job), stop=context.upstream.stop)
+        except LandedLate:
+            if context.tracker is not None:
+                context.tracker.doubt(name, results)
+            raise
     job.stats.bytes_out += published.bytes
     job.stats.objects_out += published.objects
     if context.tracker is not None:

@@ -163,6 +163,15 @@ class UpdateProgressTracker:
         """Note that a variable is uploaded, and why its rates cannot be right, where they cannot."""
         self._put(variable, files, finished=True, doubtful=frozenset(), implausible=implausible)
 
+    def doubt(self, variable: str, files: Sequence[FileResult]) -> None:
+        """Note that an object of a variable landed after another run may have replaced and accounted for it.
+
+        The right to write is not asked for: the note only makes the partition worth a heal, and a run that writes it now worth
+        no commit.
+        """
+        doubtful = frozenset(file.coord.key() for file in files)
+        self._put(variable, files, finished=False, doubtful=doubtful, implausible="", store=self._store.guarded(None))
+
     def _put(
         self,
         variable: str,
@@ -171,6 +180,7 @@ class UpdateProgressTracker:
         finished: bool,
         doubtful: frozenset[str],
         implausible: str,
+        store: Store | None = None,
     ) -> None:
         document = {
             "root_run": self._root_run,
@@ -179,7 +189,7 @@ class UpdateProgressTracker:
             "doubtful": sorted(doubtful),
             "implausible": implausible,
         }
-        self._store.put(f"{self._prefix}/{variable}.json", json.dumps(document).encode())
+        (store or self._store).put(f"{self._prefix}/{variable}.json", json.dumps(document).encode())
 
     def clear(self, variables: Collection[str]) -> None:
         """Delete the notes of variables that the ledger now tells of, whoever made them. Hold the partition's lease.

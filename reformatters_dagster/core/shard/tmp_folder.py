@@ -22,7 +22,7 @@ def tmp_folder(parent: Path, name: str) -> Iterator[Path]:
     So a folder whose file can be locked belongs to no process.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent, name)
+    sweep(parent, name)
     folder = parent / f"{name}-{uuid4().hex[:12]}"
     lock = folder.with_name(f"{folder.name}.lock")
     with lock.open("w") as held:
@@ -38,7 +38,8 @@ def tmp_folder(parent: Path, name: str) -> Iterator[Path]:
             lock.unlink(missing_ok=True)
 
 
-def _sweep(parent: Path, name: str) -> None:
+def sweep(parent: Path, name: str) -> None:
+    """Remove the folders of killed jobs of a name."""
     for lock in parent.glob(f"{name}-????????????.lock"):
         try:
             with lock.open("r+") as found:

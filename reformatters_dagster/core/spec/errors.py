@@ -95,6 +95,10 @@ class LeaseHeld(Refused, RuntimeError):
     """Another run is writing the same partition; it may have taken over one that this run has begun to write."""
 
 
+class LandedLate(LeaseHeld):
+    """An object was put by a run that stood still meanwhile, and lost the right to write it: another run's may be gone."""
+
+
 class UpstreamMissing(Refused, FileNotFoundError):
     """The whole upstream is absent, not only a file of it."""
 

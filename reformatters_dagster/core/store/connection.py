@@ -38,6 +38,7 @@ class Connection:
         Makes both clients, with credentials as they are at that time. It is called now, and once for each call that is
         denied.
     patience : Patience
+        How often and how long it is asked.
 
     Attributes
     ----------
@@ -45,6 +46,7 @@ class Connection:
         It does not retry: a retry that nobody sees turns a conditional put that succeeded into a refused one.
     retrying_client : obstore.store.ObjectStore
         It retries single requests, for uploads in parts and for readers.
+    patience : Patience
     has_conditions : bool
         Whether the location honours conditional puts; True until one shows that it does not.
     """
@@ -55,7 +57,7 @@ class Connection:
         self.has_conditions = True
         self._connect = connect
         self._connecting = Lock()
-        self._patience = patience
+        self.patience = patience
         self._ends = patience.clock() + patience.asked_for
 
     @property
@@ -84,7 +86,7 @@ class Connection:
         """
         self.refuse_late(action, key)
         used = self.client
-        attempts = self._patience.attempts
+        attempts = self.patience.attempts
 
         def attempt_once() -> T:
             nonlocal used
@@ -96,7 +98,7 @@ class Connection:
 
         return ask_patiently(
             attempt_once,
-            self._patience,
+            self.patience,
             judge=self.judge,
             give_up=lambda failure, _: self.error_for(action, key, failure),
             before_pause=tell,
@@ -114,9 +116,9 @@ class Connection:
 
     def refuse_late(self, action: str, key: str) -> None:
         """Raise `StoreUnavailable` once the time for asking is over."""
-        if self._patience.clock() >= self._ends:
+        if self.patience.clock() >= self._ends:
             raise StoreUnavailable(
-                f"{self.url}/{key}: {action} was not begun: for {self._patience.asked_for:g} s the store was asked, and is "
+                f"{self.url}/{key}: {action} was not begun: for {self.patience.asked_for:g} s the store was asked, and is "
                 "asked for nothing more; the next look asks: if that ends so too, see why it is slow"
             )
 

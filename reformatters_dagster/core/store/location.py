@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import GCSStore, LocalStore, ObjectStore
 
-from reformatters_dagster.core.spec.errors import ObjectMoved
+from reformatters_dagster.core.spec.errors import LandedLate, LeaseHeld, ObjectMoved
 from reformatters_dagster.core.spec.failures import FAILURES, Failure
 from reformatters_dagster.core.spec.retries import ASKED_AGAIN
 from reformatters_dagster.core.store.connection import Connection
@@ -66,8 +66,8 @@ class Store:
 
         return ZarrObjects(self._connection.retrying_client, read_only=True)
 
-    def guarded(self, check_writer: Callable[[], None]) -> Self:
-        """The same location for a writer who may lose the right to write.
+    def guarded(self, check_writer: Callable[[], None] | None) -> Self:
+        """The same location for a writer who may lose the right to write; with None for one who needs none.
 
         Each attempt at a put, and each delete, calls `check_writer` first. What that raises ends the call, and nothing was sent.
         An upload in parts calls it again, from another thread, after each part is handed over, the last one included. What that
@@ -171,7 +171,22 @@ class Store:
 
     def _put_checked(self, key: str, data: bytes | Path) -> Etag:
         self._ask_first()
-        return self._put(key, data, None)
+        began = self._connection.patience.clock()
+        etag = self._put(key, data, None)
+        self._ask_after(key, self._connection.patience.clock() - began)
+        return etag
+
+    def _ask_after(self, key: str, seconds: float) -> None:
+        """Ask again after a put that took longer than a put may: the process stood still, and the right may have been lost."""
+        if self.check_writer is None or seconds <= self._connection.patience.timeout:
+            return
+        try:
+            self.check_writer()
+        except LeaseHeld as error:
+            raise LandedLate(
+                f"{self.url}/{key} was put in {seconds:.0f} s, and the right to write it was lost meanwhile ({error}): it may "
+                "have replaced what another run put; that is noted, and the partition is made again"
+            ) from error
 
     def _put(self, key: str, data: bytes | Path, only_if: Expected | None) -> Etag:
         """One attempt."""

@@ -110,6 +110,43 @@ def test_a_note_keeps_what_is_said_of_rates(site: Site) -> None:
     assert (tracker.uploads()[RAIN].readable, tracker.uploads()[RAIN].implausible) == (True, "")
 
 
+def test_what_landed_too_late_is_noted_without_the_right_to_write(site: Site) -> None:
+    site.arrive(INIT)
+    results = site.job().process()[RAIN]
+    coord, internal = site.dataset.region_job.source_file_coord, site.stores.internal
+
+    def refuse() -> None:
+        raise LeaseHeld("another writer took it")
+
+    late = UpdateProgressTracker(internal.guarded(refuse), "2026-07-29T18:00", "late", coord)
+    with pytest.raises(LeaseHeld):
+        late.record(RAIN, results)
+    late.doubt(RAIN, results)
+    noted = UpdateProgressTracker(internal, "2026-07-29T18:00", "other", coord).uploads()[RAIN]
+    assert (noted.root_run, noted.finished, noted.lacking) == (
+        "late",
+        False,
+        frozenset(file.coord.key() for file in results),
+    )
+
+
+def test_an_attempt_with_nothing_left_to_do_removes_what_a_killed_one_left(site: Site) -> None:
+    site.arrive(INIT)
+    dataset, workspace = site.dataset, site.workspace
+    request = PartitionRequest(label=INIT, publish=True, root_run="run")
+    plan = plan_partition(dataset, workspace, request, INIT + SOON)
+    for attempt in ("killed", "next"):
+        for group in plan.groups:
+            process_group(dataset, dataset.context(workspace, plan.now, run_id=attempt), plan, group)
+        left = workspace.tmp / f"{dataset.dataset_id}-0123456789ab"
+        assert not left.exists()
+        left.mkdir()
+        left.with_name(f"{left.name}.lock").touch()
+        if attempt == "next":
+            process_group(dataset, dataset.context(workspace, plan.now, run_id="third"), plan, plan.groups[0])
+            assert list(workspace.tmp.iterdir()) == []
+
+
 def test_an_upload_is_told_to_every_run_and_is_that_of_one(site: Site) -> None:
     site.arrive(INIT)
     site.remove(3)

@@ -1,9 +1,11 @@
 """Objects go in whole and come out the same, and conditions hold."""
 
+import itertools
 import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 import zarr
 
-from reformatters_dagster.core.spec.errors import LeaseHeld, ObjectMoved, StoreUnavailable
+from reformatters_dagster.core.spec.errors import LandedLate, LeaseHeld, ObjectMoved, StoreUnavailable
+from reformatters_dagster.core.spec.retries import STORE_PATIENCE
 from reformatters_dagster.core.store.location import PART_BYTES, Store
 from reformatters_dagster.core.store.stores import open_store
 from tests.stores import KEYS_PER_PAGE, S3Bucket
@@ -322,6 +325,26 @@ def test_puts_and_deletes_of_a_guarded_store_ask_first(store: Store) -> None:
     assert guarded.get("x")[0] == b"1"
     store.guarded(lambda: None).put("x", b"3")
     assert store.get("x")[0] == b"3"
+
+
+def test_a_put_that_stood_still_asks_again(s3: S3Bucket) -> None:
+    """Each look at the clock is 200 s later than the one before: a put is to take 90 s at most."""
+    answers = iter([True, False, True, True])
+
+    def check_writer() -> None:
+        if not next(answers):
+            raise LeaseHeld("another writer took it")
+
+    ticking = replace(STORE_PATIENCE, clock=itertools.count(0.0, 200.0).__next__)
+    store = open_store(s3.url, "a", patience=ticking).guarded(check_writer)
+    with pytest.raises(
+        LandedLate, match=r"/x was put in 200 s, .*another writer took it.* the partition is made again"
+    ):
+        store.put("x", b"1")
+    store.put("y", b"1")
+    assert next(answers, None) is None
+    assert [key for key, _ in store.list()] == ["x", "y"]
+    assert [key for key, _ in store.guarded(None).list()] == ["x", "y"]
 
 
 def test_a_check_may_put_to_the_folder_that_it_guards(store: Store) -> None:
