@@ -172,9 +172,9 @@ def _is_same(one: float, other: float) -> bool:
 def publishable_end(upstream: Upstream, awaited: Callable[[int], bool]) -> int:
     """Files up to whose places readers can be shown.
 
-    A shard of many labels whose last file is awaited holds back the shards after it. A label whose rate can never be made, since
-    the file before it has vanished, may wait for the next one. A label of its own shard can be shown once both variables have a
-    value of it; before that it holds back the next ones until it is given up.
+    A label whose rate can never be made, since the file before it has vanished, may wait for the next one. A shard of many labels
+    whose last label is awaited holds back the shards after it until it is given up. A label of its own shard can be shown once
+    both variables have a value of it; before that it holds back the next ones until it is given up.
     """
     layout, usable = upstream.layout, {file for file in upstream.files if upstream.usable(file)}
     if not layout.continues:
@@ -187,11 +187,12 @@ def publishable_end(upstream: Upstream, awaited: Callable[[int], bool]) -> int:
                 break
         return end
     vanished = upstream.history.keys() - upstream.files.keys()
-    newest = max((one for one in usable if one - 1 not in vanished), default=-1)
+    whole = {file for file in usable if file - 1 not in vanished}
+    newest = max(whole, default=-1)
     for shard in range(newest // layout.shard):
         last = (shard + 1) * layout.shard - 1
-        if last not in usable and awaited(shard):
-            return max((one for one in usable if one < last), default=-1) + 1
+        if last not in whole and awaited(shard):
+            return max((one for one in whole if one < last), default=-1) + 1
     return newest + 1
 
 
