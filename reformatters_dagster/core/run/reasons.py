@@ -24,8 +24,8 @@ class Launch:
     arrivals: Arrivals
     reason: str
     past_give_up: bool = False
-    """Past the give-up age and a later one has begun to arrive, though files of this one are there: it is to be given up as
-    well, once it has been tried often enough with the same files."""
+    """Past the give-up age, though files of it are there; an unpublished one also needs a later one that has begun to arrive. It
+    is given up once it has been tried often enough with the same files."""
 
     few_attempts: bool = False
     """Older than what is looked at as a rule: it is left to a person, once it was tried often enough with the same files."""
