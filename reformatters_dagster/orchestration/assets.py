@@ -29,6 +29,7 @@ from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.store.settings import Settings, Workspace
 from reformatters_dagster.orchestration.checks import check_keys
+from reformatters_dagster.orchestration.ending import gone_soon_after_interrupt
 from reformatters_dagster.orchestration.lineage import archive_inputs, publication
 from reformatters_dagster.orchestration.materialization import materialization_metadata
 from reformatters_dagster.orchestration.names import (
@@ -314,7 +315,7 @@ def _process_group(
     attempt = 1
     while True:
         try:
-            with refusals_not_retried():
+            with gone_soon_after_interrupt(), refusals_not_retried():
                 begun, workspace = reformatters.open(dataset)
                 jobs = begun.context(workspace, planned.now, run_id=context.run_id, force=planned.request.force)
                 return process_group(begun, jobs, planned, variables)

@@ -442,7 +442,7 @@ def test_a_terminated_run_ends_soon_and_leaves_nothing_in_tmp(code_location: Pat
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with FaultServer(files) as upstream:
         for path in files:
-            upstream.script(path, Slow(3))
+            upstream.script(path, Slow(60))
         environment = os.environ | {"REFORMATTERS_UPSTREAM": upstream.url, "DAGSTER_HOME": str(home)}
         command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "tests.orchestration.code_location"]
         command += ["--select", "test/gfs_forecast", "--partition", partition_key(INIT)]
@@ -458,7 +458,7 @@ def test_a_terminated_run_ends_soon_and_leaves_nothing_in_tmp(code_location: Pat
             process.communicate(timeout=30)
             seconds = time.monotonic() - asked
     assert process.returncode != 0
-    assert seconds < 15
+    assert seconds < 20
     assert list((code_location / "tmp").iterdir()) == []
     with dg.DagsterInstance.from_config(str(home)) as instance:
         (run,) = instance.get_runs()

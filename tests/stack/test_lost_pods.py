@@ -49,10 +49,10 @@ def test_a_run_that_hangs_is_ended_and_holds_nothing_afterwards(deployment: Depl
     assert deployment.leases("hung") == {partition_key(label)}
     assert stack.wait_for_run(hung).status == "FAILURE", stack.said(hung)
     assert "Exceeded maximum runtime of 20 seconds." in stack.web.said(hung)
-    # The store still answers nothing, and the pod has the rest of its grace period.
+    # The store still answers nothing, and the pod would have the rest of its 120 s of grace.
     stack.wait_for(lambda: not deployment.leases("hung"))
+    stack.wait_for(lambda: not stack.cluster.pods_of(hung), seconds=45)
     s3.open_gate("drop")
-    stack.wait_for(lambda: not stack.cluster.pods_of(hung))
 
 
 def test_an_oom_killed_run_gets_more_memory_once_and_then_says_what_to_raise(deployment: Deployment) -> None:
