@@ -69,7 +69,7 @@ def _findings(settings: "Settings", datasets: "Sequence[DynamicalDataset]") -> "
     yield from look_at_stores(settings.stores(datasets[0].template_config, patience), uuid4().hex, time_of)
     yield from _upstream_findings(settings, datasets, patience)
     yield look_at_scratch(settings.tmp_folder(), datasets, environment_pods().scratch_class)
-    yield from look_at_instance(dagster_home())
+    yield from look_at_instance(dagster_home(), datasets)
 
 
 def _upstream_findings(

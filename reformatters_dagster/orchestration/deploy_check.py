@@ -3,8 +3,10 @@
 In: the folder of `dagster.yaml`, and what datasets ask for. Out: findings, one line each.
 """
 
+import json
 import shutil
 import tempfile
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -32,13 +34,14 @@ DATABASE, RIGHTS, SCRATCH = "database", "rights", "scratch"
 CONNECT_TIMEOUT = 5
 GI = 2**30
 TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-NEEDED = (
+OF_RUNS = (
     ("batch", "jobs", "", ("create", "get", "delete")),
     ("batch", "jobs", "status", ("get",)),
     ("", "pods", "", ("list", "delete")),
-    ("", "events", "", ("list",)),
 )
-"""What daemon and webserver ask of Kubernetes. Runs with step pods need the first two lines, without `delete`."""
+"""What a run with step pods asks of Kubernetes. Other runs ask nothing."""
+OF_DAEMON = (*OF_RUNS, ("", "events", "", ("list",)))
+"""What daemon and webserver ask."""
 
 
 def look_at_scratch(tmp: Path, datasets: Sequence[Declaration], scratch_class: str | None = None) -> Finding:
@@ -67,17 +70,21 @@ def look_at_scratch(tmp: Path, datasets: Sequence[Declaration], scratch_class: s
     )
 
 
-def look_at_instance(home: str | None) -> Iterator[Finding]:
+def look_at_instance(home: str | None, datasets: Sequence[Declaration], token: Path = TOKEN) -> Iterator[Finding]:
     """Findings about the database and the cluster that an instance uses.
 
     Parameters
     ----------
     home : str, optional
         Folder of `dagster.yaml`.
+    datasets
+        That are to run here: some have step pods, which their runs launch.
+    token : Path
+        The folder that Kubernetes mounts into pods.
     """
     if home is None:
         yield skipped(DATABASE, "DAGSTER_HOME is not set: there is no instance here")
-        yield _look_at_rights(None)
+        yield _look_at_rights(None, datasets, token)
         return
     try:
         ref = InstanceRef.from_dir(home)
@@ -85,7 +92,7 @@ def look_at_instance(home: str | None) -> Iterator[Finding]:
         yield failed("instance", f"{home}/dagster.yaml cannot be loaded: {_short(error)}; correct it, or DAGSTER_HOME")
         return
     yield _look_at_database(ref.storage_data)
-    yield _look_at_rights(ref.run_launcher_data)
+    yield _look_at_rights(ref.run_launcher_data, datasets, token)
 
 
 def _look_at_database(storage: ConfigurableClassData | None) -> Finding:
@@ -125,50 +132,71 @@ def _judge(connection: sa.Connection, where: str, *, is_local: bool) -> Finding:
     return found(DATABASE, f"{where} answers {how}, its tables are of this Dagster")
 
 
-def _look_at_rights(launcher: ConfigurableClassData | None) -> Finding:
+def _look_at_rights(launcher: ConfigurableClassData | None, datasets: Sequence[Declaration], token: Path) -> Finding:
+    account = _account(token)
+    if account is None and in_cluster():
+        return skipped(
+            RIGHTS,
+            "this pod has no token of Kubernetes, as that of a code server: ask in the pods of daemon and webserver",
+        )
     try:
-        opened = _client_of(launcher)
+        opened = _client_of(launcher, token)
     except Exception as error:
         return failed(RIGHTS, f"Kubernetes cannot be asked: {_short(error)}; correct `run_launcher` in dagster.yaml")
     if opened is None:
         return skipped(RIGHTS, "neither a cluster nor a launcher for Kubernetes here")
-    client, namespace = opened
+    client, namespace, of_runs = opened
+    name = "the service account" if account is None else f"the service account {account}"
+    is_run = account is not None and account == of_runs
+    if is_run and not any(dataset.pods == "group" for dataset in datasets):
+        return skipped(RIGHTS, f"{name} is that of runs, which need none: no dataset here has step pods")
     with closing(client):
         api = kubernetes.client.AuthorizationV1Api(client)
         try:
-            lacking = [right for right in _rights() if not _may(api, namespace, *right)]
+            lacking = [right for right in _rights(OF_RUNS if is_run else OF_DAEMON) if not _may(api, namespace, *right)]
         except Exception as error:
             return failed(RIGHTS, f"Kubernetes did not answer what is allowed: {_short(error)}; is the API reachable?")
+    what, who = ("steps", "runs with step pods") if is_run else ("runs", "daemon and webserver")
     if lacking:
         names = ", ".join(f"{verb} {resource}{f'/{part}' if part else ''}" for _, resource, part, verb in lacking)
         return failed(
             RIGHTS,
-            f"the service account may not {names} in namespace {namespace}: bind it to a Role with these rights. Code servers "
-            "need none; runs with step pods need to create and get jobs, and get jobs/status",
+            f"{name} may not {names} in namespace {namespace}: bind it to a Role with these rights if it is that of {who}",
         )
-    return found(RIGHTS, f"the service account may launch, watch and end runs in namespace {namespace}")
+    return found(RIGHTS, f"{name} may launch, watch and end {what} in namespace {namespace}")
 
 
-def _client_of(launcher: ConfigurableClassData | None) -> tuple[Any, str] | None:
-    """A client of the cluster that runs are launched in, and their namespace; None where there is no cluster."""
+def _account(token: Path) -> str | None:
+    """The service account of this pod; None where no token is mounted."""
+    file = token / "token"
+    if not file.exists():
+        return None
+    claims = file.read_text().split(".")[1]
+    subject: str = json.loads(urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"]
+    return subject.rpartition(":")[2]
+
+
+def _client_of(launcher: ConfigurableClassData | None, token: Path) -> tuple[Any, str, str | None] | None:
+    """A client of the cluster that runs are launched in, their namespace and account; None where there is no cluster."""
     configuration = kubernetes.client.Configuration()
     configuration.retries = 0
     if launcher is not None and launcher.class_name in {"K8sRunLauncher", "DatasetK8sRunLauncher"}:
         made = launcher.rehydrate(as_type=K8sRunLauncher)
-        namespace, inside, kubeconfig = made.job_namespace, made.load_incluster_config, made.kubeconfig_file
-    elif in_cluster() and (TOKEN / "token").exists():
-        namespace, inside, kubeconfig = (TOKEN / "namespace").read_text().strip(), True, None
+        namespace, of_runs = made.job_namespace, made.service_account_name
+        inside, kubeconfig = made.load_incluster_config, made.kubeconfig_file
+    elif in_cluster():
+        namespace, of_runs, inside, kubeconfig = (token / "namespace").read_text().strip(), None, True, None
     else:
         return None
     if inside:
         kubernetes.config.load_incluster_config(client_configuration=configuration)
     else:
         kubernetes.config.load_kube_config(kubeconfig, client_configuration=configuration)
-    return kubernetes.client.ApiClient(configuration), namespace
+    return kubernetes.client.ApiClient(configuration), namespace, of_runs
 
 
-def _rights() -> Iterator[tuple[str, str, str, str]]:
-    for group, resource, part, verbs in NEEDED:
+def _rights(needed: Sequence[tuple[str, str, str, Sequence[str]]]) -> Iterator[tuple[str, str, str, str]]:
+    for group, resource, part, verbs in needed:
         for verb in verbs:
             yield group, resource, part, verb
 

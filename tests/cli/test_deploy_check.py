@@ -1,6 +1,8 @@
 """`deploy-check`: what it finds of a deployment, and how it says so."""
 
 import json
+from base64 import urlsafe_b64encode
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,10 @@ import pytest
 import sqlalchemy as sa
 import yaml  # type: ignore[import-untyped]
 
+from dataset_defs.noaa.gfs.forecast import DATASET as GFS
+from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.run.declaration import Resources
+from reformatters_dagster.orchestration.deploy_check import look_at_instance, look_at_scratch
 from tests.cli.deployment import ARCHIVE, ID, Deployment, answer
 from tests.helm.rendered import NAMESPACE
 from tests.orchestration.cluster import serving
@@ -59,14 +65,9 @@ def test_what_is_not_right_is_named_with_what_to_do_and_fails(empty: Deployment)
 def test_a_disk_that_is_too_small_names_what_it_is_enough_for(
     empty: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
 
-    from dataset_defs.noaa.gfs.forecast import DATASET
-    from reformatters_dagster.core.run.declaration import Resources
-    from reformatters_dagster.orchestration.deploy_check import look_at_scratch
-
-    huge = replace(DATASET, resources=Resources(ephemeral_storage="1000Ti"))
-    small = replace(DATASET, resources=Resources(ephemeral_storage="1Mi"))
+    huge = replace(GFS, resources=Resources(ephemeral_storage="1000Ti"))
+    small = replace(GFS, resources=Resources(ephemeral_storage="1Mi"))
     found = look_at_scratch(empty.folder / "tmp" / "deep", [small, huge])
     assert found.status == "failed"
     assert "asks for 1000Ti: set REFORMATTERS_TMP to a larger disk; it is enough for " + ID in found.message
@@ -175,6 +176,52 @@ def test_rights_that_are_lacking_are_named(empty: Deployment, tmp_path: Path) ->
         assert cluster.created == []
         cluster.down = True
         assert "is the API reachable?" in checks(empty, 1, home=home)["rights"][1]
+
+
+def token_of(account: str, folder: Path) -> Path:
+    """A folder as Kubernetes mounts it into the pods of a service account."""
+    claims = json.dumps({"sub": f"system:serviceaccount:{NAMESPACE}:{account}"}).encode()
+    folder.mkdir()
+    (folder / "token").write_text(f"e30.{urlsafe_b64encode(claims).decode().rstrip('=')}.signature")
+    return folder
+
+
+def test_a_run_is_asked_only_for_the_rights_of_its_step_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    whole = replace(GFS, pods="run")
+    steps = replace(GFS, pods="group")
+    runs, daemon = (token_of(name, tmp_path / name) for name in ("runs", "daemon"))
+    with serving(tmp_path) as (cluster, kubeconfig):
+        home = str(home_with(tmp_path, run_launcher=launcher(kubeconfig)))
+
+        def rights(dataset: DynamicalDataset, token: Path) -> tuple[str, str]:
+            *_, found = look_at_instance(home, [dataset], token)
+            return found.status, found.message
+
+        cluster.allowed = {"list events": False}
+        may = "the service account runs may launch, watch and end steps in namespace dagster"
+        assert rights(steps, runs) == ("ok", may)
+        status, message = rights(steps, daemon)
+        assert (status, "daemon may not list events" in message) == ("failed", True)
+        cluster.allowed = dict.fromkeys(("create jobs", "list pods", "list events"), False)
+        assert rights(whole, runs)[0] == "skipped"
+        status, message = rights(steps, runs)
+        assert status == "failed"
+        assert message.startswith(
+            "the service account runs may not create jobs, list pods in namespace dagster: bind it"
+        )
+
+
+def test_a_code_server_has_no_rights_and_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    inside = launcher(tmp_path / "none")
+    inside["config"] = {
+        k: v for k, v in inside["config"].items() if k not in {"load_incluster_config", "kubeconfig_file"}
+    }
+    home = str(home_with(tmp_path, run_launcher=inside))
+    *_, found = look_at_instance(home, [GFS], tmp_path / "nothing-mounted")
+    assert found.status == "skipped"
+    assert "ask in the pods of daemon and webserver" in found.message
 
 
 def test_a_launcher_without_its_configuration_is_told(empty: Deployment, tmp_path: Path) -> None:
