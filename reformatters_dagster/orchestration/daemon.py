@@ -28,10 +28,12 @@ LOCK = int.from_bytes(b"daemon")
 """Key of the lock in the database."""
 LOOK = 2.0
 """Seconds between two looks: at a lock that another daemon holds, and at the own connection."""
+PATIENCE = 30.0
+"""Seconds that a look may take. It is less than what Postgres takes to give the lock away: see `KEEPALIVE`."""
 KEEPALIVE = "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4"
 """Postgres gives the lock of a daemon that cannot be reached away after 40 s; its default is two hours."""
 LOST = 75
-"""Exit status of a daemon whose lock another has taken. Kubernetes starts it again, and it waits."""
+"""Exit status of a daemon whose lock another has taken, or may take. Kubernetes starts it again, and it waits."""
 OUT = (DBAPIError, DagsterPostgresException)
 
 type Connect = Callable[[], AbstractContextManager[Connection]]
@@ -45,15 +47,22 @@ class Turn:
     connect : callable
         Opens a connection that commits each statement by itself.
     end : callable
-        Ends this process at once. Called when another daemon has taken the turn.
+        Ends this process at once. Called when another daemon has taken the turn, or when nobody can tell: Postgres does not
+        answer, and does not refuse either.
     look : float
         Seconds between two looks.
+    patience : float
+        Seconds that a look may take.
     """
 
-    def __init__(self, connect: Connect, end: Callable[[], object], look: float = LOOK) -> None:
+    def __init__(
+        self, connect: Connect, end: Callable[[], object], look: float = LOOK, patience: float = PATIENCE
+    ) -> None:
         self._connect = connect
         self._end = end
         self._look = look
+        self._patience = patience
+        self._looked = 0.0
         self._session = ExitStack()
         self._connection: Connection | None = None
         self._released = Event()
@@ -65,7 +74,9 @@ class Turn:
             while not self._try():
                 time.sleep(self._look)
             log.warning("the other daemon has ended; this one takes its place")
+        self._looked = time.monotonic()
         Thread(target=self._keep, name="turn", daemon=True).start()
+        Thread(target=self._watch, name="turn-watch", daemon=True).start()
 
     def release(self) -> None:
         """Let another daemon work."""
@@ -97,6 +108,18 @@ class Turn:
             except OUT as error:
                 log.warning("the connection that holds the daemon's lock is lost: %s", error)
                 self._connection = None
+            self._looked = time.monotonic()
+
+    def _watch(self) -> None:
+        """End where a look gets no answer: Postgres may give the lock to another daemon before this one hears of it."""
+        while not self._released.wait(self._look):
+            if time.monotonic() - self._looked > self._look + self._patience:
+                log.error(
+                    "Postgres has not answered for %g s; another daemon may take the place of this one, which ends",
+                    self._patience,
+                )
+                self._end()
+                return
 
 
 def main() -> None:

@@ -1,8 +1,11 @@
 """Daemons that wait for one another: the lock in Postgres, without the daemons."""
 
+import socket
+import socketserver
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -74,6 +77,49 @@ def test_a_daemon_whose_connection_is_cut_goes_on_where_nobody_took_its_place(
             assert not ended.wait(LOOK)
     assert now != before
     assert any("the connection that holds the daemon's lock is lost" in said for said in caplog.messages)
+
+
+class Network(socketserver.ThreadingTCPServer):
+    """The way to a server, which can stop to carry anything, as a network does that is cut: no end of a connection is seen."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.port = port
+        self.carries = Event()
+        self.carries.set()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with socket.create_connection(("127.0.0.1", self.port)) as server:
+            back = Thread(target=self._carry, args=(server, request), daemon=True)
+            back.start()
+            self._carry(request, server)
+            back.join()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self.carries.wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_a_daemon_ends_whose_postgres_gives_no_answer(postgres: Postgres, caplog: pytest.LogCaptureFixture) -> None:
+    ended = Event()
+    with Network(postgres.port) as network:
+        Thread(target=network.serve_forever, daemon=True).start()
+        url = f"postgresql+psycopg2://{USER}@127.0.0.1:{network.server_address[1]}/{DATABASE}"
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        turn = Turn(engine.connect, ended.set, LOOK, patience=0.5)
+        turn.take()
+        assert not ended.wait(1.0)
+        network.carries.clear()
+        assert ended.wait(SOON)
+        network.carries.set()
+        turn.release()
+        network.shutdown()
+    assert any("Postgres has not answered for 0.5 s; another daemon may take" in said for said in caplog.messages)
 
 
 def test_a_daemon_whose_place_was_taken_ends(daemon: Daemon, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
