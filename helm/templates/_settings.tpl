@@ -16,6 +16,7 @@ REFORMATTERS_OWNERS: {{ join "," . | quote }}
 {{- with .codeUrl }}
 REFORMATTERS_CODE_URL: {{ . | quote }}
 {{- end }}
+REFORMATTERS_VALIDATE: {{ $.Values.schedules.validate | quote }}
 REFORMATTERS_TMP: {{ $.Values.scratch.path | quote }}
 {{- with $.Values.scratch.storageClass }}
 REFORMATTERS_SCRATCH_CLASS: {{ . | quote }}

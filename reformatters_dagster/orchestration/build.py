@@ -7,10 +7,13 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import ConfigDict
 
+from reformatters_dagster.core.ledger.entries import ledger_partitions
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.guards import refuse_empty_history
+from reformatters_dagster.core.spec.errors import ReformatError
 from reformatters_dagster.core.spec.values import MOMENT
 from reformatters_dagster.core.store.reading import is_published
 from reformatters_dagster.core.store.settings import Settings, parse_time
@@ -42,10 +45,11 @@ from reformatters_dagster.orchestration.resources import (
     environment_pages,
     environment_pods,
     environment_settings,
+    environment_validates,
     in_cluster,
     utc_now,
 )
-from reformatters_dagster.orchestration.sensors import build_heal_sensor, build_upstream_sensor
+from reformatters_dagster.orchestration.sensors import LISTING_PATIENCE, build_heal_sensor, build_upstream_sensor
 
 STEP_PODS_AT_ONCE = 4
 """Most step pods of one run at a time, where each group of variables has its own pod."""
@@ -68,6 +72,7 @@ def build_definitions(
     among: Collection[str] = (),
     pages: Pages | None = None,
     pods: Pods | None = None,
+    validates: bool | None = None,
 ) -> dg.Definitions:
     """Everything that Dagster needs to know of some datasets.
 
@@ -85,6 +90,8 @@ def build_definitions(
         What the assets' pages say of the deployment. Default: what the environment says.
     pods : Pods, optional
         What pods of runs get beside the needs of their datasets. Default: what the environment says.
+    validates : bool, optional
+        Whether schedules of validation are on where nobody has switched them. Default: what the environment says.
     """
     settings = settings or environment_settings()
     elsewhere = set(among) - {dataset.provider for dataset in datasets}
@@ -92,6 +99,7 @@ def build_definitions(
     alerts = open_alerts(*environment_alert_targets()) if alerts is None else alerts
     pages = environment_pages() if pages is None else pages
     pods = environment_pods() if pods is None else pods
+    validates = environment_validates() if validates is None else validates
     shared = dg.Definitions(
         resources={
             "reformatters": Reformatters.from_settings(settings),
@@ -100,11 +108,15 @@ def build_definitions(
         executor=dg.in_process_executor,
         sensors=build_alert_sensors(datasets[0].provider, datasets, alerts) if datasets else [],
     )
-    own = [_definitions(dataset.started_by(settings), settings, pages, pods) for dataset in datasets]
+    own = [
+        _definitions(dataset.started_by(settings), settings, pages, pods, validates=validates) for dataset in datasets
+    ]
     return dg.Definitions.merge(*own, dg.Definitions(assets=archive_specs(datasets)), shared)
 
 
-def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages, pods: Pods) -> dg.Definitions:
+def _definitions(
+    dataset: DynamicalDataset, settings: Settings, pages: Pages, pods: Pods, *, validates: bool
+) -> dg.Definitions:
     key = asset_key(dataset)
     asset = build_asset(dataset, settings, pages, pods)
     without_checks = dg.AssetSelection.assets(key).without_checks()
@@ -132,13 +144,6 @@ def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages, po
         tags=_tags(dataset, "validate", "0", pods.of(dataset, UPDATE)),
         executor_def=dg.in_process_executor,
     )
-    schedule = dg.ScheduleDefinition(
-        name=dataset.job_name("validate_schedule"),
-        job=validate,
-        cron_schedule=dataset.validate_cron,
-        execution_timezone="UTC",
-        description="A check that ran only with a materialization could not see that nothing ran.",
-    )
     return dg.Definitions(
         assets=[asset, published_spec(dataset, settings)],
         asset_checks=[build_checks(dataset, has_replicas=bool(settings.replicas), pods=pods)],
@@ -147,8 +152,38 @@ def _definitions(dataset: DynamicalDataset, settings: Settings, pages: Pages, po
             build_upstream_sensor(dataset, update),
             build_heal_sensor(dataset, backfill, validate, pod=_pod(dataset, pods, HEAL)),
         ],
-        schedules=[schedule],
+        schedules=[_validate_schedule(dataset, settings, validate, validates=validates)],
     )
+
+
+def _validate_schedule(
+    dataset: DynamicalDataset, settings: Settings, job: UnresolvedAssetJobDefinition, *, validates: bool
+) -> dg.ScheduleDefinition:
+    """Runs the validators whatever else runs. Where it is on for every dataset, it skips those that nobody has begun."""
+
+    def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:  # noqa: ARG001
+        if validates and not _is_begun(dataset, settings):
+            return dg.SkipReason(f"{dataset.dataset_id} has neither a store nor a ledger: there is nothing to validate")
+        return dg.RunRequest()
+
+    return dg.ScheduleDefinition(
+        name=dataset.job_name("validate_schedule"),
+        job=job,
+        cron_schedule=dataset.validate_cron,
+        execution_timezone="UTC",
+        execution_fn=request,
+        default_status=dg.DefaultScheduleStatus.RUNNING if validates else dg.DefaultScheduleStatus.STOPPED,
+        description="A check that ran only with a materialization could not see that nothing ran.",
+    )
+
+
+def _is_begun(dataset: DynamicalDataset, settings: Settings) -> bool:
+    """Whether there is something to validate: a store, or the ledger of a lost one. So is a store that cannot be asked."""
+    try:
+        stores = settings.stores(dataset.template_config, LISTING_PATIENCE)
+        return is_published(stores.primary) or bool(ledger_partitions(stores.internal))
+    except ReformatError:
+        return True
 
 
 def _initialise_job(dataset: DynamicalDataset, pods: Pods) -> dg.JobDefinition:

@@ -14,6 +14,7 @@ from dagster._core.storage.tags import ROOT_RUN_ID_TAG
 from pydantic import Field
 
 from reformatters_dagster.core.run.dataset import DynamicalDataset
+from reformatters_dagster.core.spec.errors import Refused
 from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import JSON, Timestamp
 from reformatters_dagster.core.store.settings import Settings, Workspace
@@ -47,6 +48,20 @@ def dagster_home() -> str | None:
 def environment_pods() -> Pods:
     """`REFORMATTERS_SCRATCH_CLASS`, `REFORMATTERS_TMP` and `REFORMATTERS_PODS` of this process."""
     return Pods.parse(*(os.environ.get(f"REFORMATTERS_{name}") for name in ("SCRATCH_CLASS", "TMP", "PODS")))
+
+
+def environment_validates() -> bool:
+    """`REFORMATTERS_VALIDATE` of this process: whether schedules of validation are on where nobody has switched them.
+
+    Raises
+    ------
+    Refused
+        When it is neither true nor false.
+    """
+    found = os.environ.get("REFORMATTERS_VALIDATE") or "false"
+    if found not in {"true", "false"}:
+        raise Refused(f"REFORMATTERS_VALIDATE is {found!r}; write true or false")
+    return found == "true"
 
 
 def in_cluster() -> bool:

@@ -37,6 +37,7 @@ SWITCHES: tuple[tuple[str, Any], ...] = (
     ("image.tag", "1.2.3"),
     ("imagePullSecrets", ["registry"]),
     ("settings.secrets", []),
+    ("schedules.validate", False),
     ("alerts.webhook.secret", "alerts"),
     ("alerts.sentry.secret", "alerts"),
     ("postgresql.tls.ca.secret", "ca"),
@@ -82,6 +83,15 @@ def test_every_shape_is_valid_on_every_kubernetes_and_restricted(name: str) -> N
             validate(manifest, kubernetes)
         assert_guarded(manifest)
     assert_names_are_single(manifests)
+
+
+def test_validation_is_on_unless_values_say_otherwise() -> None:
+    def told(values: dict[str, Any]) -> str:
+        found: str = one(render(values), "ConfigMap", "settings")["data"]["REFORMATTERS_VALIDATE"]
+        return found
+
+    assert told(PLAIN) == "true"
+    assert told(merged(PLAIN, switched("schedules.validate", False))) == "false"
 
 
 @pytest.mark.parametrize(("path", "value"), SWITCHES, ids=[path for path, _ in SWITCHES])

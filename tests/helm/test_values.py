@@ -55,6 +55,7 @@ MISTYPED: tuple[tuple[str, Any, str], ...] = (
     ("settings.env", {"AWS_REGION": 1}, "/settings/env/AWS_REGION"),
     ("settings.env", {"AWS REGION": "x"}, "AWS REGION"),
     ("settings.secrets", "reformatters", "/settings/secrets"),
+    ("schedules.validate", "yes", "/schedules/validate"),
     ("postgresql.port", "5432", "/postgresql/port"),
     ("postgresql.password.secret", "", "/postgresql/password/secret"),
     ("postgresql.tls.mode", "on", "/postgresql/tls/mode"),

@@ -1,6 +1,7 @@
 """What a code location holds: names that people and dashboards rely on, tags of every job, and the job that makes stores."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -135,6 +136,39 @@ def test_validation_is_scheduled_in_utc_whatever_runs(gfs: dg.Definitions) -> No
     (schedule,) = gfs.get_repository_def().schedule_defs
     assert (schedule.cron_schedule, schedule.execution_timezone) == (GFS.validate_cron, "UTC")
     assert schedule.job_name == "noaa_gfs_forecast__validate"
+
+
+def test_validation_is_on_where_the_deployment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def status() -> dg.DefaultScheduleStatus:
+        (schedule,) = build_definitions([GFS], Settings()).get_repository_def().schedule_defs
+        return schedule.default_status
+
+    monkeypatch.delenv("REFORMATTERS_VALIDATE", raising=False)
+    assert status() is dg.DefaultScheduleStatus.STOPPED
+    monkeypatch.setenv("REFORMATTERS_VALIDATE", "true")
+    assert status() is dg.DefaultScheduleStatus.RUNNING
+    monkeypatch.setenv("REFORMATTERS_VALIDATE", "yes")
+    with pytest.raises(Refused, match="REFORMATTERS_VALIDATE is 'yes'; write true or false"):
+        status()
+
+
+def test_validation_that_is_on_for_all_skips_what_nobody_has_begun(deployment: Deployment) -> None:
+    def tick(*, validates: bool = True, **settings: str) -> list[str]:
+        """What a tick launches, or why it launches nothing."""
+        known = Settings(**(deployment.settings.model_dump() | settings))
+        definitions = build_definitions([deployment.site.dataset], known, validates=validates)
+        (schedule,) = definitions.get_repository_def().schedule_defs
+        with dg.build_schedule_context(deployment.instance) as context:
+            found = schedule.evaluate_tick(context)
+        return [found.skip_message] if found.skip_message else ["run" for _ in found.run_requests or []]
+
+    assert tick() == ["test-gfs-forecast has neither a store nor a ledger: there is nothing to validate"]
+    assert tick(validates=False) == ["run"]
+    deployment.site.arrive(INIT)
+    deployment.run("update", INIT)
+    assert tick() == ["run"]
+    shutil.rmtree(deployment.site.folder / "primary" / "test-gfs-forecast" / "v0.1.0.zarr")
+    assert tick() == ["run"], "the ledger of a lost store stands"
 
 
 def test_datasets_share_a_code_location(forecast_dataset: DynamicalDataset, analysis_dataset: DynamicalDataset) -> None:
