@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.run_coordinator import SubmitRunContext
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from reformatters_dagster.orchestration.names import (
     BACKFILL_PRIORITY,
@@ -19,6 +20,7 @@ from reformatters_dagster.orchestration.names import (
     K8S_METADATA,
     K8S_TAG,
     PRIORITY_TAG,
+    RETRIES_BEFORE_TAG,
     SCRATCH,
 )
 from reformatters_dagster.orchestration.standing import restate_planned
@@ -31,7 +33,8 @@ class DatasetRunCoordinator(dg.QueuedRunCoordinator):
     """Dagster's run queue, which adds tags to runs that lack them.
 
     Every run of a dataset gets the dataset's pod resources, and every run of a backfill the priority of the `__backfill` job. A
-    run's own tags win. Checks that a run plans show their last results while it waits, and if it never begins.
+    run's own tags win. A run that a person executes again, after the launcher had excluded it from Dagster's retries, has them
+    again. Checks that a run plans show their last results while it waits, and if it never begins.
     """
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
@@ -40,6 +43,8 @@ class DatasetRunCoordinator(dg.QueuedRunCoordinator):
             tags[K8S_TAG] = json.dumps(largest_need(needs))
         if BACKFILL_TAG in run.tags and PRIORITY_TAG not in run.tags:
             tags[PRIORITY_TAG] = BACKFILL_PRIORITY
+        if RETRIES_BEFORE_TAG in run.tags:  # of the run before, which a person executes again
+            tags[MAX_RETRIES_TAG] = run.tags[RETRIES_BEFORE_TAG] or str(self._instance.run_retries_max_retries)
         if tags:
             self._instance.add_run_tags(run.run_id, tags)
         restate_planned(self._instance, run)

@@ -11,7 +11,7 @@ Only one launch of a look pauses, 20 s at most, so that the queue does not ask i
 
 **Out of memory.** Run monitoring asks `check_run_worker_health` of a run whose pod has ended. Where the pod was OOM-killed the
 run is marked with a tag that Dagster's run retries hand on to the next attempt, and a marked attempt gets more memory. Where
-that one is killed too, `dagster/max_retries` is set to 0.
+that one is killed too, `dagster/max_retries` is set to 0: `DatasetRunCoordinator` undoes that where a person executes it again.
 """
 
 import logging
@@ -30,7 +30,7 @@ from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import get_job_name_from_run_id
 
 from reformatters_dagster.orchestration.job_client import FIRST_PAUSE, LONGEST_PAUSE, JobRefused, open_client
-from reformatters_dagster.orchestration.names import OUT_OF_MEMORY_TAG
+from reformatters_dagster.orchestration.names import OUT_OF_MEMORY_TAG, RETRIES_BEFORE_TAG
 from reformatters_dagster.orchestration.out_of_memory import (
     DEFAULT_MORE,
     Killed,
@@ -157,8 +157,14 @@ class DatasetK8sRunLauncher(K8sRunLauncher):
         """Fail the run with the refusal's words. Dagster's own retries follow where the same request may succeed later."""
         tried = f", for {self.refusal_patience_seconds} s," if refusal.may_pass else ""
         if not refusal.may_pass:
-            self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
+            self._exclude_from_retries(run)
         self._instance.report_run_failed(run, f"{REFUSED}{tried} and the run has not begun: {refusal}")
+
+    def _exclude_from_retries(self, run: dg.DagsterRun) -> None:
+        if RETRIES_BEFORE_TAG not in run.tags:
+            before = {RETRIES_BEFORE_TAG: run.tags.get(MAX_RETRIES_TAG, "")}
+            self._instance.add_run_tags(run.run_id, before)
+        self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
 
     # Out of memory
 
@@ -185,7 +191,7 @@ class DatasetK8sRunLauncher(K8sRunLauncher):
         """Decide whether the run is tried once more, and say so."""
         advice = what_to_raise(run, killed)
         if _follows_a_kill(run):
-            self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
+            self._exclude_from_retries(run)
             return (
                 f"{killed.text}, {self.more_memory_after_oom:g} times the memory with which run "
                 f"{run.tags[OUT_OF_MEMORY_TAG]} was killed before. It is not retried: {advice}, deploy, and launch the "

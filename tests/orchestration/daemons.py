@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -92,6 +93,23 @@ class Daemon:
         failed = self.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
         list(consume_new_runs_for_automatic_reexecution(self.workspace, failed, LOG))
         return [run for run in self.instance.get_runs() if run.run_id not in before]
+
+    def execute_again(self, run_id: str) -> str:
+        """A person executes a run again, as its page does: with its tags."""
+        request = self.workspace.create_request_context()
+        (location,) = request.code_locations
+        (repository,) = location.get_repositories().values()
+        parent = self.run(run_id)
+        made = self.instance.create_reexecuted_run(
+            parent_run=parent,
+            request_context=request,
+            code_location=location,
+            remote_job=repository.get_full_job(parent.job_name),
+            strategy=ReexecutionStrategy.ALL_STEPS,
+            use_parent_run_tags=True,
+        )
+        self.instance.submit_run(made.run_id, request)
+        return made.run_id
 
     def run(self, run_id: str) -> dg.DagsterRun:
         found = self.instance.get_run_by_id(run_id)

@@ -209,6 +209,21 @@ def test_the_launcher_is_light_enough_for_the_webserver() -> None:
     assert found == []
 
 
+def test_a_run_that_a_person_executes_again_has_its_retries_again(daemon: Daemon) -> None:
+    daemon.cluster.refuse(1, 403, "Forbidden")
+    refused = daemon.submit()
+    daemon.dequeue()
+    assert (daemon.status(refused), daemon.run(refused).tags[MAX_RETRIES_TAG]) == ("FAILURE", "0")
+    assert daemon.retry() == []
+    again = daemon.execute_again(refused)
+    assert daemon.run(again).tags[MAX_RETRIES_TAG] == "2"
+    daemon.dequeue()
+    daemon.start(again)
+    daemon.kill(again, "Error")
+    (retried,) = daemon.retry()
+    assert retried.tags[PARENT_RUN_ID_TAG] == again
+
+
 # Out of memory
 
 
