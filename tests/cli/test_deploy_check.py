@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 import yaml  # type: ignore[import-untyped]
 
+from benchmarks.postgres import USER, Postgres
 from dataset_defs.noaa.gfs.forecast import DATASET as GFS
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.declaration import Resources
@@ -18,7 +19,7 @@ from reformatters_dagster.orchestration.deploy_check import look_at_instance, lo
 from tests.cli.deployment import ARCHIVE, ID, Deployment, answer
 from tests.helm.rendered import NAMESPACE
 from tests.orchestration.cluster import serving
-from tests.postgres import PASSWORD, USER, Postgres
+from tests.postgres import PASSWORD
 
 pytest_plugins = ["tests.postgres"]
 
@@ -119,7 +120,7 @@ def test_tables_of_another_revision_are_told(empty: Deployment, tmp_path: Path, 
 def test_a_postgres_that_does_not_let_in_is_told_without_the_password(
     empty: Deployment, tmp_path: Path, postgres: Postgres
 ) -> None:
-    home = home_with(tmp_path, storage=postgres_at(postgres.url(f"not-{PASSWORD}")))
+    home = home_with(tmp_path, storage=postgres_at(postgres.url(password=f"not-{PASSWORD}")))
     status, message = checks(empty, 1, home=home)["database"]
     assert status == "failed"
     assert f'password authentication failed for user "{USER}"' in message
@@ -238,7 +239,10 @@ def test_no_secret_is_printed(empty: Deployment, tmp_path: Path, postgres: Postg
     }
     with serving(tmp_path) as (cluster, kubeconfig):
         cluster.down = True
-        config = {"storage": postgres_at(postgres.url(f"not-{PASSWORD}")), "run_launcher": launcher(kubeconfig)}
+        config = {
+            "storage": postgres_at(postgres.url(password=f"not-{PASSWORD}")),
+            "run_launcher": launcher(kubeconfig),
+        }
         home = str(home_with(tmp_path, **config))
         store = {"REFORMATTERS_STORE": "s3://no-such-bucket/base", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
         keys = {"AWS_ACCESS_KEY_ID": "planted-key-id"}

@@ -10,13 +10,14 @@ import dagster as dg
 import pytest
 from dagster._serdes import serialize_value
 
+from benchmarks.postgres import USER, Postgres
 from reformatters_dagster.core.spec.errors import StoreUnavailable
 from reformatters_dagster.orchestration.alerts import Alerts
 from reformatters_dagster.orchestration.trouble import failed_run
 from tests.datasets import INIT
 from tests.orchestration.daemons import daemons
 from tests.orchestration.deployments import Deployment
-from tests.postgres import PASSWORD, USER, Postgres
+from tests.postgres import PASSWORD
 from tests.stores import S3Bucket
 
 pytest_plugins = ["tests.datasets", "tests.stores", "tests.postgres"]

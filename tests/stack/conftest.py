@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.postgres import DATABASE, USER, free_port, throw_away_postgres
 from reformatters_dagster.orchestration.resources import utc_now
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import LEADS, PRIMARY, STEP, VARIABLES, Sample
@@ -20,7 +21,6 @@ from tests.stack.datasets import CYCLE, DECLARED, dataset_named
 from tests.stack.deployment import Deployment
 from tests.stack.installed import Installed
 from tests.stack.kubelet import Holdings
-from tests.stack.postgres import DATABASE, USER, free_port, postgres_server
 from tests.stack.stack import (
     LOCATION,
     NEXT_TAG,
@@ -62,7 +62,7 @@ def running(
     store, port = f"s3://{s3_server.new_bucket()}", free_port()
     with ExitStack() as stack:
         cluster = stack.enter_context(Cluster(folder / "pods", holdings(folder), NAMESPACE).serving())
-        stack.enter_context(postgres_server(port))
+        stack.enter_context(throw_away_postgres(port, max_connections="200"))
         values = chart_values(folder, store, s3_server.endpoint, port)
         up = Stack(folder, cluster, Installed(values, folder / "home", folder / "kubeconfig"))
         stack.callback(lambda: up.kill(*up.services))

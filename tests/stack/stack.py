@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.postgres import free_port
 from tests.helm.rendered import RELEASE, merged
 from tests.orchestration.chart import write_kubeconfig
 from tests.stack.cluster import Cluster
 from tests.stack.installed import Installed
 from tests.stack.kubelet import environment_of
-from tests.stack.postgres import free_port
 from tests.stack.webserver import Run, Webserver
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from benchmarks.postgres import DATABASE, USER, Postgres, throw_away_postgres
 from reformatters_dagster.orchestration.daemon import LOCK, Turn
-from tests.stack.postgres import DATABASE, USER, Postgres, free_port, postgres_server
 
 LOOK, SOON = 0.05, 20.0
 HOLDER = f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid::bigint = {LOCK & 0xFFFFFFFF}"
@@ -22,7 +22,7 @@ type Daemon = Callable[[], tuple[Turn, Event]]
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    with postgres_server(free_port()) as server:
+    with throw_away_postgres() as server:
         yield server
 
 
