@@ -12,6 +12,8 @@ from benchmarks.scaling import Backfill, Partition, Speeds, backfills
 from benchmarks.scaling_queue import (
     EXCLUSIVE,
     HOUR,
+    LIMITS,
+    RUNS,
     Outcome,
     Queue,
     Scenario,
@@ -27,6 +29,7 @@ from dataset_defs.noaa.gfs.forecast import DATASET as GFS
 from dataset_defs.noaa.hrrr.forecast import DATASET as HRRR
 from reformatters_dagster.core.spec.values import Timedelta
 from reformatters_dagster.orchestration.names import BACKFILL_TAG, EXCLUSIVE_TAG, PRIORITY_TAG
+from tests.orchestration.chart import rendered_instance
 
 README = Path(__file__).parents[2] / "benchmarks" / "README.md"
 
@@ -157,3 +160,9 @@ def test_the_page_holds_what_is_worked_out_today() -> None:
 def test_an_unknown_section_is_refused() -> None:
     with pytest.raises(SystemExit, match=r"sections \['cost'\] were asked for; there are backfills, starts, queue"):
         next(scaling_run.sections(Path("unused"), print, ["cost"]))
+
+
+def test_the_queue_has_the_limits_of_the_chart() -> None:
+    config = rendered_instance()["run_coordinator"]["config"]
+    assert config["tag_concurrency_limits"] == list(LIMITS)
+    assert config["max_concurrent_runs"] == RUNS

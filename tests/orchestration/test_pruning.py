@@ -11,11 +11,12 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 
+from dataset_defs import DATASETS
 from reformatters_dagster.core.spec.errors import Refused
 from reformatters_dagster.core.spec.values import Timedelta
 from reformatters_dagster.orchestration import pruning
 from reformatters_dagster.orchestration.names import BACKFILL_TAG
-from reformatters_dagster.orchestration.pruning import refuse_young
+from reformatters_dagster.orchestration.pruning import LEAST_AGE, refuse_young
 from tests.orchestration.history import CHECK, DAY, KEY, History
 
 pytest_plugins = ["tests.postgres"]
@@ -33,6 +34,11 @@ def instance(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[dg.Dags
     with dg.DagsterInstance.from_config(str(tmp_path)) as made:
         yield made
         made.wipe()
+
+
+def test_no_dataset_is_tried_for_longer_than_runs_are_kept() -> None:
+    """Sensors count the runs of a partition for twice its give-up age."""
+    assert 2 * max(dataset.give_up_age for dataset in DATASETS) <= LEAST_AGE
 
 
 @pytest.fixture
