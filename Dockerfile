@@ -9,11 +9,11 @@ ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=ne
 RUN pip install --no-cache-dir uv==${UV}
 WORKDIR /app
 COPY pyproject.toml ./
-# ecCodes' encoder and matplotlib are for the demo, on a laptop. Nobody here reads tests of libraries, maps of scripts, C headers,
+# ecCodes' encoder, matplotlib and coastlines are for the demo, on a laptop. Nobody here reads tests of libraries, maps of scripts, C headers,
 # or messages other than GRIB.
 RUN uv sync --no-dev --no-install-project \
         --no-install-package eccodes --no-install-package eccodeslib --no-install-package eckitlib \
-        --no-install-package findlibs --no-install-package matplotlib --no-install-package contourpy \
+        --no-install-package findlibs --no-install-package basemap-data --no-install-package matplotlib --no-install-package contourpy \
         --no-install-package cycler --no-install-package fonttools --no-install-package kiwisolver \
         --no-install-package pillow --no-install-package pyparsing \
     && find .venv -type d -name tests -prune -exec rm -r {} + \

@@ -7,7 +7,7 @@ production runs.
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from reformatters_dagster.core.store.settings import Settings, parse_time
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import asset_key
 from reformatters_dagster.orchestration.resources import Reformatters
-from reformatters_dagster.pictures import MapPanel, draw_maps
+from reformatters_dagster.pictures import MapPanel, draw_maps, labels_in_words, panel_of
 from reformatters_dagster.sample_upstream import DEMO_VARIABLES, write_sample_upstream
 
 type Say = Callable[[str], None]
@@ -33,7 +33,7 @@ type Say = Callable[[str], None]
 SAMPLE_DATA = "SAMPLE DATA"
 LEAD_HOURS = (0, 1, 2, 3, 4, 5, 6)
 CYCLE = pd.Timedelta("6h")
-PICTURED = ("temperature_2m", "precipitation_surface", "pressure_reduced_to_mean_sea_level", "wind_u_10m")
+PRESSURE = "pressure_reduced_to_mean_sea_level"
 
 DAGSTER_YAML = """\
 telemetry:
@@ -287,17 +287,26 @@ def draw_forecast(ds: xr.Dataset, lead_hours: int = LEAD_HOURS[-1]) -> bytes:
     ds : xr.Dataset
         One init time of the store.
     """
-    lead = pd.Timedelta(hours=lead_hours)
-    latitude, longitude = ds["latitude"].to_numpy(), ds["longitude"].to_numpy()
-    panels = []
-    for name in PICTURED:
-        field = ds[name].sel(lead_time=lead)
-        values = np.asarray(field.to_numpy(), dtype=np.float32)
-        panels.append(MapPanel(values, latitude, longitude, str(field.attrs["long_name"]), str(field.attrs["units"])))
+    fields = ds.sel(lead_time=pd.Timedelta(hours=lead_hours))
+    pressure, u, v = (fields[name].to_numpy() for name in (PRESSURE, "wind_u_10m", "wind_v_10m"))
+    temperature, precipitation, isobars = (
+        panel_of(fields[name], title=str(fields[name].attrs["long_name"]))
+        for name in ("temperature_2m", "precipitation_surface", PRESSURE)
+    )
+    wind = MapPanel(
+        np.hypot(u, v),
+        temperature.latitude,
+        temperature.longitude,
+        "10 metre wind",
+        str(fields["wind_u_10m"].attrs["units"]),
+        variable="wind_speed",
+        wind=(u, v),
+    )
+    panels = [temperature, precipitation, replace(isobars, isobars=pressure), wind]
     return draw_maps(panels, picture_title(ds, lead_hours))
 
 
 def picture_title(ds: xr.Dataset, lead_hours: int) -> str:
     """What is drawn, of which init time; first of all, that it is no weather that ever was."""
-    init = pd.Timestamp(ds["init_time"].item())
-    return f"{SAMPLE_DATA}: {ds.attrs['name']}, init {init:%Y-%m-%d %H:%M} UTC, lead time {lead_hours} h"
+    labels = {"init_time": pd.Timestamp(ds["init_time"].item()), "lead_time": pd.Timedelta(hours=lead_hours)}
+    return f"{SAMPLE_DATA}: {ds.attrs['name']}, {labels_in_words(labels)}"

@@ -99,7 +99,9 @@ def test_folders_that_are_no_demo_are_left_alone(tmp_path: Path) -> None:
 
 def test_the_picture_is_titled_as_sample_data() -> None:
     ds = xr.Dataset(coords={"init_time": Timestamp("2026-07-29")}, attrs={"name": "NOAA GFS forecast"})
-    assert picture_title(ds, 6) == "SAMPLE DATA: NOAA GFS forecast, init 2026-07-29 00:00 UTC, lead time 6 h"
+    assert picture_title(ds, 6) == (
+        "SAMPLE DATA: NOAA GFS forecast, init 2026-07-29 00:00 UTC, +6 h, valid Wed 2026-07-29 06:00 UTC"
+    )
 
 
 @pytest.mark.slow

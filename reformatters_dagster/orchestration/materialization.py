@@ -18,11 +18,10 @@ from reformatters_dagster.core.run.replicas import degraded
 from reformatters_dagster.core.run.status import status
 from reformatters_dagster.core.source.files import FileResult
 from reformatters_dagster.core.spec.grids import LambertGrid
-from reformatters_dagster.core.spec.projection import on_plain_map
 from reformatters_dagster.core.spec.values import Label, Timedelta, Timestamp
 from reformatters_dagster.core.store.reading import load_published, open_published
 from reformatters_dagster.core.store.settings import Workspace
-from reformatters_dagster.pictures import as_markdown_image, draw_completeness, draw_map
+from reformatters_dagster.pictures import MapPanel, as_markdown_image, draw_completeness, draw_panel, labels_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,15 +49,12 @@ def materialization_metadata(
         "files_succeeded": dg.MetadataValue.int(succeeded),
         "files_missing": dg.MetadataValue.int(expected - succeeded),
         "values_outdated": dg.MetadataValue.int(sum(len(one.outdated) for one in ran.values())),
-        "completeness": dg.MetadataValue.md(_completeness_table(report)),
     }
-    drawings = {
-        "map": lambda: _picture(dataset, workspace, report),
-        "history": lambda: _history(dataset, workspace),
-    }
-    for name, draw in drawings.items():
-        if (picture := _if_possible(draw, report)) is not None:
-            metadata[name] = dg.MetadataValue.md(picture)
+    if (picture := _if_possible(lambda: _picture(dataset, workspace, report), report)) is not None:
+        metadata["map"] = dg.MetadataValue.md(picture)
+    heat_map = _if_possible(lambda: _heat_map(dataset, workspace), report)
+    shown = filter(None, (heat_map, _completeness_table(report)))
+    metadata["completeness"] = dg.MetadataValue.md("\n\n".join(shown))
     if (rates := _rates_table(report.stats)) is not None:
         metadata["negative_rates"] = dg.MetadataValue.md(rates)
     if report.stats.kept:
@@ -138,17 +134,21 @@ def _picture(dataset: DynamicalDataset, workspace: Workspace, report: CommitRepo
     grid = dataset.template_config.grid
     if field.ndim != len(grid.shape):
         return None
-    title = f"{variable}, " + ", ".join(f"{dim} {_label_text(label)}" for dim, label in labels.items())
-    values = np.asarray(load_published(field).to_numpy(), dtype=np.float32)
-    if isinstance(grid, LambertGrid):
-        values, latitude, longitude = on_plain_map(values, grid)
-    else:
-        latitude, longitude = (field[dim.name].to_numpy() for dim in grid.dims)
-    picture = draw_map(values, latitude, longitude, title=title, units=str(field.attrs["units"]))
-    return as_markdown_image(picture, title)
+    vertical, horizontal = (dim.name for dim in grid.dims)
+    title = f"{variable}, {labels_in_words(labels)}"
+    panel = MapPanel(
+        np.asarray(load_published(field).to_numpy(), dtype=np.float32),
+        field[vertical].to_numpy(),
+        field[horizontal].to_numpy(),
+        title,
+        str(field.attrs["units"]),
+        variable=variable,
+        grid=grid if isinstance(grid, LambertGrid) else None,
+    )
+    return as_markdown_image(draw_panel(panel), title)
 
 
-def _history(dataset: DynamicalDataset, workspace: Workspace) -> str:
+def _heat_map(dataset: DynamicalDataset, workspace: Workspace) -> str:
     """A picture of how complete each variable of the newest partitions is, by the ledger."""
     report = status(dataset, workspace.stores, NEWEST_PICTURED)
     names = sorted(report.variables)

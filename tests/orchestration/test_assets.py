@@ -150,7 +150,7 @@ def test_a_materialization_says_what_was_there_and_what_it_cost(real: RealRun, s
 
 
 def test_completeness_is_a_table_by_variable(real: RealRun) -> None:
-    rows = rows_of(real.metadata["completeness"])
+    rows = rows_of(real.metadata["completeness"].partition("\n\n")[2])
     assert list(rows) == ["variable", TEMPERATURE]
     *counts, reason = rows[TEMPERATURE]
     assert counts == ["209", "1", "208", "0"]
@@ -160,14 +160,15 @@ def test_completeness_is_a_table_by_variable(real: RealRun) -> None:
 
 
 def test_the_completeness_of_the_newest_partitions_is_a_picture(real: RealRun) -> None:
-    title, _, image = real.metadata["history"].removeprefix("![").partition("](data:image/png;base64,")
+    heat_map = real.metadata["completeness"].partition("\n\n")[0]
+    title, _, image = heat_map.removeprefix("![").partition("](data:image/png;base64,")
     assert title == "completeness of the newest partitions"
     assert b64decode(image.removesuffix(")"), validate=True).startswith(b"\x89PNG")
 
 
 def test_a_map_of_what_was_written_is_part_of_the_materialization(real: RealRun) -> None:
     title, _, image = real.metadata["map"].removeprefix("![").partition("](data:image/png;base64,")
-    assert title == "temperature_2m, init_time 2026-07-29T18:00, lead_time 0 h"
+    assert title == "temperature_2m, init 2026-07-29 18:00 UTC, +0 h, valid Wed 2026-07-29 18:00 UTC"
     png = b64decode(image.removesuffix(")"), validate=True)
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(png) < 100_000, "the picture is kept with the run, for good"

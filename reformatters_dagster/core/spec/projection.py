@@ -20,7 +20,7 @@ def latitudes_longitudes(grid: LambertGrid) -> tuple[FloatArray, FloatArray]:
     import pyproj
 
     columns, rows = np.meshgrid(grid.x.labels(), grid.y.labels())
-    longitude, latitude = pyproj.Proj(_parameters(grid))(columns, rows, inverse=True)
+    longitude, latitude = pyproj.Proj(parameters_of(grid))(columns, rows, inverse=True)
     for array in (latitude, longitude):
         array.setflags(write=False)
     return latitude, longitude
@@ -31,7 +31,7 @@ def on_plane(grid: LambertGrid, latitude: float, longitude: float) -> tuple[floa
     """Position of a place on the plane of a grid: y and x in metres, infinite where the projection does not reach it."""
     import pyproj
 
-    x, y = pyproj.Proj(_parameters(grid))(longitude, latitude)
+    x, y = pyproj.Proj(parameters_of(grid))(longitude, latitude)
     return float(y), float(x)
 
 
@@ -49,7 +49,7 @@ def on_plain_map(values: Array2D, grid: LambertGrid, columns: int = 700) -> tupl
     longitude = np.linspace(longitudes.min(), longitudes.max(), columns)
     step = longitude[1] - longitude[0]
     latitude = np.arange(latitudes.max(), latitudes.min(), -step)
-    x, y = pyproj.Proj(_parameters(grid))(*np.meshgrid(longitude, latitude))
+    x, y = pyproj.Proj(parameters_of(grid))(*np.meshgrid(longitude, latitude))
     column = np.rint((x - grid.x.first) / grid.x.step).astype(np.int64)
     row = np.rint((y - grid.y.first) / grid.y.step).astype(np.int64)
     inside = (column >= 0) & (column < grid.x.size) & (row >= 0) & (row < grid.y.size)
@@ -58,7 +58,7 @@ def on_plain_map(values: Array2D, grid: LambertGrid, columns: int = 700) -> tupl
     return plain, latitude, longitude
 
 
-def _parameters(grid: LambertGrid) -> dict[str, object]:
+def parameters_of(grid: LambertGrid) -> dict[str, object]:
     first, second = grid.standard_parallels
     return {
         "proj": "lcc",
