@@ -26,6 +26,9 @@ MODULES = (
 )
 """Each has a `DATASET`. One below another, so that two changes that add one each can be merged."""
 
+DEMO_MODULES = ("dataset_defs.noaa.gfs.demo",)
+"""Of datasets that `reformat demo` alone makes: no code location of a deployment has them."""
+
 PROVIDERS = frozenset(module.split(".")[1] for module in MODULES)
 """Who makes what the datasets are made from: the first words of their ids."""
 
@@ -33,6 +36,11 @@ PROVIDERS = frozenset(module.split(".")[1] for module in MODULES)
 def of_provider(provider: str) -> "tuple[DynamicalDataset, ...]":
     """Datasets of one provider; the modules of others are not imported."""
     return _datasets(f"{__name__}.{provider}.")
+
+
+def of_demo() -> "tuple[DynamicalDataset, ...]":
+    """Datasets that `reformat demo` alone makes; `DATASETS` lacks them."""
+    return tuple(import_module(module).DATASET for module in DEMO_MODULES)
 
 
 def _datasets(prefix: str) -> "tuple[DynamicalDataset, ...]":

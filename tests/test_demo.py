@@ -1,21 +1,29 @@
 """The demo: what it leaves alone when it begins anew, what it says of its data, and two cycles of it in one folder."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import xarray as xr
+from dagster import DagsterInstance
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 
-from dataset_defs.noaa.gfs.forecast import DATASET
+from dataset_defs.contrib.mrms_guam import DATASET as RADAR
+from dataset_defs.noaa.gfs.demo import DATASET, VARIABLES
 from reformatters_dagster.core.spec.errors import ReformatError
 from reformatters_dagster.core.spec.values import Timestamp
-from reformatters_dagster.demo import LEAD_HOURS, open_demo, picture_title, run_demo
+from reformatters_dagster.demo.folder import DATASETS, LATE_HOUR, LEAD_HOURS, Demo, open_demo
+from reformatters_dagster.demo.picture import picture_title
+from reformatters_dagster.demo.running import run_demo
 from reformatters_dagster.orchestration.resources import utc_now
 from reformatters_dagster.sample_upstream import DEMO_VARIABLES, write_sample_upstream
 
 NOW = Timestamp("2026-07-29T23")
 CYCLE = pd.Timedelta("6h")
-STORE, INTERNAL = "stores/noaa-gfs-forecast/v0.1.0.zarr", "stores/noaa-gfs-forecast/_internal/v0.1.0"
+STORE, INTERNAL = "stores/noaa-gfs-demo/v0.1.0.zarr", "stores/noaa-gfs-demo/_internal/v0.1.0"
+RADAR_STORE = f"stores/{RADAR.dataset_id}/v0.1.0.zarr"
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -38,14 +46,16 @@ def test_a_later_cycle_begins_anew_beside_what_a_user_made(tmp_path: Path) -> No
     names = [f"{path.relative_to(tmp_path)}" for path in first.sample_files(first.first)]
     both = [f"{path.relative_to(tmp_path)}" for path in first.sample_files(first.second)]
     users = (
-        "stores/noaa-gfs-analysis/v0.1.0.zarr/zarr.json",
-        "stores/noaa-gfs-forecast/v0.0.9.zarr/zarr.json",
-        "upstream/noaa-gfs-bdp-pds/gfs.20260729/06/atmos/gfs.t06z.pgrb2.0p25.f009",
+        "stores/noaa-gfs-forecast/v0.1.0.zarr/zarr.json",
+        "stores/noaa-gfs-demo/v0.0.9.zarr/zarr.json",
+        "upstream/noaa-gfs-bdp-pds/gfs.20260729/06/atmos/gfs.t06z.pgrb2.0p25.f013",
         "upstream/opendata.dwd.de/file",
         "dagster/history/runs.db",
         "notes",
     )
-    write(tmp_path, *names, *both, *users, f"{STORE}/zarr.json", f"{STORE}/init_time/c/0", f"{INTERNAL}/ledger")
+    radar = [f"{path.relative_to(tmp_path)}" for path in first.radar_files()]
+    stores = (f"{RADAR_STORE}/zarr.json", f"{STORE}/zarr.json", f"{STORE}/init_time/c/0", f"{INTERNAL}/ledger")
+    write(tmp_path, *names, *both, *users, *radar, *stores)
     (tmp_path / "dagster/dagster.yaml").write_text("changed")
     before = files_of(tmp_path)
 
@@ -59,20 +69,21 @@ def test_a_later_cycle_begins_anew_beside_what_a_user_made(tmp_path: Path) -> No
     second = open_demo(tmp_path, NOW + CYCLE, say)
     assert (second.first, second.second) == (first.second, first.second + CYCLE)
     after = files_of(tmp_path)
-    gone = {*names, f"{STORE}/zarr.json", f"{STORE}/init_time/c/0", f"{INTERNAL}/ledger"}
-    emptied = {"stores/noaa-gfs-forecast/_internal/"}
+    gone = {*names, *stores}
+    emptied = {"stores/noaa-gfs-demo/_internal/", f"stores/{RADAR.dataset_id}/"}
     assert after.keys() == (before.keys() - gone) | emptied
     assert {name for name in after.keys() - emptied if after[name] != before[name]} == {"env", "first_init_time"}
     assert "REFORMATTERS_START=2026-07-29T18\n" not in before["env"]
     assert said == [
-        f"The demo in {tmp_path} is of another cycle, {first.second}, and begins anew: its noaa-gfs-forecast store and its "
-        f"sample files of {first.first} are deleted; everything else there stays"
+        f"The demo in {tmp_path} is of another cycle, {first.second}, and begins anew: its stores of "
+        f"noaa-gfs-demo and {RADAR.dataset_id} and its sample files of {first.first} are deleted; everything else there stays"
     ]
 
 
 def test_init_times_long_gone_leave_no_empty_folders(tmp_path: Path) -> None:
     first = open_demo(tmp_path, NOW, lambda line: None)
     write(tmp_path, *(str(path) for init_time in first.init_times for path in first.sample_files(init_time)))
+    write(tmp_path, *map(str, first.radar_files()))
     said: list[str] = []
     open_demo(tmp_path, NOW + 30 * CYCLE, said.append)
     assert f"sample files of {first.first} and {first.second} are deleted" in said[0]
@@ -104,25 +115,87 @@ def test_the_picture_is_titled_as_sample_data() -> None:
     )
 
 
+def test_the_sample_has_every_variable_and_lead_time_of_its_dataset() -> None:
+    (leads,) = DATASET.template_config.dims
+    assert [label / 3600 for label in leads.labels] == list(LEAD_HOURS)
+    assert set(DATASET.template_config.variables) == VARIABLES == set(DEMO_VARIABLES)
+
+
+def completeness(said: list[str]) -> list[set[str]]:
+    """The characters of every variable, each time the demo showed them."""
+    shown, maps = [line.split() for line in said], []
+    for at, words in enumerate(shown):
+        if words[0] == "Completeness":
+            maps.append({line[1] for line in shown[at + 1 : at + 1 + len(VARIABLES)] if line[0] in VARIABLES})
+    return maps
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:dagster")
-def test_two_cycles_in_one_folder(tmp_path: Path) -> None:
+def test_two_cycles_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for now in (utc_now() - CYCLE, utc_now()):
         said: list[str] = []
         assert run_demo(tmp_path, now, said.append) == 0
         told = "\n".join(said)
-        second = (now - DATASET.soft_deadline).floor(CYCLE)
-        assert said[-1].endswith("the sensors of the other datasets find no files there")
-        assert f"launches noaa_gfs_forecast__update for partition {second:%Y-%m-%dT%H:%M}" in told
+        demo = open_demo(tmp_path, now, pytest.fail)
+        assert f"launches noaa_gfs_demo__update for partition {demo.second:%Y-%m-%dT%H:%M}" in told
+        assert f"launches noaa_gfs_demo__backfill for partition {demo.second:%Y-%m-%dT%H:%M}" in told
+        whole, holed = "#" * len(LEAD_HOURS), "#" * LATE_HOUR + "." + "#" * (len(LEAD_HOURS) - LATE_HOUR - 1)
+        assert completeness(said) == [{holed}, {whole}]
         for place in ("Store", "Picture"):
             assert f"{place} (SAMPLE DATA): {tmp_path}" in told
-        template = DATASET.template_config
-        leads = next(dim for dim in template.dims if dim.name == "lead_time")
-        sample = (
-            f"{len(DEMO_VARIABLES)} of {len(template.variables)} variables and {len(LEAD_HOURS)} of {len(leads.labels)}"
-        )
-        assert f"(some are expected to fail here: the sample has {sample} lead times)" in told
         ds = xr.open_zarr(tmp_path / STORE, chunks=None, decode_timedelta=True)
-        assert list(ds.indexes["init_time"]) == [second - CYCLE, second]
+        assert list(ds.indexes["init_time"]) == demo.init_times
+        assert ds["temperature_2m"].notnull().all()
+        radar = xr.open_zarr(tmp_path / RADAR_STORE, chunks=None)
+        assert list(radar.indexes["time"]) == demo.radar_hours
         assert (tmp_path / "forecast.png").stat().st_size > 10_000
+    assert_validators_end_well(said)
     assert said[0].endswith("everything else there stays")
+    again: list[str] = []
+    assert run_demo(tmp_path, now, again.append) == 0
+    assert completeness(again) == []
+    assert [line for line in again if line.startswith("Validators")] == [
+        "Validators: 10 of 10 pass",
+        "Validators: 9 of 9 pass",
+    ]
+    assert_next_steps_are_true(demo, again, monkeypatch)
+
+
+def assert_validators_end_well(said: list[str]) -> None:
+    """They fail for the hole alone, and pass once it has healed."""
+    failed = [line.split()[1] for line in said if line.startswith("  FAILED")]
+    assert failed == ["recent_nans:", "complete_partitions:"]
+    assert [line for line in said if line.startswith("Validators")] == [
+        "Validators: 8 of 10 pass",
+        "Validators: 10 of 10 pass",
+        "Validators: 9 of 9 pass",
+    ]
+
+
+def assert_next_steps_are_true(demo: Demo, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dagster dev` of the printed workspace has the demo's datasets, and each of its sensors can be asked."""
+    assert f". {demo.folder}/env && uv run dagster dev -w {demo.workspace}" in said[-2]
+    for name, value in demo.environment.items():
+        assert f"export {name}={value}\n" in (demo.folder / "env").read_text()
+        monkeypatch.setitem(os.environ, name, value)
+    sensors: dict[str, str | None] = {}
+    with (
+        DagsterInstance.from_config(demo.environment["DAGSTER_HOME"]) as instance,
+        WorkspaceProcessContext(instance, WorkspaceFileTarget([str(demo.workspace)])) as process,
+    ):
+        workspace = process.create_request_context()
+        assert {name: entry.load_error for name, entry in workspace.get_code_location_entries().items()} == {
+            "noaa": None,
+            "contrib": None,
+        }
+        for location in workspace.code_locations:
+            for repository in location.get_repositories().values():
+                for sensor in repository.get_sensors():
+                    asked = location.get_sensor_execution_data(
+                        instance, repository.handle, sensor.name, None, None, None, None, None
+                    )
+                    sensors[sensor.name] = asked.skip_message
+    of_datasets = {dataset.job_name(kind) for dataset in DATASETS for kind in ("upstream", "heal")}
+    assert set(sensors) == of_datasets | {"noaa__overview", "contrib__overview"}
+    assert sensors[DATASET.job_name("heal")] == "nothing to do"

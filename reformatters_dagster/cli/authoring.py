@@ -26,13 +26,13 @@ def update_template(
 
     Example: reformat update-template --all --check
     """
-    from dataset_defs import DATASETS
+    from dataset_defs import DATASETS, of_demo
     from reformatters_dagster.core.spec.template_files import differing_files
 
     if every == (dataset_id is not None):
         raise Refused("a template was to be written; give either the ID of a dataset or --all")
     differs = False
-    for dataset in DATASETS if dataset_id is None else [dataset_of(dataset_id)]:
+    for dataset in (*DATASETS, *of_demo()) if dataset_id is None else [dataset_of(dataset_id)]:
         template = dataset.template_config
         if not check:
             template.update_template()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reformatters_dagster.core.check.validators import Validator
+    from reformatters_dagster.core.run.dataset import DynamicalDataset
+    from reformatters_dagster.core.run.status import Overview
     from reformatters_dagster.core.store.location import Store
 
 log = logging.getLogger(__name__)
@@ -40,12 +42,16 @@ def list_datasets(
 
     Example: reformat list --store s3://bucket/base
     """
-    from dataset_defs import DATASETS
+    from dataset_defs import DATASETS, of_demo
     from reformatters_dagster.core.run.status import overview
 
     settings = settings_of(store, replica, upstream)
-    datasets = [dataset.started_by(settings) for dataset in DATASETS]
-    overviews = [overview(dataset, settings.stores(dataset.template_config)) for dataset in datasets]
+
+    def look_at(dataset: "DynamicalDataset") -> "Overview":
+        return overview(dataset.started_by(settings), settings.stores(dataset.template_config))
+
+    made_by_demo = [one for one in map(look_at, of_demo()) if one.report is not None]
+    overviews = [*map(look_at, DATASETS), *made_by_demo]
     tell(reports.overviews_document(overviews), reports.print_overviews, as_json)
     exit_if(any(one.error for one in overviews))
 

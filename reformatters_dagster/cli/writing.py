@@ -172,7 +172,7 @@ def demo(
 
     Example: reformat demo --folder data/demo
     """
-    from reformatters_dagster.demo import run_demo
+    from reformatters_dagster.demo.running import run_demo
 
     with errors_alone():
         status = run_demo(folder, time_of(), typer.echo)
