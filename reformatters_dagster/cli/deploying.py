@@ -144,7 +144,8 @@ def serve_metrics(
 
     from dataset_defs import DATASETS
     from reformatters_dagster.core.spec.errors import Refused
-    from reformatters_dagster.orchestration.metrics import Figures, StoreLooks, look_always, open_server
+    from reformatters_dagster.orchestration.looks import StoreLooks
+    from reformatters_dagster.orchestration.metrics import Figures, look_always, open_server
     from reformatters_dagster.orchestration.resources import dagster_home
 
     settings, home = settings_of(store, replica), dagster_home()

@@ -36,6 +36,7 @@ from reformatters_dagster.orchestration.names import (
     UPDATE_PRIORITY,
     asset_key,
 )
+from reformatters_dagster.orchestration.overview import build_overview_sensor, overview_spec
 from reformatters_dagster.orchestration.pages import Pages
 from reformatters_dagster.orchestration.pods import Pods
 from reformatters_dagster.orchestration.resources import (
@@ -100,18 +101,28 @@ def build_definitions(
     pages = environment_pages() if pages is None else pages
     pods = environment_pods() if pods is None else pods
     validates = environment_validates() if validates is None else validates
+    begun = [dataset.started_by(settings) for dataset in datasets]
     shared = dg.Definitions(
+        assets=[*archive_specs(datasets), *(overview_spec(provider) for provider in _providers(datasets))],
         resources={
             "reformatters": Reformatters.from_settings(settings),
             "io_manager": JsonIOManager(base_url=settings.store),
         },
         executor=dg.in_process_executor,
-        sensors=build_alert_sensors(datasets[0].provider, datasets, alerts) if datasets else [],
+        sensors=[
+            *(build_alert_sensors(datasets[0].provider, datasets, alerts) if datasets else []),
+            *(
+                build_overview_sensor(provider, [one for one in begun if one.provider == provider])
+                for provider in _providers(datasets)
+            ),
+        ],
     )
-    own = [
-        _definitions(dataset.started_by(settings), settings, pages, pods, validates=validates) for dataset in datasets
-    ]
-    return dg.Definitions.merge(*own, dg.Definitions(assets=archive_specs(datasets)), shared)
+    own = [_definitions(dataset, settings, pages, pods, validates=validates) for dataset in begun]
+    return dg.Definitions.merge(*own, shared)
+
+
+def _providers(datasets: Sequence[DynamicalDataset]) -> list[str]:
+    return sorted({dataset.provider for dataset in datasets})
 
 
 def _definitions(

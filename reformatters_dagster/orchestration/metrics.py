@@ -8,70 +8,29 @@ metadata and the newest few ledger entries of each. Labels name daemons, sensors
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from socketserver import ThreadingMixIn
 from threading import Event, Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import dagster as dg
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import TickStatus
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from reformatters_dagster.core.run.dataset import DynamicalDataset
-from reformatters_dagster.core.run.status import StatusReport, status
-from reformatters_dagster.core.spec.errors import StoreMissing
 from reformatters_dagster.core.spec.values import Timestamp
-from reformatters_dagster.core.store.settings import Settings
+from reformatters_dagster.orchestration.looks import NEWEST, StoreLooks, completeness, next_label_due, ticking
 from reformatters_dagster.orchestration.names import HEAL, MODE_TAG, UPDATE
-from reformatters_dagster.orchestration.sensors import LISTING_PATIENCE
 
 log = logging.getLogger(__name__)
 
-NEWEST = 8
-"""Partitions of each dataset that a look reads."""
 LOOK_EVERY = 60.0
-STORES_AT_ONCE = 4
 MODES = (UPDATE, HEAL, "backfill", "initialise", "validate")
 STATUSES = {
     "queued": [dg.DagsterRunStatus.QUEUED],
     "started": [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING],
 }
-
-
-@dataclass
-class StoreLooks:
-    """What the last look at each store found."""
-
-    datasets: Sequence[DynamicalDataset]
-    settings: Settings
-    reports: dict[str, StatusReport | None] = field(default_factory=dict)
-    """By dataset; None where there is no store. A dataset whose store could not be read keeps what was known."""
-    unreadable: set[str] = field(default_factory=set)
-    looked_at: Timestamp | None = None
-
-    def look(self, now: Timestamp) -> None:
-        with ThreadPoolExecutor(STORES_AT_ONCE, "stores") as pool:
-            list(pool.map(self._look_at, self.datasets))
-        self.looked_at = now
-
-    def _look_at(self, dataset: DynamicalDataset) -> None:
-        name = dataset.dataset_id
-        try:
-            stores = self.settings.stores(dataset.template_config, LISTING_PATIENCE)
-            self.reports[name] = status(dataset.as_begun(stores.primary), stores, NEWEST)
-        except StoreMissing:
-            self.reports[name] = None
-        except Exception:
-            log.warning("dataset=%s its store could not be read", name, exc_info=True)
-            self.unreadable.add(name)
-            return
-        self.unreadable.discard(name)
 
 
 class Figures(Collector):
@@ -115,14 +74,11 @@ class Figures(Collector):
         running = _gauge("sensor_running", "Whether a sensor or schedule is on.", "sensor")
         age = _gauge("sensor_tick_age_seconds", "Since the last tick of a sensor or schedule that is on.", "sensor")
         failing = _gauge("sensor_tick_failed", "Whether that tick failed.", "sensor")
-        for state in self._instance.all_instigator_state():
-            if state.instigator_type not in {InstigatorType.SENSOR, InstigatorType.SCHEDULE}:
-                continue
-            running.add_metric([state.instigator_name], state.is_running)
-            ticks = self._instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
-            if state.is_running and ticks:
-                age.add_metric([state.instigator_name], now - ticks[0].timestamp)
-                failing.add_metric([state.instigator_name], ticks[0].status is TickStatus.FAILURE)
+        for one in ticking(self._instance, now):
+            running.add_metric([one.name], one.is_running)
+            if one.age is not None:
+                age.add_metric([one.name], one.age)
+                failing.add_metric([one.name], one.failed)
         yield from (running, age, failing)
 
     def _stores(self, now: Timestamp) -> Iterator[GaugeMetricFamily]:
@@ -145,10 +101,9 @@ class Figures(Collector):
             unreadable.add_metric([name], name in looks.unreadable)
             if report is None:
                 continue
-            next_due = dataset.template_config.append_dim.frequency + dataset.soft_deadline
             age.add_metric([name], (now - report.extent[1]).total_seconds())
-            limit.add_metric([name], next_due.total_seconds())
-            complete.add_metric([name], _completeness(report))
+            limit.add_metric([name], next_label_due(dataset).total_seconds())
+            complete.add_metric([name], completeness(report.variables, report.partitions))
             abandoned.add_metric([name], len(report.abandoned))
             replicas = [copy.url for copy in looks.settings.stores(dataset.template_config).replicas]
             for replica in replicas:
@@ -158,18 +113,6 @@ class Figures(Collector):
 
 def _gauge(name: str, words: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"reformatters_{name}", words, labels=labels)
-
-
-def _completeness(report: StatusReport) -> float:
-    """Share of files that were used, of those that every variable of the newest partitions expects."""
-    expected = succeeded = 0.0
-    for partition in report.partitions:
-        known = partition.entry.variables if partition.entry is not None else {}
-        most = max((one.expected for one in known.values()), default=1)
-        for name in report.variables:
-            expected += known[name].expected if name in known else most
-            succeeded += known[name].succeeded if name in known else 0
-    return succeeded / expected if expected else 0.0
 
 
 class _Server(ThreadingMixIn, WSGIServer):

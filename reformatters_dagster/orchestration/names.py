@@ -71,6 +71,11 @@ def published_key(dataset: "DynamicalDataset") -> dg.AssetKey:
     return dg.AssetKey([dataset.provider, f"{dataset.name}_published"])
 
 
+def overview_key(provider: str) -> dg.AssetKey:
+    """The external asset of a code location's overview."""
+    return dg.AssetKey(["overview", provider])
+
+
 def k8s_config(dataset: "DynamicalDataset") -> dict[str, Any]:
     """What a pod that works for a dataset needs, as the `dagster-k8s/config` tag holds it; `Pods` adds a deployment's wishes."""
     needs = dataset.resources

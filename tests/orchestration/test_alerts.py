@@ -143,7 +143,7 @@ def fail(deployment: Deployment) -> None:
 def test_nobody_is_told_unless_someone_is_named(deployment: Deployment) -> None:
     assert not open_alerts("", None)
     names = {one.name for one in deployment.definitions.sensors or ()}
-    assert names == {"test_gfs_forecast__upstream", "test_gfs_forecast__heal"}
+    assert names == {"test_gfs_forecast__upstream", "test_gfs_forecast__heal", "test__overview"}
     told = build_definitions([deployment.site.dataset], deployment.settings, Alerts("http://127.0.0.1:1", sentry=False))
     added = {one.name: one for one in told.sensors or ()}
     assert added.keys() - names == {"test__alert_failures", "test__alert_checks", "test__alert_sensors"}

@@ -48,11 +48,13 @@ def test_names_are_what_they_have_always_been(gfs: dg.Definitions) -> None:
     assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == {
         "noaa/gfs_forecast",
         "noaa/gfs_forecast_published",
+        "overview/noaa",
         "upstream/noaa-gfs-bdp-pds",
         "upstream/nomads.ncep.noaa.gov/pub/data/nccf/com/gfs/prod",
     }
     assert jobs == {f"noaa_gfs_forecast__{kind}" for kind in ("backfill", "initialise", "update", "validate")}
     assert {sensor.name for sensor in repository.sensor_defs} == {
+        "noaa__overview",
         "noaa_gfs_forecast__heal",
         "noaa_gfs_forecast__upstream",
     }

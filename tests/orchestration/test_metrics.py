@@ -19,7 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reformatters_dagster.core.run.replicas import mark
 from reformatters_dagster.core.spec.values import Timestamp
-from reformatters_dagster.orchestration.metrics import Figures, StoreLooks, look_always, open_server
+from reformatters_dagster.orchestration.looks import StoreLooks
+from reformatters_dagster.orchestration.metrics import Figures, look_always, open_server
 from reformatters_dagster.orchestration.names import MODE_TAG, UPDATE
 from tests.datasets import INIT, LEADS, SOON, Site
 from tests.helm.rendered import ROOT
