@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from dataset_defs import DATASETS
+from dataset_defs import DATASETS, of_demo
 from reformatters_dagster.cli import app
 
 GROUP = typer.main.get_command(app)
@@ -29,5 +29,5 @@ def test_every_command_has_an_example_that_it_takes(name: str) -> None:
 def test_the_shell_completes_ids(words: str, begun: str) -> None:
     asked = {"_REFORMAT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "2"}
     found = CliRunner().invoke(app, env=asked, prog_name="reformat").stdout.split()
-    ids = sorted(dataset.dataset_id for dataset in DATASETS)
+    ids = sorted(dataset.dataset_id for dataset in (*DATASETS, *of_demo()))
     assert found == [dataset_id for dataset_id in ids if dataset_id.startswith(begun)]

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from tests.pictures.pixels import pixels
 
 ROOT = Path(__file__).parents[2]
-STORE = "data/demo/stores/noaa-gfs-forecast/v0.1.0.zarr"
+STORE = "data/demo/stores/noaa-gfs-demo/v0.1.0.zarr"
 
 
 def test_the_first_plot_is_saved_to_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
