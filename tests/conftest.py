@@ -1,6 +1,7 @@
 """What every test stands on: no network, no settings of this machine, the real files beside the checkout."""
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Generator
@@ -14,6 +15,11 @@ os.environ["MPLBACKEND"] = "Agg"
 # Where bytecode is not kept, every process that a test starts compiles half its environment anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell that starts the tests in the background has them ignore SIGINT. Dagster lets SIGTERM do what SIGINT does, and a child
+# that ignores it, such as one that captures logs, would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).parents[1] / "../shared/data"
 NO_SHARED_DATA = "no ../shared/data"

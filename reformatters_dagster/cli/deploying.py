@@ -61,13 +61,11 @@ def _findings(settings: "Settings", datasets: "Sequence[DynamicalDataset]") -> "
     from uuid import uuid4
 
     from reformatters_dagster.core.run.readiness import look_at_stores
-    from reformatters_dagster.core.spec.retries import Patience
-    from reformatters_dagster.orchestration.deploy_check import look_at_instance, look_at_scratch
+    from reformatters_dagster.orchestration.deploy_check import LOOK_PATIENCE, look_at_instance, look_at_scratch
     from reformatters_dagster.orchestration.resources import dagster_home, environment_pods
 
-    patience = Patience(attempts=2, deadline=20.0, timeout=10.0)
-    yield from look_at_stores(settings.stores(datasets[0].template_config, patience), uuid4().hex, time_of)
-    yield from _upstream_findings(settings, datasets, patience)
+    yield from look_at_stores(settings.stores(datasets[0].template_config, LOOK_PATIENCE), uuid4().hex, time_of)
+    yield from _upstream_findings(settings, datasets, LOOK_PATIENCE)
     yield look_at_scratch(settings.tmp_folder(), datasets, environment_pods().scratch_class)
     yield from look_at_instance(dagster_home(), datasets)
 

@@ -28,9 +28,11 @@ from sqlalchemy.pool import NullPool
 
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.readiness import Finding, failed, found, skipped
+from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.orchestration.resources import in_cluster
 
 DATABASE, RIGHTS, SCRATCH = "database", "rights", "scratch"
+LOOK_PATIENCE = Patience(attempts=2, deadline=20.0, timeout=10.0)
 CONNECT_TIMEOUT = 5
 GI = 2**30
 TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount")

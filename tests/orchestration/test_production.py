@@ -151,7 +151,7 @@ def test_settings_are_documented_and_secrets_come_by_name() -> None:
     documented = set(re.findall(r"`([A-Z][A-Z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
     everything = PLAIN | {"settings": PLAIN["settings"] | SETTINGS, "scratch": {"storageClass": "fast"}}
     given = set(one(render(everything), "ConfigMap", "settings")["data"])
-    assert len(given) == 10
+    assert len(given) == 11
     assert {name for name in given if name.startswith("REFORMATTERS_")} <= documented
     assert not any(word in name for name in given for word in ("SECRET", "KEY", "TOKEN", "PASSWORD", "WEBHOOK", "DSN"))
     readme = (ROOT / "helm" / "README.md").read_text()

@@ -62,12 +62,14 @@ def shown(deployment: Deployment) -> dict[str, str]:
     return {check: asyncio.run(ask(record_of(deployment, check))) for check in CHECKS}
 
 
-def from_the_page(deployment: Deployment, label: Timestamp, **tags: str) -> dg.ExecuteInProcessResult:
+def from_the_page(
+    deployment: Deployment, label: Timestamp, variable: str = TEMPERATURE, **tags: str
+) -> dg.ExecuteInProcessResult:
     """A run of one partition as the asset's page launches it, or as a backfill from there does."""
     job = deployment.definitions.resolve_implicit_global_asset_job_def()
     return job.execute_in_process(
         instance=deployment.instance,
-        run_config=deployment.config("backfill", variables=[TEMPERATURE]),
+        run_config=deployment.config("backfill", variables=[variable]),
         partition_key=partition_key(label),
         tags=tags,
         raise_on_error=False,
@@ -88,7 +90,13 @@ def test_a_backfill_by_its_job_leaves_them(checked: Deployment) -> None:
 
 @pytest.mark.parametrize("tags", [{}, {BACKFILL_TAG: "abcdefgh"}])
 def test_a_refused_run_leaves_them(checked: Deployment, tags: dict[str, str]) -> None:
-    assert not from_the_page(checked, THIRD, **tags).success
+    assert not from_the_page(checked, INIT, "snow", **tags).success
+    assert shown(checked) == STANDING
+
+
+@pytest.mark.parametrize("tags", [{}, {BACKFILL_TAG: "abcdefgh"}])
+def test_a_partition_that_is_left_to_an_update_leaves_them(checked: Deployment, tags: dict[str, str]) -> None:
+    assert from_the_page(checked, THIRD, **tags).success
     assert shown(checked) == STANDING
 
 
@@ -106,7 +114,7 @@ def history(deployment: Deployment, check: str = "late") -> list[str]:
 
 
 def test_no_record_says_that_a_check_failed_to_execute(checked: Deployment) -> None:
-    from_the_page(checked, THIRD)
+    from_the_page(checked, INIT, "snow")
     from_the_page(checked, INIT, **{BACKFILL_TAG: "abcdefgh"})
     assert history(checked) == ["FAILED"] * 3
 

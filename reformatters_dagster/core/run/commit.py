@@ -206,7 +206,9 @@ def _is_told(entry: LedgerEntry, before: LedgerEntry | None) -> bool:
     return (
         before is not None
         and before.root_run == entry.root_run
-        and (before.variables, before.etags, before.extent) == (entry.variables, entry.etags, entry.extent)
+        and all(
+            getattr(before, what) == getattr(entry, what) for what in ("variables", "etags", "extent", "ran", "made")
+        )
     )
 
 
