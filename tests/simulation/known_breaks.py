@@ -6,7 +6,7 @@ An open row fails as it says, strictly: whoever mends a break moves its rows to 
 from dataclasses import dataclass
 
 from tests.simulation.faults import Families, only
-from tests.simulation.layouts import ANALYSIS, LONG_ANALYSIS, Layout
+from tests.simulation.layouts import ANALYSIS, FORECAST, LONG_ANALYSIS, Layout
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,86 @@ class Row:
 _WRITERS = ("late_puts", "stalls", "kills")
 _READS = ("late_files", "corrected_files", "unreadable_files")
 
-OPEN: tuple[Row, ...] = ()
+OPEN: tuple[Row, ...] = (
+    Row(
+        "one of two objects of a shard has lost a value that the ledger claims",
+        949,
+        (
+            "lost_answers",
+            "late_puts",
+            "kills",
+            "stalls",
+            "source_errors",
+            "unreadable_files",
+            "lost_objects",
+            "store_outages",
+            "replica_outages",
+            "second_writers",
+            "odd_sensors",
+            "expired_credentials",
+            "throttling",
+            "lying_listings",
+            "index_faults",
+            "other_versions",
+        ),
+        "ledger is true",
+    ),
+    Row(
+        "a variable whose upload was cut off lacks a file that can be used",
+        695,
+        (
+            "stalls",
+            "source_errors",
+            "vanished_files",
+            "outages",
+            "clock_errors",
+            "second_archive",
+            "index_faults",
+        ),
+        "store is truth",
+    ),
+    Row(
+        "the same of a shard that takes longer than the give-up age",
+        897,
+        ("kills", "stalls", "source_errors", "vanished_files", "lying_listings"),
+        "ledger is complete",
+        LONG_ANALYSIS,
+    ),
+    Row(
+        "a heal is launched still in the last hour of calm",
+        682,
+        (
+            "store_errors",
+            "stalls",
+            "source_errors",
+            "missing_files",
+            "vanished_files",
+            "outages",
+            "store_outages",
+            "clock_errors",
+            "throttling",
+            "lying_listings",
+            "other_versions",
+        ),
+        "launches end",
+    ),
+    Row(
+        "notes of a forecast that waits for no forced run are left",
+        694,
+        (
+            "lost_answers",
+            "kills",
+            "unreadable_files",
+            "missing_files",
+            "second_writers",
+            "odd_sensors",
+            "index_faults",
+            "other_versions",
+        ),
+        "nothing is left",
+        FORECAST,
+    ),
+)
 
 MENDED: tuple[Row, ...] = (
     Row("a put that lands after its lease is lost leaves a note", 1, _WRITERS, "nothing is left"),
