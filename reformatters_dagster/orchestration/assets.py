@@ -170,6 +170,7 @@ def _plan_op(dataset: DynamicalDataset) -> dg.OpDefinition:
         with refusals_not_retried():
             planned = _planned(context, dataset, reformatters, requests[0])
         if planned is None:
+            yield dg.DynamicOutput({"left_to_update": True}, "left_to_update")
             return
         for group in planned.groups:
             job = {"plan": planned.model_dump(mode="json"), "variables": list(group)}
@@ -183,6 +184,8 @@ def _process_op(dataset: DynamicalDataset, pods: Pods) -> dg.OpDefinition:
 
     @dg.op(name=dataset.job_name("process_region_job"), tags={K8S_TAG: pods.of(dataset)})
     def process_region_job(context: dg.OpExecutionContext, reformatters: Reformatters, job: JSON) -> JSON:
+        if "left_to_update" in job:
+            return job
         if "request" in job:
             _make_partition(context, dataset, reformatters, PartitionRequest.model_validate(job["request"]))
             return job
@@ -196,7 +199,7 @@ def _process_op(dataset: DynamicalDataset, pods: Pods) -> dg.OpDefinition:
 def _commit_op(dataset: DynamicalDataset, pods: Pods) -> dg.OpDefinition:
     """The op that writes metadata and ledger of the partition, and tells Dagster what was made."""
 
-    # Of a range each partition was reported already: then there is no output, which would report all of them once more.
+    # Of a range each partition was reported already, and one that is left to an update was not made: an output would report them.
     out = dg.Out(dg.Nothing, is_required=False)
 
     @dg.op(name=dataset.job_name("commit"), out=out, tags={K8S_TAG: pods.of(dataset)})
@@ -204,14 +207,15 @@ def _commit_op(dataset: DynamicalDataset, pods: Pods) -> dg.OpDefinition:
         context: dg.OpExecutionContext, reformatters: Reformatters, processed: list[JSON]
     ) -> Iterator[dg.Output[None]]:
         if not processed:
-            _refuse_nothing(context, dataset, reformatters)
-            return
-        if "request" in processed[0]:
+            raise dg.Failure("no group of variables was processed: execute the whole run again", allow_retries=False)
+        is_made = "left_to_update" not in processed[0]
+        if is_made and "request" in processed[0]:
             _make_left(context, dataset, reformatters, processed)
-        else:
+        elif is_made:
             yield dg.Output(None, metadata=_commit(context, dataset, reformatters, processed))
-        # The materialization would make every earlier result count as out of date.
-        restate(context.instance, context.run, check_keys(dataset, has_replicas=bool(reformatters.replicas)))
+        if is_made:
+            # The materialization would make every earlier result count as out of date.
+            restate(context.instance, context.run, check_keys(dataset, has_replicas=bool(reformatters.replicas)))
         try:
             forget_outputs(reformatters.store, context.run, context.instance)
         except ReformatError as error:
@@ -261,15 +265,6 @@ def _planned(
             raise
         context.log.warning("nothing is made of partition %s: %s", partition_key(request.label), error)
         return None
-
-
-def _refuse_nothing(context: dg.OpExecutionContext, dataset: DynamicalDataset, reformatters: Reformatters) -> None:
-    """Refuse a run of which no group was processed, unless its partition is left to an update."""
-    (label,) = labels_of(context.run, dataset.template_config)
-    request = PartitionRequest(label=label, publish=False)
-    with refusals_not_retried():
-        if _planned(context, dataset, reformatters, request) is not None:
-            raise dg.Failure("no group of variables was processed: execute the whole run again", allow_retries=False)
 
 
 def _make_left(
