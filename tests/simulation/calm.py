@@ -16,6 +16,8 @@ from tests.simulation.weather import Upstream
 
 CALM = 5.5 * HOUR
 """How long nothing goes wrong at the end: longer than every cool-down but the longest."""
+NEXT_HEAL = 2 * HOUR
+"""Within what time a heal that may be launched again is launched, and ends."""
 NEXT_UPDATE = 3 * HOUR
 """Within what time an update follows the files that it is made from."""
 
@@ -38,6 +40,12 @@ class Calm:
         last = self.deployment.runs[-1] if self.deployment.runs else None
         if last is not None and self._now - self.deployment.last_launch < HOUR and not self._is_in_vain(last):
             yield "launches end", f"{last.process.name} was launched in the last hour of calm"
+
+    @property
+    def lasts_until(self) -> float:
+        """When a heal has ended that what is left behind waits for, and that cooled down; the time now where nothing is left."""
+        is_left = any(promises.left_behind(self.deployment.primary, self.deployment.internal, self.upstream))
+        return max(self._now, self.deployment.cools_until + NEXT_HEAL) if is_left else self._now
 
     @property
     def has_marks(self) -> bool:
@@ -70,8 +78,10 @@ class Calm:
         """Whether a run is one of those that are tried again for ever, less and less often."""
         if run.number <= MAX_ATTEMPTS:
             return False
-        layout = self.upstream.layout
-        return isinstance(run.error, NothingSucceeded) or bool(self._stuck(layout.file_of(run.label) // layout.shard))
+        shard = self.upstream.layout.file_of(run.label) // self.upstream.layout.shard
+        if isinstance(run.error, NothingSucceeded) or self._stuck(shard):
+            return True
+        return promises.waits_in_vain(self.deployment.internal, self.upstream, shard)
 
     def _is_awaited(self, shard: int) -> bool:
         """Whether the give-up age of a shard's last label lies ahead."""

@@ -82,6 +82,8 @@ class Deployment:
     signs: dict[str, Sign] = field(default_factory=dict)
     """What the last heal tick saw of leases, as its cursor keeps it."""
     last_launch: float = 0.0
+    cools_until: float = 0.0
+    """When every launch that waits may be made that a sensor has found worth one."""
 
     def __post_init__(self) -> None:
         terms = replace(self.declared.lease_terms, sleep=self.scheduler.sleep, clock=self.scheduler.monotonic)
@@ -165,6 +167,7 @@ class Deployment:
         if len(same) >= MAX_ATTEMPTS:
             cooling = min(COOL_DOWN * 2 ** (len(same) - MAX_ATTEMPTS), LONGEST_COOL_DOWN)
             if self.scheduler.now < same[-1].created + cooling:
+                self.cools_until = max(self.cools_until, same[-1].created + cooling)
                 return
         request = launch.request
         if launch.past_give_up and len(same) >= MAX_ATTEMPTS:

@@ -67,10 +67,11 @@ class Known:
             return False
         return all(one.file != self.layout.key_of(file) for one in coverage.missing)
 
-    def says_outdated(self, variable: str, file: int) -> bool:
-        """Whether the value at a file's place is said to be made without files that are used beside it."""
+    def awaited_at(self, variable: str, file: int) -> str | None:
+        """The key of a file that the value at another's place is said to be made without, though that one is used."""
         coverage = self.entry.variables.get(variable)
-        return coverage is not None and any(one.file == self.layout.key_of(file) for one in coverage.outdated)
+        outdated = () if coverage is None else coverage.outdated
+        return next((one.waits_for for one in outdated if one.file == self.layout.key_of(file)), None)
 
     def versions(self, file: int) -> set[int]:
         """Versions of a file that were used; empty where the ledger does not say."""
@@ -124,10 +125,26 @@ def ledger_is_true(primary: Bucket, internal: Bucket, upstream: Upstream, shard:
         if values is None or note in internal.objects or _has_lost(primary, variable, shard):
             continue
         for file in range(shard * layout.shard, end):
-            if found.claims(variable, file) and not found.says_outdated(variable, file):
+            if found.claims(variable, file) and found.awaited_at(variable, file) is None:
                 wanted = _values(layout, variable, file, partial(_versions, internal, upstream, shard, variable))
-                if (wrong := _differs(values[file % layout.shard], wanted)) is not None:
-                    yield f"{variable} at {file}: {wrong}"
+                # Where the file before is lacking no value is claimed: objects of a run that was killed may hold it, or not.
+                objects = [values[file % layout.shard]]
+                if _is_beside_lacking(found, variable, file):
+                    objects = list(objects[0].ravel())
+                for one in objects:
+                    if (wrong := _differs(one, wanted)) is not None:
+                        yield f"{variable} at {file}: {wrong}"
+                        break
+
+
+def _is_beside_lacking(found: Known, variable: str, file: int) -> bool:
+    """Whether the ledger lacks a file of the same shard that a value is made from, beside its own."""
+    before = found.layout.before(file) if variable == RATE else None
+    return (
+        before is not None
+        and before // found.layout.shard == file // found.layout.shard
+        and not found.claims(variable, before)
+    )
 
 
 def _versions(internal: Bucket, upstream: Upstream, shard: int, variable: str, file: int) -> set[int | None]:
@@ -258,11 +275,16 @@ def _truth_of(
             continue
         if upstream.usable(file) and not (found and found.claims(variable, file)):
             yield "ledger is complete", f"{variable} lacks {layout.key_of(file)}, which can be used"
-        if found is not None and found.says_outdated(variable, file):
-            yield "ledger is complete", f"{variable} at {file} is outdated, and its files can be used"
+        awaited = None if found is None else found.awaited_at(variable, file)
+        if awaited is not None and _can_be_used(upstream, awaited):
+            yield "ledger is complete", f"{variable} at {file} is outdated, and {awaited} can be used"
         wanted = _values(layout, variable, file, partial(_best, found, upstream, variable))
         if values is not None and (wrong := _differs(values[file % layout.shard], wanted)) is not None:
             yield "store is truth", f"{variable} at {file}: {wrong}"
+
+
+def _can_be_used(upstream: Upstream, key: str) -> bool:
+    return any(upstream.layout.key_of(file) == key and upstream.usable(file) for file in upstream.files)
 
 
 def _whole(upstream: Upstream, file: int) -> set[int | None]:
@@ -304,6 +326,17 @@ def _uploaded(internal: Bucket, found: Known, variable: str) -> set[int]:
     results = [] if note is None else json.loads(note[0])["results"]
     coords = [result["coord"] for result in results if result["status"] == "Succeeded"]
     return {found.layout.file_of(pd.Timestamp(one["init_time"]), pd.Timedelta(one["lead_time"])) for one in coords}
+
+
+def waits_in_vain(internal: Bucket, upstream: Upstream, shard: int) -> bool:
+    """Whether a rate of a shard is made again and again, and a file beside it that was used has been taken back."""
+    found, files = (
+        known(internal, upstream.layout, shard),
+        range(shard * upstream.layout.shard, (shard + 1) * upstream.layout.shard),
+    )
+    return found is not None and any(
+        not found.claims(RATE, file) and _is_beside_vanished(found, upstream, file) for file in files
+    )
 
 
 def _is_beside_vanished(found: Known, upstream: Upstream, file: int) -> bool:

@@ -172,6 +172,7 @@ class World:
             self._begin_calm()
             self.scheduler.run(END + CALM)
             calm = Calm(self.deployment, self.upstream, self.choices.give_up_age)
+            self.scheduler.run(calm.lasts_until)
             self._look_at_all(calm.broken())
             if calm.has_marks:
                 self._bring_one_more_label()

@@ -12,7 +12,8 @@ the ledger lacks its file, which no archive refused, and its label is     GIVEN_
 before `retry_since`
 the ledger lacks its file                                                 LACKING   yes   nothing
 its label is after the last one that the ledger tells of                  LACKING   yes   nothing
-an upload that the ledger does not tell of may have left its file out     LACKING   yes   nothing, or a value: unknown
+an upload that the ledger does not tell of may have left its file out,    LACKING   yes   nothing, or a value: unknown
+or landed late with another version of it
 its file was published again                                              OUTDATED  yes   a value of the older file
 its value is outdated, and its label is not before `retry_since`          OUTDATED  yes   a value made without a newer file
 it is the region's first or last, and a file beside the region is one     OUTDATED  yes   a value made without that file
@@ -149,7 +150,7 @@ def changed_positions(
         outdated=outdated.keys(),
         tried_from=0 if known.retry_since is None else int(labels.searchsorted(known.retry_since)),
         last_known=last_known,
-        certain=None if upload is None else upload.used - upload.doubtful,
+        certain=None if upload is None else upload.used - upload.doubtful - upload.older(known.entry.etags),
         ends=_ends(files) if missing_beside or newer_beside else frozenset(),
     )
     states: dict[int, State] = {}

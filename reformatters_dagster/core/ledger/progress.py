@@ -6,7 +6,7 @@ about which variables no run may trust the ledger.
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reformatters_dagster.core.ledger.lease import leased_partitions
@@ -32,6 +32,8 @@ class Upload:
     """Whether the note of it could be read. If not, nothing is known of the shards."""
     implausible: str = ""
     """Why rates of its shards cannot be right, as in `VariableCoverage`."""
+    is_late: bool = False
+    """Whether an object of it landed after another run may have replaced it: what it holds may be older than the ledger says."""
     version: Etag = field(default="", compare=False)
     """Of the note, as it was read."""
 
@@ -45,6 +47,19 @@ class Upload:
     def lacking(self) -> frozenset[str]:
         """Keys of the files that the shards may lack, or hold outdated values of."""
         return self.doubtful | {file.coord.key() for file in self.results if not file.succeeded or file.is_outdated}
+
+    def older(self, etags: Mapping[str, str]) -> frozenset[str]:
+        """Keys of files of which the shards may hold another version than the one told; empty unless an object landed late.
+
+        Parameters
+        ----------
+        etags : mapping of key to ETag
+            The versions that are told. One that is empty or missing is unknown, and taken for another.
+        """
+        if not self.is_late:
+            return frozenset()
+        used = ((file.coord.key(), file.etag) for file in self.results if file.succeeded)
+        return frozenset(key for key, etag in used if not etag or etag != etags.get(key))
 
 
 def unfinished_runs(store: Store) -> list[str]:
@@ -69,6 +84,11 @@ def abandoned_partitions(store: Store) -> frozenset[str]:
 def noted_uploads(store: Store, partition: str) -> list[tuple[str, int]]:
     """Key and size of each note of a partition."""
     return store.list(f"{FOLDER}/{partition}")
+
+
+def _etags(files: Iterable[FileResult]) -> dict[str, str]:
+    """The versions of the files that were used, by key; empty for one that is unknown."""
+    return {file.coord.key(): file.etag or "" for file in files if file.succeeded}
 
 
 def _variable_of(key: str) -> str:
@@ -136,8 +156,9 @@ class UpdateProgressTracker:
                 document["root_run"],
                 document["finished"],
                 results,
-                frozenset(document["doubtful"]),
+                frozenset(document["doubtful"]) - frozenset(document.get("held", ())),
                 implausible=document.get("implausible", ""),
+                is_late="held" in document,
                 version=version,
             )
         except (ValueError, TypeError, KeyError) as error:
@@ -157,6 +178,7 @@ class UpdateProgressTracker:
             doubtful = frozenset(file.coord.key() for file in files)
         if before is not None:
             implausible = implausible or before.implausible
+            doubtful |= before.older(_etags(files))
         self._put(variable, files, finished=False, doubtful=doubtful, implausible=implausible)
 
     def record(self, variable: str, files: Sequence[FileResult], *, implausible: str = "") -> None:
@@ -166,11 +188,22 @@ class UpdateProgressTracker:
     def doubt(self, variable: str, files: Sequence[FileResult]) -> None:
         """Note that an object of a variable landed after another run may have replaced and accounted for it.
 
+        Whatever now stands in its place, it holds the files that both uploads have, in some version. For code that knows no
+        late objects all files are doubtful.
+
         The right to write is not asked for: the note only makes the partition worth a heal, and a run that writes it now worth
         no commit.
         """
-        doubtful = frozenset(file.coord.key() for file in files)
-        self._put(variable, files, finished=False, doubtful=doubtful, implausible="", store=self._store.guarded(None))
+        keys = frozenset(file.coord.key() for file in files)
+        held = frozenset(file.coord.key() for file in files if file.succeeded and not file.is_outdated)
+        key = f"{self._prefix}/{variable}.json"
+        if (stored := self._store.get_or_none(key)) is not None:
+            noted = self._read(key, *stored)
+            held &= noted.used - noted.lacking
+            held -= {one for one, etag in _etags(noted.results).items() if etag != _etags(files).get(one)}
+        self._put(
+            variable, files, finished=False, doubtful=keys, held=held, implausible="", store=self._store.guarded(None)
+        )
 
     def _put(
         self,
@@ -180,6 +213,7 @@ class UpdateProgressTracker:
         finished: bool,
         doubtful: frozenset[str],
         implausible: str,
+        held: frozenset[str] | None = None,
         store: Store | None = None,
     ) -> None:
         document = {
@@ -189,6 +223,8 @@ class UpdateProgressTracker:
             "doubtful": sorted(doubtful),
             "implausible": implausible,
         }
+        if held is not None:
+            document["held"] = sorted(held)
         (store or self._store).put(f"{self._prefix}/{variable}.json", json.dumps(document).encode())
 
     def clear(self, variables: Collection[str]) -> None:

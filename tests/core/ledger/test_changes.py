@@ -131,6 +131,19 @@ def test_an_outdated_value_of_an_upload_is_made_again() -> None:
     assert unledgered.lacking == {"f003"}
 
 
+def test_another_version_of_an_object_that_landed_late_is_read_again() -> None:
+    """The ledger may tell of the newer one; where both are the same, or where nothing landed late, the value is right."""
+    known = shard()
+    etags = {File(at=at).key(): "told" for at in REGION if at != 5}
+    known = replace(known, entry=known.entry.model_copy(update={"etags": etags}))
+    results = [result(at).model_copy(update={"etag": "older" if at == 3 else "told"}) for at in REGION]
+    late = Upload("run", False, results, is_late=True)
+    for unledgered, doubtful in ((late, {3, 5}), (replace(late, is_late=False), set[int]())):
+        changed = changes(known, unledgered)
+        assert changed is not None
+        assert {at for at in REGION if changed.state_at(at) is State.LACKING} - {REGION[-1]} == doubtful
+
+
 @pytest.mark.parametrize(("beside", "is_outdated"), [(["f001"], True), (["f000"], False), ([], False)])
 def test_a_newer_file_beside_the_region_outdates_its_ends(beside: list[str], is_outdated: bool) -> None:
     """If values of the region are made from it."""

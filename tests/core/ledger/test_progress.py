@@ -122,12 +122,42 @@ def test_what_landed_too_late_is_noted_without_the_right_to_write(site: Site) ->
     with pytest.raises(LeaseHeld):
         late.record(RAIN, results)
     late.doubt(RAIN, results)
-    noted = UpdateProgressTracker(internal, "2026-07-29T18:00", "other", coord).uploads()[RAIN]
-    assert (noted.root_run, noted.finished, noted.lacking) == (
-        "late",
-        False,
-        frozenset(file.coord.key() for file in results),
-    )
+    other = UpdateProgressTracker(internal, "2026-07-29T18:00", "other", coord)
+    noted, keys = other.uploads()[RAIN], frozenset(file.coord.key() for file in results)
+    assert (noted.root_run, noted.finished, noted.is_late) == ("late", False, True)
+    assert (noted.used, noted.lacking) == (keys, frozenset())
+    document = json.loads(internal.get(f"progress/2026-07-29T18:00/{RAIN}.json")[0])
+    assert frozenset(document["doubtful"]) == keys, "code that knows no late objects trusts none of them"
+
+    told = {file.coord.key(): file.etag or "" for file in results}
+    assert noted.older(told) == frozenset()
+    newer = {**told, gfs_key(INIT, 2): "newer", gfs_key(INIT, 3): ""}
+    assert noted.older(newer) == {gfs_key(INIT, 2), gfs_key(INIT, 3)}
+    now = [
+        file.model_copy(update={"etag": "newer"}) if file.coord.key() == gfs_key(INIT, 2) else file for file in results
+    ]
+    other.begin(RAIN, now, noted)
+    assert other.uploads()[RAIN].lacking == {gfs_key(INIT, 2)}, "until it is whole the late object may stay"
+
+
+def test_what_landed_too_late_holds_what_the_upload_in_its_place_holds_too(site: Site) -> None:
+    """The object may be of either: files that one of them lacks, or has in another version, are in doubt."""
+    site.arrive(INIT)
+    results = site.job().process()[RAIN]
+    coord, internal = site.dataset.region_job.source_file_coord, site.stores.internal
+    keys = [file.coord.key() for file in results]
+    late, other = (UpdateProgressTracker(internal, "2026-07-29T18:00", root, coord) for root in ("late", "other"))
+    failed = FileResult(coord=results[1].coord).advance(SourceFileStatus.READ_FAILED, "spoilt")
+    begun = [results[0].model_copy(update={"etag": "newer"}), failed, *results[2:]]
+    other.begin(RAIN, begun, None)
+    late.doubt(RAIN, results)
+    noted = late.uploads()[RAIN]
+    assert noted.lacking == {keys[0], keys[1]}
+    late.doubt(RAIN, results[:2])
+    assert late.uploads()[RAIN].lacking == {keys[0], keys[1]}, "nor is it trusted the next time"
+    internal.put(f"progress/2026-07-29T18:00/{RAIN}.json", b"")
+    late.doubt(RAIN, results)
+    assert late.uploads()[RAIN].lacking == frozenset(keys)
 
 
 def test_an_attempt_with_nothing_left_to_do_removes_what_a_killed_one_left(site: Site) -> None:
