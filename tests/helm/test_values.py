@@ -153,3 +153,10 @@ def test_the_readme_s_table_has_every_section() -> None:
     rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
     named = {name.split(".")[0] for row in rows for name in re.findall(r"`([^`]+)`", row)}
     assert named == set(yaml.safe_load((CHART / "values.yaml").read_text()))
+
+
+def test_the_values_that_the_readme_begins_with_are_all_that_is_needed() -> None:
+    (block,) = re.findall(r"^```yaml\n(image: .*?)^```$", (CHART / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    rendered = "\n".join(texts(yaml.safe_load(block)).values())
+    assert "registry.example/reformatters-dagster" in rendered
+    assert "s3://example-forecasts" in rendered
