@@ -1,6 +1,6 @@
-"""What goes to a terminal: answers and tables on stdout; logs and progress bars on stderr.
+"""What goes to a terminal: answers and tables on stdout; logs on stderr.
 
-In: a JSON document, rows of a table, log lines, progress. Out: text. Nothing heavy is imported here, since every `--help` imports
+In: a JSON document, rows of a table, log lines. Out: text. Nothing heavy is imported here, since every `--help` imports
 this module.
 """
 
@@ -9,18 +9,15 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Table
 
 if TYPE_CHECKING:
-    from reformatters_dagster.core.job.context import OnProgress
     from reformatters_dagster.core.spec.values import JSON
 
 PIPED_WIDTH = 160
@@ -29,7 +26,7 @@ LEAST_WIDTH = 16
 """Least width of a column whose texts wrap: a time fits."""
 
 STDERR = Console(stderr=True, markup=False, emoji=False, highlight=False)
-"""Shared by log lines and progress bars, so that neither breaks the other."""
+"""Shared by log lines and progress, so that neither breaks the other."""
 
 
 def tell[Document: JSON | list[JSON]](
@@ -44,7 +41,7 @@ def tell[Document: JSON | list[JSON]](
 
 @contextmanager
 def logging_to_stderr(verbose: bool) -> Iterator[None]:
-    """Log to stderr: from INFO on, but on a terminal, unless `verbose`, from WARNING on, beside progress bars."""
+    """Log to stderr: from INFO on, but on a terminal, unless `verbose`, from WARNING on, beside the line of progress."""
     handler: logging.Handler
     if STDERR.is_terminal:
         handler = RichHandler(console=STDERR, show_path=False)
@@ -75,30 +72,6 @@ def errors_alone() -> Iterator[None]:
     finally:
         for handler, level in levels.items():
             handler.setLevel(level)
-
-
-@contextmanager
-def progress_bars(console: Console = STDERR) -> Iterator["OnProgress"]:
-    """Show one bar for each kind of stage, and remove it at the end. Show none where the console is not a terminal."""
-    from reformatters_dagster.core.job.context import ignore_progress
-
-    if not console.is_terminal:
-        yield ignore_progress
-        return
-    stage_column = TextColumn("{task.description}", markup=False, table_column=Column(width=40, no_wrap=True))
-    columns = (stage_column, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    tasks: dict[str, TaskID] = {}
-    lock = Lock()
-    with Progress(*columns, console=console, transient=True) as progress:
-
-        def show(stage: str, done: int, total: int) -> None:
-            kind = stage.partition(" ")[0]
-            with lock:
-                if kind not in tasks:
-                    tasks[kind] = progress.add_task(stage, total=total)
-            progress.update(tasks[kind], description=stage, completed=done, total=total)
-
-        yield show
 
 
 def columns_of() -> int:

@@ -29,7 +29,8 @@ from reformatters_dagster.cli.options import (
     settings_of,
     time_of,
 )
-from reformatters_dagster.cli.terminal import errors_alone, progress_bars, tell
+from reformatters_dagster.cli.progress import showing_progress
+from reformatters_dagster.cli.terminal import errors_alone, tell
 from reformatters_dagster.core.spec.errors import NothingSucceeded, Refused, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class _Attempt:
 
 @contextmanager
 def _run(resumed: str | None, *, takes_any: bool = False) -> Iterator[_Attempt]:
-    """Give an attempt at a run, with bars for its progress. Where it ends early, tell how to go on.
+    """Give an attempt at a run, showing how far it is. Where it ends early, tell how to go on.
 
     Parameters
     ----------
@@ -233,7 +234,7 @@ def _run(resumed: str | None, *, takes_any: bool = False) -> Iterator[_Attempt]:
     log.info("run=%s", run_id)
     attempt = _Attempt(root_run, run_id)
     try:
-        with progress_bars() as attempt.show:
+        with showing_progress() as attempt.show:
             yield attempt
     except (Refused, NothingSucceeded):
         raise

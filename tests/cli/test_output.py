@@ -1,15 +1,11 @@
-"""Tables, plans and progress bars, as people see them."""
+"""Tables and plans, as people see them."""
 
-from io import StringIO
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 import dataset_defs
 from reformatters_dagster.cli.reports import COUNTED, print_overviews, print_plan, print_run, print_status
-from reformatters_dagster.cli.terminal import progress_bars
-from reformatters_dagster.core.job.context import ignore_progress
 from tests.cli.deployment import ID, LABEL
 
 
@@ -77,22 +73,3 @@ def test_status_tells_partitions_that_a_replica_lacks_together(capsys: pytest.Ca
     told = capsys.readouterr().out
     assert "replica one lacks 2 partitions, 2026-07-29T18:00 to 2026-07-30T00:00: copied to\n" in told
     assert f"replica one lacks partition {LABEL}: down\n" in told
-
-
-def test_progress_shows_one_bar_for_each_kind_of_stage() -> None:
-    screen = StringIO()
-    with progress_bars(Console(file=screen, force_terminal=True, width=120)) as on_progress:
-        on_progress("download temperature_2m,wind_u_10m", 3, 209)
-        on_progress("read temperature_2m", 1, 209)
-        on_progress("read wind_u_10m", 209, 209)
-    shown = screen.getvalue()
-    assert "download temperature_2m" in shown
-    assert "3/209" in shown
-    assert "read wind_u_10m" in shown
-
-
-def test_no_progress_is_drawn_where_no_terminal_is() -> None:
-    screen = StringIO()
-    with progress_bars(Console(file=screen)) as on_progress:
-        assert on_progress is ignore_progress
-    assert screen.getvalue() == ""

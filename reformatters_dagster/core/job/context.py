@@ -24,7 +24,17 @@ from reformatters_dagster.core.store.stores import StoreSet
 FOUR_DAYS = Timedelta("4D")
 
 type OnProgress = Callable[[str, int, int], None]
-"""Called with the stage, how many steps are done, and how many there are."""
+"""Called with the stage, how many steps are done, and how many there are.
+
+===========================================================  ==========================================================
+stage                                                        told
+===========================================================  ==========================================================
+`partitions`                                                 before each partition of a run: those before it are done
+`variables`                                                  when a job begins, with 0: how many it makes
+`download A,B`, `read A`, `compress A`, `upload A`           what becomes of variables, one after the other
+`keep A`                                                     once, done: the published shard of a variable stays
+===========================================================  ==========================================================
+"""
 
 
 def ignore_progress(stage: str, done: int, total: int) -> None:

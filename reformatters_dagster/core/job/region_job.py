@@ -68,6 +68,7 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
         if not left:
             sweep_job_folders(self)
             return results
+        self.context.on_progress("variables", 0, len(left))
         plans = [plan for group in self.source_groups(left) for plan in plan_group(self, group)]
         with spare_arena() as arena, job_folder(self) as folder, job_pools(self.context) as pools:
             tmp_store = folder / "region-tmp.zarr"
@@ -90,6 +91,8 @@ class RegionJob[Coord: SourceFileCoord](RegionHooks[Coord]):
                             kept = stuck_results(self, data_var, found.results, error)
                         else:
                             uploads.submit(partial(upload_variable, self, data_var, found.results, tmp_store))
+                    if kept is not None:
+                        self.context.on_progress(f"keep {data_var.name}", 1, 1)
                     results[data_var.name] = found.results if kept is None else kept
                 remove_downloads(files)
             uploads.wait()

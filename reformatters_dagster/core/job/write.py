@@ -32,6 +32,7 @@ def write_variable[Coord: SourceFileCoord](
     withheld : collection of int
         Positions that keep their published values.
     """
+    job.context.on_progress(f"compress {data_var.name}", 0, 1)
     for pieces in zip(*(part.buffer.pieces() for part in parts), strict=True):
         window, patches = pieces[0][0], list[tuple[int, Float32Array]]()
         for part, (_, values) in zip(parts, pieces, strict=True):
@@ -48,3 +49,4 @@ def write_variable[Coord: SourceFileCoord](
                 continue_shards(patches, published, *where, window=window, threads=threads)
             else:
                 write_shards(patches[0][1], *where, window=window, threads=threads)
+    job.context.on_progress(f"compress {data_var.name}", 1, 1)

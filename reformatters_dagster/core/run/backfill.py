@@ -92,7 +92,8 @@ def backfill(
     if plan.writes_metadata:
         dataset.initialise(workspace, plan.end, now)
     report, variables = RunReport(plan.partitions), request.variables or tuple(dataset.template_config.variables)
-    for label in plan.partitions:
+    for at, label in enumerate(plan.partitions):
+        on_progress("partitions", at, len(plan.partitions))
         if was_committed(dataset, workspace, label, variables, run_id=run_id, root_run=root_run):
             report.done_before.append(label)
             continue

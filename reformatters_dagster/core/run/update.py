@@ -50,6 +50,7 @@ def update_store(
     report = RunReport([job.label for job in jobs])
     outage: NothingSucceeded | None = None
     for i, label in enumerate(report.partitions):
+        on_progress("partitions", i, len(report.partitions))
         is_published = len(published) > 0 and label <= published[-1]
         is_whole = is_published and _last_label(dataset, label) <= published[-1]
         if is_whole and was_committed(

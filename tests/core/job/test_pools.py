@@ -127,7 +127,8 @@ def test_progress_and_stats_count_everything(site: Site) -> None:
         f"download {TEMPERATURE},{WIND}": ten,
         **{f"read {name}": nine for name in WINDOWED},
         **{f"read {name}": ten for name in INSTANT},
-        **{f"upload {name}": [(0, 1), (1, 1)] for name in VARIABLES},
+        **{f"{what} {name}": [(0, 1), (1, 1)] for name in VARIABLES for what in ("compress", "upload")},
+        "variables": [(0, len(VARIABLES))],
     }
     assert job.stats.objects_out == 8
     assert job.stats.bytes_out == sum(size for _, size in site.stores.primary.list())
