@@ -22,7 +22,7 @@ FLOORS = (
     ("core.job", "core.check"),
     ("core.run",),
     ("FACADE", "pictures", "compile_kernels"),
-    ("orchestration", "sample_upstream", "PROVIDER"),
+    ("orchestration", "sample_upstream", "report", "PROVIDER"),
     ("dataset_defs", "scaffold"),
     ("DEFINITIONS", "demo"),
     ("cli",),

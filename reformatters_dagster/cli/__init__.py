@@ -18,6 +18,7 @@ from reformatters_dagster.cli.describing import describe
 from reformatters_dagster.cli.exits import Commands, termination_cleans_up
 from reformatters_dagster.cli.reading import list_datasets, status, store_urls, validate
 from reformatters_dagster.cli.rebuilding import rebuild_status
+from reformatters_dagster.cli.reporting import report
 from reformatters_dagster.cli.terminal import logging_to_stderr
 from reformatters_dagster.cli.writing import backfill, begin_anew, demo, update
 
@@ -59,6 +60,7 @@ app.command()(update)
 app.command()(begin_anew)
 app.command()(validate)
 app.command()(status)
+app.command()(report)
 app.command()(store_urls)
 app.command()(rebuild_status)
 app.command()(deploy_check)

@@ -27,10 +27,12 @@ from reformatters_dagster.cli.terminal import tell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reformatters_dagster.core.check.validators import Validator
+    from reformatters_dagster.core.check.validators import CheckResult, Validator
     from reformatters_dagster.core.run.dataset import DynamicalDataset
     from reformatters_dagster.core.run.status import Overview
+    from reformatters_dagster.core.spec.values import Timestamp
     from reformatters_dagster.core.store.location import Store
+    from reformatters_dagster.core.store.stores import StoreSet
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +70,21 @@ def validate(
 
     Example: reformat validate noaa-gfs-forecast --json
     """
+    settings = settings_of(store, replica, upstream)
+    dataset = dataset_of(dataset_id).started_by(settings)
+    stores = settings.stores(dataset.template_config)
+    checks = ask_validators(dataset.as_begun(stores.primary), stores, time_of(now))
+    tell(reports.checks_document(dataset.dataset_id, checks), reports.print_checks, as_json)
+    exit_if(not all(result.passed for results in checks.values() for result in results))
+
+
+def ask_validators(
+    dataset: "DynamicalDataset", stores: "StoreSet", time: "Timestamp"
+) -> "dict[str, list[CheckResult]]":
+    """What every validator finds, by URL of the store; one that cannot be read fails a check of its own."""
     from reformatters_dagster.core.check.validators import CheckResult
     from reformatters_dagster.core.run.comparison import check_replicas
 
-    settings = settings_of(store, replica, upstream)
-    dataset, time = dataset_of(dataset_id).started_by(settings), time_of(now)
-    stores = settings.stores(dataset.template_config)
-    dataset = dataset.as_begun(stores.primary)
     checks: dict[str, list[CheckResult]] = {}
 
     def check(store: "Store", validators: "Sequence[Validator] | None") -> None:
@@ -94,8 +104,7 @@ def validate(
         check(copy, of_copies)
     if stores.replicas:
         checks[stores.primary.url].append(check_replicas(stores, time))
-    tell(reports.checks_document(dataset.dataset_id, checks), reports.print_checks, as_json)
-    exit_if(not all(result.passed for results in checks.values() for result in results))
+    return checks
 
 
 def status(

@@ -194,19 +194,24 @@ def print_status(document: "JSON", *, every: bool = False) -> None:
     which = "" if shown == count else f", of which the newest {shown} are shown"
     typer.echo(f"{document['dataset_id']} at {document['store']}")
     typer.echo(f"{document['append_dim']} {first} to {last}, partitions: {count}{which}")
+    shown_lines = (remarks(document), heat_map(document, columns_of()), missing_lines(document, columns_of()))
+    for line in itertools.chain(*shown_lines):
+        typer.echo(line)
+    rows = [row for one in document["partitions"][0 if every else -IN_TABLE :] for row in _rows(one)]
+    headers = ["partition", "variables", "expected", "used", "missing", "outdated", "first reason"]
+    print_table(headers, rows, wrapping={"partition", "variables", "first reason"})
+
+
+def remarks(document: "JSON") -> Iterator[str]:
+    """What stands out of a store as a whole: what replicas lack, variables that lag, what the ledger does not tell of."""
     behind: dict[tuple[str, str], list[str]] = {}
     for one in document["degraded"]:
         behind.setdefault((one["replica"], one["reason"]), []).append(one["partition"])
     for (replica, why), partitions in behind.items():
         several = f"{len(partitions)} partitions, {partitions[0]} to {partitions[-1]}"
-        typer.echo(f"replica {replica} lacks {several if partitions[1:] else f'partition {partitions[0]}'}: {why}")
-    for line in (*_lagging_lines(document), *_unaccounted_lines(document)):
-        typer.echo(line)
-    for line in (*heat_map(document, columns_of()), *missing_lines(document, columns_of())):
-        typer.echo(line)
-    rows = [row for one in document["partitions"][0 if every else -IN_TABLE :] for row in _rows(one)]
-    headers = ["partition", "variables", "expected", "used", "missing", "outdated", "first reason"]
-    print_table(headers, rows, wrapping={"partition", "variables", "first reason"})
+        yield f"replica {replica} lacks {several if partitions[1:] else f'partition {partitions[0]}'}: {why}"
+    yield from _lagging_lines(document)
+    yield from _unaccounted_lines(document)
 
 
 def _lagging_lines(document: "JSON") -> Iterator[str]:

@@ -41,6 +41,8 @@ class MapPanel:
     isobars : like `values`, Pa, optional
     wind : two arrays like `values`, m s-1, optional
         Drawn as barbs. On a projected grid they follow its axes, elsewhere east and north.
+    scale : Scale, optional
+        Where that of the variable is not wanted, as for a difference.
     """
 
     values: Array2D
@@ -53,6 +55,7 @@ class MapPanel:
     grid: LambertGrid | None = None
     isobars: Array2D | None = None
     wind: tuple[Array2D, Array2D] | None = None
+    scale: Scale | None = None
 
     def __post_init__(self) -> None:
         expected = self.grid.shape if self.grid else (self.latitude.size, self.longitude.size)
@@ -119,7 +122,7 @@ def _draw(figure: "Figure", axes: "Axes", panel: MapPanel, view: View, character
 
     from reformatters_dagster.pictures import overlays
 
-    scale = scale_of(panel.variable, panel.units, panel.values)
+    scale = panel.scale or scale_of(panel.variable, panel.units, panel.values)
     cmap, norm = scale.colours() if panel.cmap is None else scale.with_cmap(panel.cmap).colours()
     shown = scale.shown(_seen(view, panel.values))
     colours = cmap(norm(np.ma.masked_invalid(shown)), bytes=True)

@@ -157,6 +157,15 @@ def scale_of(variable: str, units: str, values: FloatArray | None = None) -> Sca
     return Scale(words, _twenty(low, high), "viridis", note=OF_THIS_FIELD)
 
 
+def difference_scale(scale: Scale, apart: FloatArray) -> Scale:
+    """Of what lies between two fields of a scale: even levels on both sides of zero, as far as the difference goes."""
+    shown = np.abs(scale.shown(apart))
+    finite = shown[np.isfinite(shown)]
+    most = float(np.percentile(finite, 99.9)) or float(finite.max()) if finite.size else 0.0
+    levels = _twenty(-(most or 1.0), most or 1.0)
+    return Scale(scale.units, levels, "PuOr_r", factor=scale.factor, note="difference, scale of this field")
+
+
 def _twenty(low: float, high: float) -> tuple[float, ...]:
     """About twenty even levels at round numbers that cover two values."""
     from matplotlib.ticker import MaxNLocator

@@ -103,6 +103,40 @@ def draw_meteogram(
     return to_png(figure)
 
 
+def draw_beside(
+    times: pd.DatetimeIndex,
+    rows: Mapping[str, tuple[FloatArray, FloatArray, str]],
+    title: str,
+    *,
+    width_px: int = 900,
+) -> bytes:
+    """A row for each variable: what the store has and, dashed, what the reference has.
+
+    Parameters
+    ----------
+    times : DatetimeIndex
+        Valid times, UTC.
+    rows : mapping of variable name to (values, values of the reference, units of the store)
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_px / DPI, 1.5 * len(rows) + 0.9), dpi=DPI, layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    all_axes = np.atleast_1d(figure.subplots(len(rows), sharex=True))
+    for axes, (name, (values, reference, units)) in zip(all_axes, rows.items(), strict=True):
+        scale = scale_of(name, units, values)
+        axes.plot(times.to_numpy(), scale.shown(values), color=BLUE, marker=".", markersize=4, label="store")
+        axes.plot(times.to_numpy(), scale.shown(reference), color=RED, linestyle="--", linewidth=1.2, label="reference")
+        axes.set_title(name, fontsize=8, loc="left")
+        axes.set_ylabel(scale.units, fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(color="0.85", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    all_axes[0].legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0)
+    _name_the_times(all_axes[-1], times)
+    return to_png(figure)
+
+
 def _with_speed(series: Mapping[str, Series]) -> dict[str, Series]:
     known = dict(series)
     if {"wind_u_10m", "wind_v_10m"} <= known.keys():

@@ -26,6 +26,7 @@ COMMANDS = (
     "begin-anew",
     "validate",
     "status",
+    "report",
     "store-urls",
     "rebuild-status",
     "deploy-check",

@@ -38,8 +38,12 @@ def describe(dataset: Declaration, store_url: str) -> str:
     """
     template = dataset.template_config
     attributes = template.dataset_attributes()
-    told = [attributes["description"], "", _table(("", ""), _facts(dataset), ":--|:--")]
-    told += ["", _table(("dimension", "labels", "chunk", "shard"), _dimensions(template), ":--|:--|--:|--:")]
+    told = [
+        attributes["description"],
+        "",
+        _table(("", ""), [(f"**{name}**", fact) for name, fact in facts(dataset)], ":--|:--"),
+    ]
+    told += ["", _table(("dimension", "labels", "chunk", "shard"), dimensions(template), ":--|:--|--:|--:")]
     told += ["", "Open it in Python:", "", "```python", *opening_lines(template, store_url), "```"]
     return "\n".join(told)
 
@@ -86,7 +90,8 @@ def opening_lines(template: TemplateConfig, store_url: str) -> list[str]:
     ]
 
 
-def _facts(dataset: Declaration) -> list[tuple[str, str]]:
+def facts(dataset: Declaration) -> list[tuple[str, str]]:
+    """What there is to know of a dataset, by what it is called; `code` and <links> as Markdown has them."""
     template = dataset.template_config
     attributes, needs = template.dataset_attributes(), dataset.resources
     rows = {
@@ -108,7 +113,7 @@ def _facts(dataset: Declaration) -> list[tuple[str, str]]:
         "licence": attributes["license"],
         "id, version": f"`{dataset.dataset_id}`, {template.dataset_version}",
     }
-    return [(f"**{name}**", told) for name, told in rows.items() if told]
+    return [(name, told) for name, told in rows.items() if told]
 
 
 def _grid(template: TemplateConfig) -> str:
@@ -141,7 +146,8 @@ def _partition_bytes(template: TemplateConfig) -> int:
     return labels * len(template.data_vars) * VALUE_BYTES
 
 
-def _dimensions(template: TemplateConfig) -> list[tuple[str, ...]]:
+def dimensions(template: TemplateConfig) -> list[tuple[str, ...]]:
+    """Each dimension with its labels, and how many of them a chunk and a shard hold; then how large these are."""
     axis = template.append_dim
     labels: dict[Dim, str] = {axis.name: f"every {spell_duration(axis.frequency)} from {axis.start:%Y-%m-%dT%H:%M} on"}
     labels |= {dim.name: f"{len(dim.labels):,}: {_span(dim)}" for dim in template.all_dims}

@@ -112,7 +112,13 @@ class Overview(Frozen):
 
 
 def status(
-    dataset: DynamicalDataset, stores: StoreSet, newest: int | None = NEWEST, *, contains: Timestamp | None = None
+    dataset: DynamicalDataset,
+    stores: StoreSet,
+    newest: int | None = NEWEST,
+    *,
+    contains: Timestamp | None = None,
+    start: Timestamp | None = None,
+    end: Timestamp | None = None,
 ) -> StatusReport:
     """Read the published extent and the ledger of its newest partitions.
 
@@ -122,13 +128,15 @@ def status(
         How many partitions to look at; None for all.
     contains : Timestamp, optional
         Look at the partition that holds this time alone.
+    start, end : Timestamp, optional
+        Look at partitions with a label from `start` to before `end` alone, the newest of them.
 
     Raises
     ------
     StoreMissing
         When there is no store.
     NoPartition
-        When no published partition holds the time.
+        When no published partition holds these times.
     """
     template = dataset.template_config
     labels = published_labels(stores.primary, template.append_dim.name)
@@ -137,27 +145,18 @@ def status(
             f"the status of {dataset.dataset_id} was asked for; there is no store at {stores.primary.url}: "
             f"`reformat backfill {dataset.dataset_id}` creates it, or correct --store"
         )
-    partitions = labels[:: template.shard_length]
-    skipped = 0 if newest is None else max(len(partitions) - newest, 0)
-    looked_at = partitions[skipped:]
-    if contains is not None:
-        if not labels[0] <= contains < labels[-1] + template.append_dim.frequency:
-            raise NoPartition(
-                f"the status of the partition of {dataset.dataset_id} that holds {contains:%Y-%m-%dT%H:%M} was asked for; the "
-                f"store has labels {labels[0]:%Y-%m-%dT%H:%M} to {labels[-1]:%Y-%m-%dT%H:%M}: correct the time"
-            )
-        skipped = int(partitions.searchsorted(contains, side="right")) - 1
-        looked_at = partitions[skipped : skipped + 1]
-    starts = range(skipped * template.shard_length, len(labels), template.shard_length)[: len(looked_at)]
+    chosen = _chosen(template, labels, contains, start, end)
+    newest = len(chosen) if newest is None else newest
+    looked_at = range(0, len(labels), template.shard_length)[chosen.start : chosen.stop][-newest:]
     with ThreadPoolExecutor(READERS, "ledger") as pool:
-        entries = list(pool.map(partial(previous_entry, stores.internal), looked_at))
+        entries = list(pool.map(partial(previous_entry, stores.internal), labels[looked_at]))
     return StatusReport(
         dataset_id=dataset.dataset_id,
         store=stores.primary.url,
         append_dim=template.append_dim.name,
         extent=(labels[0], labels[-1]),
         variables=tuple(template.variables),
-        partition_count=len(partitions),
+        partition_count=-(-len(labels) // template.shard_length),
         partitions=tuple(
             PartitionStatus(
                 partition=partition_key(labels[at]),
@@ -165,10 +164,38 @@ def status(
                 unreadable="" if entry is not None else why_unreadable(stores.internal, labels[at]),
                 unwritten=_unwritten(template, entry, labels[at : at + template.shard_length]),
             )
-            for at, entry in zip(starts, entries, strict=True)
+            for at, entry in zip(looked_at, entries, strict=True)
         ),
         abandoned=tuple(sorted(abandoned_partitions(stores.internal))),
         degraded=tuple(degraded(stores)),
+    )
+
+
+def _chosen(
+    template: TemplateConfig,
+    labels: pd.DatetimeIndex,
+    contains: Timestamp | None,
+    start: Timestamp | None,
+    end: Timestamp | None,
+) -> range:
+    """Numbers of the partitions that are meant, of the whole extent: see `status`."""
+    length = template.shard_length
+    if contains is not None:
+        wanted = f"the partition of {template.dataset_id} that holds {contains:%Y-%m-%dT%H:%M}"
+        if labels[0] <= contains < labels[-1] + template.append_dim.frequency:
+            first = int(labels[::length].searchsorted(contains, side="right")) - 1
+            return range(first, first + 1)
+    else:
+        first = 0 if start is None else int(labels.searchsorted(start))
+        last = len(labels) if end is None else int(labels.searchsorted(end))
+        if first < last:
+            return range(first // length, -(-last // length))
+        times = [f"from {start:%Y-%m-%dT%H:%M} on"] if start is not None else []
+        times += [f"before {end:%Y-%m-%dT%H:%M}"] if end is not None else []
+        wanted = f"partitions of {template.dataset_id} {' and '.join(times)}"
+    raise NoPartition(
+        f"the status of {wanted} was asked for; the store has labels {labels[0]:%Y-%m-%dT%H:%M} to "
+        f"{labels[-1]:%Y-%m-%dT%H:%M}: correct the time"
     )
 
 
