@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reformatters_dagster.core.spec.values import JSON
 
-LEGEND = "# all files, 9 to 0 tenths of them, . none, ~ all files but to be mended, - never written, ? unknown"
+LEGEND = "# all fields, 9 to 0 tenths of them, . none, ~ all fields but to be mended, - never written, ? unknown"
 LONGEST_NAME = 44
 LONGEST_RANGE = 3
 """Lines of one range of missing files, unless all are asked for."""

@@ -330,7 +330,8 @@ def print_run(document: "JSON", nothing: str = "No partition was to be written",
         rows += [[row["partition"], status, *(_count(name, row[name]) for name in counted)] for row in partitions]
         remarks += [f"{row['partition']}: {why}" for row in partitions if (why := row["reason"] or _kept(row))]
     if rows:
-        headers = [name.replace("_", "\n") for name in counted]
+        # The names that programs read say files; a file is counted once for each variable that is read from it.
+        headers = [name.replace("files", "fields").replace("_", "\n") for name in counted]
         print_table(["partition", "status", *headers], rows, right=headers)
     for remark in remarks:
         typer.echo(remark)

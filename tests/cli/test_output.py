@@ -28,6 +28,7 @@ def test_partitions_that_were_not_reached_are_told_together(capsys: pytest.Captu
     told = capsys.readouterr().out
     assert "2026-07-01T06:00: no file yet\n2026-07-01T12:00 … 2026-07-26T06:00: 100 not reached\nStore: s\n" in told
     assert told.count("not reached") == 1
+    assert ("fields" in told, "files" in told) == (True, False)
     print_run({"store": "s", "partitions": rows + [run_row(number, "not reached") for number in range(2, 5)]})
     assert capsys.readouterr().out.count("not reached") == 3
 

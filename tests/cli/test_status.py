@@ -29,7 +29,7 @@ def test_the_map_has_a_character_for_each_partition_and_a_line_for_variables_ali
     title, alike, other, *legend = heat_map({"partitions": partitions}, 80)
     assert title == "completeness of 4 partitions, a to d:"
     assert (alike, other) == ("one, two  #90?", "three     -.~?")
-    assert " ".join(legend).startswith("# all files, 9 to 0 tenths of them")
+    assert " ".join(legend).startswith("# all fields, 9 to 0 tenths of them")
     partitions[0]["unwritten_labels"] = [{"variables": ["one"]}]
     assert list(heat_map({"partitions": partitions}, 80))[1] == "one    ~90?"
 
