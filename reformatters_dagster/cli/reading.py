@@ -70,16 +70,22 @@ def validate(
     """
     from reformatters_dagster.core.check.validators import CheckResult
     from reformatters_dagster.core.run.comparison import check_replicas
+    from reformatters_dagster.core.spec.errors import UpstreamMissing
 
     settings = settings_of(store, replica, upstream)
     dataset, time = dataset_of(dataset_id).started_by(settings), time_of(now)
     stores = settings.stores(dataset.template_config)
     dataset = dataset.as_begun(stores.primary)
+    try:
+        workspace = dataset.workspace(settings)
+    except UpstreamMissing as error:
+        log.warning("published values are not compared with the upstream: %s", error)
+        workspace = None
     checks: dict[str, list[CheckResult]] = {}
 
     def check(store: "Store", validators: "Sequence[Validator] | None") -> None:
         try:
-            checks[store.url] = dataset.validate(store, time, validators, internal=stores.internal)
+            checks[store.url] = dataset.validate(store, time, validators, internal=stores.internal, workspace=workspace)
         except Exception as error:
             if not stores.replicas:
                 raise
@@ -89,7 +95,7 @@ def validate(
 
     check(stores.primary, None)
     # The ledger tells what primary and replicas are made of, so checks that need it run once.
-    of_copies = [validator for validator in dataset.validators if not validator.needs_ledger]
+    of_copies = [one for one in dataset.validators if not (one.needs_ledger or one.needs_upstream)]
     for copy in stores.replicas:
         check(copy, of_copies)
     if stores.replicas:
