@@ -89,6 +89,14 @@ class DatasetName:
         return "".join(word.capitalize() for word in f"{self.model}-{self.variant}".split("-"))
 
 
+PLACEHOLDERS = (
+    "What a new dataset starts from.",
+    "Say who made the data, and where it was taken from.",
+    "Say what its licence is.",
+    "example.org",
+)
+"""Texts of the examples that a dataset must replace by its own before anybody sees it."""
+
 Index = Literal["noaa", "ecmwf", "none"]
 """What lies beside a file of the source: an `.idx` as NOAA has it, an `.index` as ECMWF has it, or nothing."""
 type Words = tuple[str, str, str]
@@ -136,6 +144,11 @@ def scaffold_dataset(root: Path, name: DatasetName, index: Index = "none") -> li
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
     return sorted(contents | changes)
+
+
+def placeholders_in(*texts: str | None) -> list[str]:
+    """Texts of the examples that stand in some texts still."""
+    return [placeholder for placeholder in PLACEHOLDERS if any(placeholder in (text or "") for text in texts)]
 
 
 def _copies(root: Path, example: Words, name: DatasetName) -> dict[Path, bytes]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from reformatters_dagster.cli import app
 from reformatters_dagster.core.spec.errors import DatasetExists, NotACheckout, UnusableName
-from reformatters_dagster.scaffold import EXAMPLES, DatasetName, Index, scaffold_dataset
+from reformatters_dagster.scaffold import EXAMPLES, PLACEHOLDERS, DatasetName, Index, placeholders_in, scaffold_dataset
 
 ROOT = Path(__file__).parents[1]
 # Models that no one will add, of a provider that is known and of one that is not.
@@ -190,6 +190,13 @@ def test_what_is_made_is_formatted_whatever_the_length_of_its_name(
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@every_index
+def test_a_dataset_that_was_only_copied_is_known_by_its_texts(index: Index) -> None:
+    definition = "/".join(("dataset_defs", *EXAMPLES[index])) + ".py"
+    assert placeholders_in((ROOT / definition).read_text()) == list(PLACEHOLDERS)
+    assert placeholders_in("CC BY 4.0", None) == []
 
 
 def copied_checkout(folder: Path) -> Path:

@@ -28,6 +28,7 @@ def update_template(
     """
     from dataset_defs import DATASETS, of_demo
     from reformatters_dagster.core.spec.template_files import differing_files
+    from reformatters_dagster.scaffold import placeholders_in
 
     if every == (dataset_id is not None):
         raise Refused("a template was to be written; give either the ID of a dataset or --all")
@@ -37,6 +38,9 @@ def update_template(
         if not check:
             template.update_template()
             typer.echo(f"{dataset.dataset_id}: wrote {template.path}")
+            if left := placeholders_in(*template.attributes.model_dump().values()):
+                said = ", ".join(map(repr, left))
+                typer.echo(f"{dataset.dataset_id}: readers would still see {said}: write what is true", err=True)
             continue
         with tempfile.TemporaryDirectory() as folder:
             template.write_template(Path(folder) / "latest.zarr")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from reformatters_dagster.core.run.status import Overview
     from reformatters_dagster.core.spec.values import Timestamp
     from reformatters_dagster.core.store.location import Store
+    from reformatters_dagster.core.store.settings import Settings, Workspace
     from reformatters_dagster.core.store.stores import StoreSet
 
 log = logging.getLogger(__name__)
@@ -73,13 +74,25 @@ def validate(
     settings = settings_of(store, replica, upstream)
     dataset = dataset_of(dataset_id).started_by(settings)
     stores = settings.stores(dataset.template_config)
-    checks = ask_validators(dataset.as_begun(stores.primary), stores, time_of(now))
+    dataset = dataset.as_begun(stores.primary)
+    checks = ask_validators(dataset, stores, upstream_of(dataset, settings), time_of(now))
     tell(reports.checks_document(dataset.dataset_id, checks), reports.print_checks, as_json)
     exit_if(not all(result.passed for results in checks.values() for result in results))
 
 
+def upstream_of(dataset: "DynamicalDataset", settings: "Settings") -> "Workspace | None":
+    """Where published values are compared with the upstream; None where that is a folder that is not there."""
+    from reformatters_dagster.core.spec.errors import UpstreamMissing
+
+    try:
+        return dataset.workspace(settings)
+    except UpstreamMissing as error:
+        log.warning("published values are not compared with the upstream: %s", error)
+        return None
+
+
 def ask_validators(
-    dataset: "DynamicalDataset", stores: "StoreSet", time: "Timestamp"
+    dataset: "DynamicalDataset", stores: "StoreSet", workspace: "Workspace | None", time: "Timestamp"
 ) -> "dict[str, list[CheckResult]]":
     """What every validator finds, by URL of the store; one that cannot be read fails a check of its own."""
     from reformatters_dagster.core.check.validators import CheckResult
@@ -89,7 +102,7 @@ def ask_validators(
 
     def check(store: "Store", validators: "Sequence[Validator] | None") -> None:
         try:
-            checks[store.url] = dataset.validate(store, time, validators, internal=stores.internal)
+            checks[store.url] = dataset.validate(store, time, validators, internal=stores.internal, workspace=workspace)
         except Exception as error:
             if not stores.replicas:
                 raise
@@ -99,7 +112,7 @@ def ask_validators(
 
     check(stores.primary, None)
     # The ledger tells what primary and replicas are made of, so checks that need it run once.
-    of_copies = [validator for validator in dataset.validators if not validator.needs_ledger]
+    of_copies = [one for one in dataset.validators if not (one.needs_ledger or one.needs_upstream)]
     for copy in stores.replicas:
         check(copy, of_copies)
     if stores.replicas:

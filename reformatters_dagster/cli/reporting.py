@@ -21,7 +21,7 @@ from reformatters_dagster.cli.options import (
     settings_of,
     time_of,
 )
-from reformatters_dagster.cli.reading import ask_validators
+from reformatters_dagster.cli.reading import ask_validators, upstream_of
 from reformatters_dagster.core.spec.errors import Refused
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def report(
     labels = _labels(opened, since, until)
     comparison = None if reference is None else _compare(opened, reference, names, labels)
     document = reports.status_document(found, names)
-    checks = reports.checks_document(dataset_id, ask_validators(dataset, stores, time))
+    checks = reports.checks_document(dataset_id, ask_validators(dataset, stores, upstream_of(dataset, settings), time))
     newest = _newest(found, names, labels)
     page = render(
         Report(

@@ -3,18 +3,27 @@
 In: a dataset. Out: one multi-asset check, whose results are those of its validators.
 """
 
+import logging
 from collections.abc import Collection, Iterator
 
 import dagster as dg
 
+from reformatters_dagster.core.check.places import Place
 from reformatters_dagster.core.check.validators import CheckResult
 from reformatters_dagster.core.run.comparison import CHECK_NAME, check_replicas
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.spec.errors import ReformatError
+from reformatters_dagster.core.store.reading import load_published, open_published
 from reformatters_dagster.orchestration.names import BACKFILL_TAG, K8S_TAG, asset_key
 from reformatters_dagster.orchestration.pods import NO_PODS, Pods
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 from reformatters_dagster.orchestration.standing import never_evaluated
+from reformatters_dagster.pictures import as_markdown_image, draw_panel, panel_of
+
+log = logging.getLogger(__name__)
+
+MAP_WIDTH = 500
+"""Pixels."""
 
 
 def check_keys(dataset: DynamicalDataset, *, has_replicas: bool = False) -> list[dg.AssetCheckKey]:
@@ -50,16 +59,29 @@ def build_checks(
             asked = never_evaluated(context.instance, asked)
             context.log.info("a backfill does not change what validators look at: %s were never asked", len(asked))
         for result in _results(dataset, reformatters, {check.name for check in asked}):
+            picture = _map_of(dataset, reformatters, result.places[0]) if result.places else None
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=result.name,
                 passed=result.passed,
                 severity=dg.AssetCheckSeverity[result.severity],
                 description=result.message,
-                metadata=dict(result.metadata),
+                metadata={**result.metadata, **({} if picture is None else {"map": dg.MetadataValue.md(picture)})},
             )
 
     return validators
+
+
+def _map_of(dataset: DynamicalDataset, reformatters: Reformatters, place: Place) -> str | None:
+    """A small map of the field with most suspicious values; None where it cannot be drawn, which must not hide the result."""
+    try:
+        _, workspace = reformatters.open(dataset)
+        field = load_published(open_published(workspace.stores.primary)[place.variable].isel(place.field))
+        panel = panel_of(field)
+        return as_markdown_image(draw_panel(panel, width_px=MAP_WIDTH), panel.title)
+    except Exception:
+        log.warning("check: the field at %s could not be drawn", place, exc_info=True)
+        return None
 
 
 def _results(dataset: DynamicalDataset, reformatters: Reformatters, wanted: Collection[str]) -> list[CheckResult]:
@@ -68,7 +90,9 @@ def _results(dataset: DynamicalDataset, reformatters: Reformatters, wanted: Coll
     try:
         begun, workspace = reformatters.open(dataset)
         stores, now = workspace.stores, utc_now()
-        results = begun.validate(stores.primary, now, chosen, internal=stores.internal) if chosen else []
+        results = []
+        if chosen:
+            results = begun.validate(stores.primary, now, chosen, internal=stores.internal, workspace=workspace)
         return [*results, check_replicas(stores, now)] if CHECK_NAME in wanted else results
     except ReformatError as error:
         message = f"the store was to be opened and could not be: {type(error).__name__}: {error}"

@@ -25,6 +25,7 @@ from reformatters_dagster.core.source.files import ForecastFileCoord, SourceFile
 from reformatters_dagster.core.spec.errors import IndexMismatch
 from reformatters_dagster.core.spec.grids import LambertGrid
 from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.projection import differing_corners
 from reformatters_dagster.core.spec.standard_variables import STANDARD_VARIABLES
 from reformatters_dagster.core.spec.template import TemplateConfig
 from reformatters_dagster.core.spec.template_files import differing_files, write_metadata
@@ -32,6 +33,7 @@ from reformatters_dagster.core.spec.values import MOMENT
 from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.spec.zarr_documents import shard_keys
 from reformatters_dagster.orchestration.partitions import partition_label, shard_partitions
+from reformatters_dagster.scaffold import PLACEHOLDERS, placeholders_in
 from tests.dataset_defs.contract import (
     CONTRACTED,
     NOW,
@@ -87,6 +89,36 @@ def test_the_dataset_says_what_it_is(dataset: DynamicalDataset) -> None:
     assert needed | OWN_ATTRIBUTES <= attributes.keys()
     assert all(value.strip() for value in attributes.values())
     assert attributes["dataset_id"] == dataset.dataset_id
+
+
+@every_dataset
+def test_nothing_is_left_of_the_texts_that_the_scaffold_writes(dataset: DynamicalDataset) -> None:
+    texts = [*dataset.template_config.attributes.model_dump().values(), dataset.documentation]
+    left = placeholders_in(*texts, *(archive.url for archive in dataset.archives))
+    if facts_of(dataset).made_up:
+        assert left == list(PLACEHOLDERS), (
+            "the facts say made_up=True; take that out once the dataset speaks for itself"
+        )
+    else:
+        assert left == [], (
+            f"{dataset.dataset_id} still says what the scaffold wrote: say what is true, and update its template"
+        )
+
+
+@every_dataset
+def test_corners_of_a_projected_grid_lie_where_latitude_and_longitude_say(dataset: DynamicalDataset) -> None:
+    template, facts = dataset.template_config, facts_of(dataset)
+    if not isinstance(template.grid, LambertGrid):
+        assert facts.corners is None
+        pytest.skip(f"the grid of {dataset.dataset_id} is not projected")
+    ds = template.get_template(template.append_dim.start + MOMENT)
+    latitude, longitude = (ds[name].to_numpy().astype("f8") for name in ("latitude", "longitude"))
+    mapping = arrays_of(template)["spatial_ref"]["attributes"]
+    assert differing_corners(mapping, ds["y"].to_numpy(), ds["x"].to_numpy(), latitude, longitude) == []
+    assert facts.corners is not None, "say in the facts where the source has the south-west and the north-east corner"
+    order = latitude[:, 0].argsort()[[0, -1]]
+    for row, column, corner in zip(order, (0, -1), facts.corners, strict=True):
+        assert (latitude[row, column], longitude[row, column]) == pytest.approx(corner, abs=1e-3)
 
 
 @every_dataset

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from reformatters_dagster.core.check.current_data import CheckCurrentData
+from reformatters_dagster.core.check.nans import CheckRecentNans
 from reformatters_dagster.core.check.shards import CheckExpectedShards
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta
@@ -140,3 +141,16 @@ def test_the_checks_page_says_what_each_is_about(checked: Deployment) -> None:
         "expected_shards": "Every shard of the published extent is stored.",
     }
     assert not any(spec.blocking for spec in checks.check_specs)
+
+
+def test_a_check_of_values_shows_a_map_of_the_field(deployment: Deployment) -> None:
+    """All of a new store is NaN, at each lead time and in both chunks that are read, of which the first is told."""
+    checked = replace(deployment, site=deployment.site.having(validators=(CheckRecentNans(),)))
+    checked.run("initialise", end=str(SECOND))
+    found = evaluations(checked.run("validate"))["recent_nans"]
+    assert found.metadata["where_box"].value == "0 N to 90 N, 90 E to 170 E"
+    assert found.metadata["where_lead_times"].value == "0 h to 9 h"
+    picture = found.metadata["map"].value
+    assert isinstance(picture, str)
+    assert picture.startswith("![")
+    assert "data:image/png;base64," in picture

@@ -6,7 +6,7 @@ stays silent where it cannot tell drift from them.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +15,7 @@ import xarray as xr
 from pydantic import Field
 
 from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.places import Place, place_of
 from reformatters_dagster.core.check.sampling import sampled_columns
 from reformatters_dagster.core.check.validators import CheckResult, Validator
 from reformatters_dagster.core.check.wording import listed, text_of
@@ -65,13 +66,18 @@ class CheckStatsDrift(Validator):
 
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
         drifts: list[str] = []
+        places: list[Place] = []
         measured = 0
         for data_var in opened.data_vars if opened.labels.size > LEAST else ():
             if data_var.name in opened.ds:
                 fields = _fields(opened, data_var, self.sampled_chunks)
                 measured += any(len(of_column) > LEAST for of_column in fields)
-                found = (drift_of(data_var, of_column) for of_column in fields)
-                drifts += [f"{data_var.name!r} {drift}" for drift in found if drift is not None][:1]
+                for of_column in fields:
+                    if (drift := drift_of(data_var, of_column)) is not None:
+                        place = of_column[-1].place
+                        drifts.append(f"{data_var.name!r} {drift}{'' if place is None else place.remark}")
+                        places += [place] if place is not None else []
+                        break
         metadata: dict[str, float | int | str] = {"variables_drifted": len(drifts), "variables_measured": measured}
         if not drifts:
             message = f"{measured} variables of the newest {opened.append_dim} are like those before"
@@ -82,7 +88,15 @@ class CheckStatsDrift(Validator):
             f"at {opened.append_dim} {text_of(opened.labels[-1])} {listed(drifts, '; ')}; compare with the source, whose units, "
             "grid or fields may have changed"
         )
-        return CheckResult(name=self.name, passed=False, severity="WARN", message=message, metadata=metadata)
+        metadata |= places[0].metadata() if places else {}
+        return CheckResult(
+            name=self.name,
+            passed=False,
+            severity="WARN",
+            message=message,
+            metadata=metadata,
+            places=tuple(places),
+        )
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,8 @@ class FieldStats:
     high: float
     pattern: npt.NDArray[np.float64]
     """Mean over lead times and members, one value per point; NaN where a point has no value."""
+    place: Place | None = None
+    """Where its values lie."""
 
     @classmethod
     def of(cls, values: npt.NDArray[np.float32]) -> "FieldStats | None":
@@ -211,14 +227,19 @@ def _fields(opened: OpenedStore, data_var: DataVar, sampled_chunks: int) -> list
     newest, chunk = opened.labels.size - 1, int(array.encoding["chunks"][0])
     first = max(0, newest - WINDOW, (newest // chunk - CHUNKS) * chunk)
     recent = array.isel({opened.append_dim: slice(first, newest + 1)})
-    return [_of_column(opened.load(recent.isel(column))) for column in sampled_columns(opened, array, sampled_chunks)]
+    columns = sampled_columns(opened, array, sampled_chunks)
+    return [_of_column(opened, opened.load(recent.isel(column))) for column in columns]
 
 
-def _of_column(block: xr.DataArray) -> list[FieldStats]:
+def _of_column(opened: OpenedStore, block: xr.DataArray) -> list[FieldStats]:
     values = block.to_numpy()
     if "lead_time" in block.dims:
         axis = block.dims.index("lead_time")
         there = ~np.isnan(values[-1]).all(axis=tuple(at for at in range(values.ndim - 1) if at != axis - 1))
         values = np.compress(there, values, axis=axis)
     fields = [FieldStats.of(label) for label in values]
-    return [] if fields[-1] is None else [one for one in fields if one is not None]
+    if fields[-1] is None:
+        return []
+    newest = block.isel({opened.append_dim: -1})
+    fields[-1] = replace(fields[-1], place=place_of(opened, newest, ~np.isnan(newest.to_numpy())))
+    return [one for one in fields if one is not None]

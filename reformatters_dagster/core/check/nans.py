@@ -4,7 +4,7 @@ In: a published store. Out: a CheckResult. It reads a few columns of chunks of e
 """
 
 import math
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,21 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.places import Place, place_of
 from reformatters_dagster.core.check.sampling import sampled_columns
 from reformatters_dagster.core.check.validators import CheckResult, Severity, Validator
 from reformatters_dagster.core.check.wording import listed, percent, quoted, text_of
 from reformatters_dagster.core.spec.errors import UnknownVariable
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import DataVar
+
+
+class _Nans(NamedTuple):
+    """NaN of a variable in a label."""
+
+    share: float
+    place: Place | None
+    """Where most of it lies, of the columns that were read; None where there is none."""
 
 
 class CheckRecentNans(Validator):
@@ -81,19 +90,19 @@ class CheckRecentNans(Validator):
         """
         published = min(self.window, opened.labels.size)
         recencies = [recency for recency in range(published) if self._allowed_at(recency) < 1]
-        shares = {
+        found = {
             data_var.name: _nan_shares(opened, data_var, recencies, self.sampled_chunks)
             for data_var in self._selected(opened.data_vars)
         }
-        unmeasured = [name for name, by_recency in shares.items() if not by_recency]
-        if unmeasured or not shares:
+        unmeasured = [name for name, by_recency in found.items() if not by_recency]
+        if unmeasured or not found:
             what = f"of {quoted(unmeasured)}" if unmeasured else "at all"
             message = (
                 f"nothing was measured {what} in the newest {self.window} labels of {opened.append_dim}; "
                 "publish data, or widen the window or the variables of this check"
             )
             return CheckResult(name=self.name, passed=False, message=message)
-        return self._judge(opened, shares)
+        return self._judge(opened, found)
 
     def _selected(self, data_vars: tuple[DataVar, ...]) -> list[DataVar]:
         known = [data_var.name for data_var in data_vars]
@@ -108,9 +117,9 @@ class CheckRecentNans(Validator):
             included = tuple(data_var.name for data_var in data_vars if data_var.source_fill_value is None)
         return [data_var for data_var in data_vars if data_var.name in included and data_var.name not in self.exclude]
 
-    def _judge(self, opened: OpenedStore, shares: dict[str, dict[int, float]]) -> CheckResult:
+    def _judge(self, opened: OpenedStore, found: dict[str, dict[int, _Nans]]) -> CheckResult:
         measured = [
-            (share, recency, name) for name, by_recency in shares.items() for recency, share in by_recency.items()
+            (nans.share, recency, name) for name, by_recency in found.items() for recency, nans in by_recency.items()
         ]
         worst, _, worst_name = max(measured)
         over = sorted((m for m in measured if m[0] > self._allowed_at(m[1])), reverse=True)
@@ -118,41 +127,58 @@ class CheckRecentNans(Validator):
             "worst_nan_fraction": worst,
             "worst_variable": worst_name,
             "variables_over": len({name for _, _, name in over}),
-            "variables_measured": len(shares),
+            "variables_measured": len(found),
         }
         if not over:
             message = f"at most {percent(worst)} NaN ({worst_name!r}) in the newest labels of {opened.append_dim}"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
+        places = [found[name][recency].place for _, recency, name in over]
         findings = [
             f"{name!r} has {percent(share)} at {text_of(opened.labels[-1 - recency])} where "
-            f"{percent(self._allowed_at(recency))} is allowed"
-            for share, recency, name in over
+            f"{percent(self._allowed_at(recency))} is allowed{'' if place is None else place.remark}"
+            for (share, recency, name), place in zip(over, places, strict=True)
         ]
         message = (
-            f"too much NaN in {metadata['variables_over']} of {len(shares)} variables: {listed(findings, '; ')}; "
+            f"too much NaN in {metadata['variables_over']} of {len(found)} variables: {listed(findings, '; ')}; "
             f"`reformat status {opened.dataset_id} --json` names the source files that are missing"
         )
         may_fill = all(recency == 0 and share < 1 for share, recency, _ in over)
         severity: Severity = "WARN" if may_fill else "ERROR"
-        return CheckResult(name=self.name, passed=False, severity=severity, message=message, metadata=metadata)
+        told = tuple(place for place in places if place is not None)
+        where = told[0].metadata() if told else {}
+        return CheckResult(
+            name=self.name, passed=False, severity=severity, message=message, metadata=metadata | where, places=told
+        )
 
 
-def _nan_shares(opened: OpenedStore, data_var: DataVar, recencies: list[int], sampled_chunks: int) -> dict[int, float]:
-    """Share of NaN by recency, 0 for the newest label; empty where there is nothing to measure."""
+def _nan_shares(opened: OpenedStore, data_var: DataVar, recencies: list[int], sampled_chunks: int) -> dict[int, _Nans]:
+    """NaN by recency, 0 for the newest label; empty where there is nothing to measure."""
     if data_var.name not in opened.ds or not recencies:
         return {}
     array = opened.ds[data_var.name]
     newest = opened.labels.size - 1
     recent = array.isel({opened.append_dim: [newest - recency for recency in recencies]})
-    other_dims = [dim for dim in array.dims if dim != opened.append_dim]
     nans, values = np.zeros(len(recencies), dtype=np.int64), 0
+    most = np.zeros(len(recencies), dtype=np.int64)
+    places: list[Place | None] = [None] * len(recencies)
     for column in sampled_columns(opened, array, sampled_chunks):
         block = opened.load(recent.isel(column))
         if "lead_time" in block.dims:
             block = block.isel(lead_time=_has_value(data_var, pd.TimedeltaIndex(block.indexes["lead_time"])))
-        nans += block.isnull().sum(other_dims).to_numpy()
+        for at in range(len(recencies)):
+            field = block.isel({opened.append_dim: at})
+            flags = np.isnan(field.to_numpy())
+            count = int(flags.sum())
+            nans[at] += count
+            if count > most[at]:
+                most[at], places[at] = count, place_of(opened, field, flags)
         values += block.size // len(recencies)
-    return {recency: int(count) / values for recency, count in zip(recencies, nans, strict=True)} if values else {}
+    if not values:
+        return {}
+    return {
+        recency: _Nans(int(count) / values, place)
+        for recency, count, place in zip(recencies, nans, places, strict=True)
+    }
 
 
 def _has_value(data_var: DataVar, lead_times: pd.TimedeltaIndex) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 In: a final store, its template and its ledger. Out: lazy arrays, stored keys, objects, expected coordinates and ledger entries.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,6 +19,44 @@ from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.spec.zarr_documents import chunks_prefix
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.reading import READ_PATIENCE, load_published, open_published
+
+type Compare = "Callable[[OpenedStore, int, Timestamp], list[FieldComparison]]"
+
+
+@dataclass(frozen=True)
+class FieldComparison:
+    """What came of comparing a published field with the upstream files that it is made from.
+
+    Attributes
+    ----------
+    field : str
+        Variable and labels, in words.
+    label : str
+        Of the append dimension.
+    points, differing : int
+        How many points were compared, and how many differ.
+    difference : str
+        File, message, point and both values, where they differ; empty otherwise.
+    skipped : str
+        Why nothing was compared; empty otherwise.
+    published_again : bool
+        Whether a file was published again after it was used, which may be why they differ.
+    at : mapping, optional
+        Where a difference is: positions by dimension of the field, for `isel`.
+    box : tuple, optional
+        South, north, west and east edge of the points that differ.
+    """
+
+    field: str
+    variable: str
+    label: str
+    points: int = 0
+    differing: int = 0
+    difference: str = ""
+    skipped: str = ""
+    published_again: bool = False
+    at: Mapping[str, int] | None = None
+    box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +81,9 @@ class OpenedStore:
         None where the store has no ledger.
     patience : Patience
         How often `load` tries to read.
+    compare : callable, optional
+        Takes the store itself, a number and the time; compares so many published fields, and half as many of an earlier
+        partition, with the upstream files. None where the upstream is not at hand.
     """
 
     ds: xr.Dataset
@@ -53,9 +94,12 @@ class OpenedStore:
     coordinates: Callable[[Timestamp], xr.Dataset]
     ledger: LedgerView | None = None
     patience: Patience = READ_PATIENCE
+    compare: "Compare | None" = None
 
     @classmethod
-    def of(cls, store: Store, template: TemplateConfig, ledger: LedgerView | None) -> Self:
+    def of(
+        cls, store: Store, template: TemplateConfig, ledger: LedgerView | None, compare: "Compare | None" = None
+    ) -> Self:
         """Open a store that exists, as its readers do."""
 
         def shard_keys(variable: str) -> set[str]:
@@ -66,7 +110,9 @@ class OpenedStore:
             return found and found[0]
 
         ds = open_published(store)
-        return cls(ds, template.append_dim, template.data_vars, shard_keys, read_object, template.coordinates, ledger)
+        expected = template.coordinates
+        axis, rows = template.append_dim, template.data_vars
+        return cls(ds, axis, rows, shard_keys, read_object, expected, ledger, compare=compare)
 
     @property
     def append_dim(self) -> AppendDim:

@@ -99,6 +99,30 @@ class CheckConsolidatedMetadata(Validator):
         return CheckResult(name=self.name, passed=False, message=message, metadata=metadata)
 
 
+class CheckAttributes(Validator):
+    """Variables have the attributes that their rows give them: units, names, what is said of time windows.
+
+    Every update writes them anew, so others were put there by something else. A failure is a WARN.
+    """
+
+    name: str = "attributes"
+
+    def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
+        wrong = [
+            f"{data_var.name!r} has {key} {_brief(opened.ds[data_var.name].attrs.get(key))}, {_brief(value)} belongs there"
+            for data_var in opened.data_vars
+            if data_var.name in opened.ds
+            for key, value in data_var.attrs.items()
+            if opened.ds[data_var.name].attrs.get(key) != value
+        ]
+        metadata: dict[str, float | int | str] = {"attributes_wrong": len(wrong)}
+        if not wrong:
+            message = "variables have the attributes of their rows"
+            return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
+        message = f"not as the template has it: {listed(wrong, '; ')}; {_REWRITE.format(opened.dataset_id)}"
+        return CheckResult(name=self.name, passed=False, severity="WARN", message=message, metadata=metadata)
+
+
 _REWRITE = "`reformat backfill {} --overwrite-metadata` writes metadata and coordinates anew"
 
 

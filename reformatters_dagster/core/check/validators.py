@@ -28,6 +28,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.places import Place
 from reformatters_dagster.core.spec.values import Frozen, Timestamp
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class CheckResult(Frozen):
     """What was found and, on failure, what to do."""
     metadata: dict[str, float | int | str] = Field(default_factory=dict)
     """Figures worth a chart."""
+    places: tuple[Place, ...] = ()
+    """Where suspicious values lie, the worst first: Dagster shows a map of the first."""
 
 
 class Validator(Frozen, ABC):
@@ -55,6 +58,8 @@ class Validator(Frozen, ABC):
     """Name of the check in results. Two validators of one class in a dataset need two names."""
     needs_ledger: ClassVar[bool] = False
     """Whether the check needs a ledger. Stores without one, such as replicas, skip it."""
+    needs_upstream: ClassVar[bool] = False
+    """Whether the check asks the upstream again. It is skipped where nobody says where that is."""
 
     @abstractmethod
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
@@ -64,10 +69,15 @@ class Validator(Frozen, ABC):
 def run_validators(validators: Sequence[Validator], opened: OpenedStore, now: Timestamp) -> list[CheckResult]:
     """Run every validator, in order.
 
-    A validator that raises is a failed check; the others still run. A validator that needs a ledger is left out where the
-    store has none.
+    A validator that raises is a failed check; the others still run. A validator that needs a ledger or the upstream is left
+    out where there is none.
     """
-    able = [validator for validator in validators if opened.ledger is not None or not validator.needs_ledger]
+    able = [
+        validator
+        for validator in validators
+        if (opened.ledger is not None or not validator.needs_ledger)
+        and (opened.compare is not None or not validator.needs_upstream)
+    ]
     return [_answer(validator, opened, now) for validator in able]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.places import Place, place_of
 from reformatters_dagster.core.check.sampling import sampled_columns
 from reformatters_dagster.core.check.validators import CheckResult, Validator
 from reformatters_dagster.core.check.wording import listed, text_of
@@ -30,16 +31,18 @@ class CheckValueRange(Validator):
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:  # noqa: ARG002
         bounded = [one for one in opened.data_vars if one.valid_range is not None and one.name in opened.ds]
         beyond: list[str] = []
+        places: list[Place] = []
         measured = 0
         for data_var in bounded if opened.labels.size else []:
             assert data_var.valid_range is not None
             low, high = data_var.valid_range
-            lowest, highest = _extremes(opened, data_var, self.sampled_chunks)
+            lowest, highest, place = _extremes(opened, data_var, self.sampled_chunks)
             measured += not math.isnan(lowest)
-            if lowest < low or highest > high:
+            if place is not None:
+                places.append(place)
                 beyond.append(
                     f"{data_var.name!r} reaches from {lowest:.6g} to {highest:.6g} {data_var.units} where {low:.6g} to "
-                    f"{high:.6g} is possible"
+                    f"{high:.6g} is possible{place.remark}"
                 )
         metadata: dict[str, float | int | str] = {"variables_beyond": len(beyond), "variables_measured": measured}
         if not beyond:
@@ -51,13 +54,25 @@ class CheckValueRange(Validator):
             f"at {opened.append_dim} {text_of(opened.labels[-1])} {listed(beyond, '; ')}; compare with the source, whose "
             "packing or units may have changed"
         )
-        return CheckResult(name=self.name, passed=False, severity="WARN", message=message, metadata=metadata)
+        return CheckResult(
+            name=self.name,
+            passed=False,
+            severity="WARN",
+            message=message,
+            metadata=metadata | places[0].metadata(),
+            places=tuple(places),
+        )
 
 
-def _extremes(opened: OpenedStore, data_var: DataVar, sampled_chunks: int) -> tuple[float, float]:
-    """Least and greatest value of the newest label; both NaN where every value is NaN."""
+def _extremes(opened: OpenedStore, data_var: DataVar, sampled_chunks: int) -> tuple[float, float, Place | None]:
+    """Least and greatest value of the newest label, NaN where every value is NaN; and where most values are impossible."""
+    assert data_var.valid_range is not None
+    low, high = data_var.valid_range
     array = opened.ds[data_var.name]
     newest = array.isel({opened.append_dim: -1})
-    blocks = [opened.load(newest.isel(column)).to_numpy() for column in sampled_columns(opened, array, sampled_chunks)]
-    found = np.concatenate([block[~np.isnan(block)] for block in blocks])
-    return (float(found.min()), float(found.max())) if found.size else (math.nan, math.nan)
+    blocks = [opened.load(newest.isel(column)) for column in sampled_columns(opened, array, sampled_chunks)]
+    found = np.concatenate([block.to_numpy()[~np.isnan(block.to_numpy())] for block in blocks])
+    impossible = [(block.to_numpy() < low) | (block.to_numpy() > high) for block in blocks]
+    worst = max(range(len(blocks)), key=lambda at: int(impossible[at].sum()))
+    place = place_of(opened, blocks[worst], impossible[worst]) if impossible[worst].any() else None
+    return (float(found.min()), float(found.max()), place) if found.size else (math.nan, math.nan, None)

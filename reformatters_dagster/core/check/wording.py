@@ -22,3 +22,12 @@ def percent(share: float) -> str:
 def text_of(time: Timestamp) -> str:
     """A label as checks write it."""
     return f"{time:%Y-%m-%dT%H:%M}"
+
+
+def degrees(value: float, positive: str, negative: str) -> str:
+    """A latitude or longitude.
+
+    >>> degrees(-12.5, "N", "S")
+    '12.5 S'
+    """
+    return f"{abs(value):.6g} {negative if value < 0 else positive}"

@@ -5,4 +5,5 @@
 | `buffer` | the values of one variable, in memory or on the tmp disk |
 | `transforms` | deaccumulate, interpolate, round, in place |
 | `kernels` | the compiled loops of `transforms` |
+| `expected` | what published values must be, worked out a second time from the source's numbers |
 """

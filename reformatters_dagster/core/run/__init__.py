@@ -15,6 +15,7 @@
 | `launches` | which partitions a sensor looks at, and gives up |
 | `arrivals` | which files of a partition have arrived upstream |
 | `replicas`, `mending`, `comparison`, `layout` | replicas that lag: marked, mended, compared |
+| `crosscheck`, `sampled_fields` | published values beside what a second decoder reads in the upstream files |
 | `status` | what is known about a store, for people |
 | `describing` | what a dataset is, for people |
 """

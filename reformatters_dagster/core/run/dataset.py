@@ -13,6 +13,7 @@ from reformatters_dagster.core.check.opened import OpenedStore
 from reformatters_dagster.core.check.validators import CheckResult, Validator, run_validators
 from reformatters_dagster.core.job.context import OnProgress, ignore_progress
 from reformatters_dagster.core.ledger.entries import LedgerView, previous_entry, why_unreadable
+from reformatters_dagster.core.run.crosscheck import compare_with_upstream
 from reformatters_dagster.core.run.declaration import Declaration
 from reformatters_dagster.core.run.outcomes import RunReport
 from reformatters_dagster.core.run.targets import places_for_metadata
@@ -121,6 +122,7 @@ class DynamicalDataset(Declaration):
         validators: Sequence[Validator] | None = None,
         *,
         internal: Store | None = None,
+        workspace: Workspace | None = None,
     ) -> list[CheckResult]:
         """Ask validators (default: all) of one store as its readers see it.
 
@@ -128,6 +130,8 @@ class DynamicalDataset(Declaration):
         ----------
         internal : Store, optional
             Where the ledger of this store is; without it validators that need a ledger are left out.
+        workspace : Workspace, optional
+            Where the upstream is; without it validators that compare with the upstream are left out.
         """
         ledger = None
         if internal is not None:
@@ -137,5 +141,6 @@ class DynamicalDataset(Declaration):
                 self.give_up_age,
                 partial(why_unreadable, internal),
             )
-        opened = OpenedStore.of(store, self.template_config, ledger)
+        compare = None if workspace is None else partial(compare_with_upstream, self, workspace)
+        opened = OpenedStore.of(store, self.template_config, ledger, compare)
         return run_validators(self.validators if validators is None else validators, opened, now)

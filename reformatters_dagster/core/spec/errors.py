@@ -130,6 +130,10 @@ class CorruptMessage(ReformatError, ValueError):
     """Bytes that are not the GRIB message asked for."""
 
 
+class SecondDecoderMissing(ReformatError, ImportError):
+    """The decoder that published values are compared by cannot be loaded."""
+
+
 class IndexMismatch(CorruptMessage):
     """An index that does not describe the file beside it, or lacks a wanted message.
 

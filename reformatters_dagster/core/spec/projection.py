@@ -3,6 +3,7 @@
 In: a `LambertGrid`. Out: latitudes and longitudes in degrees, or metres on its plane.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy.typing as npt
 
 from reformatters_dagster.core.spec.grids import LambertGrid
 from reformatters_dagster.core.spec.values import Array2D
+
+SAME_CORNER = 1e-3
+"""Degrees: about 100 m, more than float32 loses and less than a cell."""
 
 type FloatArray = npt.NDArray[np.float64]
 
@@ -56,6 +60,38 @@ def on_plain_map(values: Array2D, grid: LambertGrid, columns: int = 700) -> tupl
     plain = np.full(inside.shape, np.nan, np.float32)
     plain[inside] = values[row[inside], column[inside]]
     return plain, latitude, longitude
+
+
+def differing_corners(
+    mapping: Mapping[str, object], y: FloatArray, x: FloatArray, latitude: FloatArray, longitude: FloatArray
+) -> list[str]:
+    """Corners of a projected grid that lie elsewhere by its grid mapping than by its latitudes and longitudes, in words.
+
+    Parameters
+    ----------
+    mapping : mapping
+        Attributes of the CF grid mapping. Its well-known text is read, which tells readers of the store where they are; nothing
+        that made the latitudes and longitudes takes part.
+    y, x : 1-D
+        Labels of the dimensions, in metres.
+    latitude, longitude : (y, x)
+        Degrees.
+    """
+    import pyproj
+
+    crs = pyproj.CRS.from_wkt(str(mapping["crs_wkt"]))
+    assert crs.geodetic_crs is not None
+    to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    wrong = []
+    for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        east, north = to_degrees.transform(float(x[column]), float(y[row]))
+        found = float(latitude[row, column]), float(longitude[row, column])
+        if abs(found[0] - north) > SAME_CORNER or abs((found[1] - east + 180) % 360 - 180) > SAME_CORNER:
+            wrong.append(
+                f"corner y={y[row]:.0f} x={x[column]:.0f} lies at {north:.4f} N {east:.4f} E by the grid mapping, latitude and "
+                f"longitude say {found[0]:.4f} N {found[1]:.4f} E"
+            )
+    return wrong
 
 
 def parameters_of(grid: LambertGrid) -> dict[str, object]:

@@ -73,7 +73,10 @@ class Facts:
     not_in: Callable[[SourceFileCoord, DataVar], bool] = has_no_window_yet
     """Whether the file of a coord is known to lack a variable."""
     made_up: bool = False
-    """Whether the dataset is still what it was copied from: the catalogue of public datasets does not hold for it yet."""
+    """Whether the dataset is still what it was copied from: the catalogue of public datasets does not hold for it yet, and texts
+    of the example may stand in it."""
+    corners: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """Of a projected grid, latitude and longitude of the south-west and the north-east corner, as the source gives them."""
     stated_elsewhere: frozenset[str] = field(default_factory=frozenset)
     """What the catalogue says of a variable's source that other tests of the dataset hold it to."""
 

@@ -12,6 +12,8 @@ FACTS = Facts(
     url=BUCKET + r"/hrrr\.(?P<date>\d{8})/conus/hrrr\.t(?P<hour>\d\d)z\.wrfsfcf(?P<lead>0[01])\.grib2",
     first=frozenset({(url("2014100100", 0), url("2014100100", 0)), (url("2014093023", 1), url("2014093023", 1))}),
     newest=frozenset({(url("2026073000", 0), url("2026080209", 0)), (url("2026072923", 1), url("2026080208", 1))}),
+    # As ecCodes gives the first and the last point of a real message.
+    corners=((21.138123, -122.719528), (47.842195, -60.917193)),
     region=(16.46, 8),
     indexes=real_indexes("*--hrrr.t00z.wrfsfcf00.grib2.idx"),
     not_in=has_every_message,
