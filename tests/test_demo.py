@@ -174,8 +174,8 @@ def assert_validators_end_well(said: list[str]) -> None:
 
 
 def assert_next_steps_are_true(demo: Demo, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`dagster dev` of the printed workspace has the demo's datasets, and each of its sensors can be asked."""
-    assert f". {demo.folder}/env && uv run dagster dev -w {demo.workspace}" in said[-2]
+    """`dg dev` of the printed workspace has the demo's datasets, and each of its sensors can be asked."""
+    assert f". {demo.folder}/env && uv run dg dev -w {demo.workspace}" in said[-2]
     for name, value in demo.environment.items():
         assert f"export {name}={value}\n" in (demo.folder / "env").read_text()
         monkeypatch.setitem(os.environ, name, value)

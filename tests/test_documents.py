@@ -37,7 +37,7 @@ BY: dict[tuple[str, str], str] = {
     ("README.md", "pip install uv"): ".ci/run",
     (
         "README.md",
-        ". data/demo/env && uv run dagster dev",
+        ". data/demo/env && uv run dg dev",
     ): "a server that does not end; its two code locations load in tests/test_demo.py",
     ("README.md", "from pathlib import Path"): "tests/pictures/test_readme.py",
     (
@@ -47,6 +47,7 @@ BY: dict[tuple[str, str], str] = {
     ("README.md", ". data/demo/env"): "needs the demo's store; tests/cli runs each command on another one",
     ("README.md", "export REFORMATTERS_STORE="): "asks the real archive; tests/cli runs it on a sample",
     ("CONTRIBUTING.md", "pip install uv"): ".ci/run",
+    ("CONTRIBUTING.md", "uv run dg check"): "tests/orchestration/test_dg.py",
     ("CONTRIBUTING.md", "uv run ruff check"): ".ci/run",
     ("benchmarks/README.md", "uv run"): LONG,
     ("helm/README.md", "docker build"): CLUSTER,

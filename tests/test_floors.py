@@ -53,8 +53,8 @@ def room(module: str) -> str:
     """The room a module lies in: one of `core`, one provider, or what stands beside `core`."""
     top, *parts = module.split(".")
     if top == "dataset_defs":
-        if parts[1:] == ["definitions"]:
-            return f"DEFINITIONS of {parts[0]}"
+        if parts[-1:] == ["definitions"] and len(parts) <= 2:
+            return f"DEFINITIONS of {parts[0] if parts[1:] else 'all'}"
         return f"{OF_ONE_PROVIDER} {parts[0]}" if parts else top
     return ".".join(parts[: 2 if parts[0] == "core" else 1]) if parts else "FACADE"
 

@@ -103,7 +103,7 @@ class Demo:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes `dagster dev` show this demo."""
+        """What makes `dg dev` show this demo."""
         return {
             "DAGSTER_HOME": str(self.folder / "dagster"),
             "REFORMATTERS_STORE": str(self.folder / "stores"),

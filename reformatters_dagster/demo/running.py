@@ -66,7 +66,7 @@ def run_demo(folder: Path, now: Timestamp, say: Say) -> int:
     say(f"Store ({SAMPLE_DATA}): {location} with init_time {init_times}")
     say(f'  import xarray as xr; ds = xr.open_zarr("{location}")')
     say(f"Picture ({SAMPLE_DATA}): {picture}")
-    say(f"The same in the Dagster UI: . {demo.folder / 'env'} && uv run dagster dev -w {demo.workspace}")
+    say(f"The same in the Dagster UI: . {demo.folder / 'env'} && uv run dg dev -w {demo.workspace}")
     say(f"  It has {' and '.join(dataset.dataset_id for dataset in DATASETS)}, the datasets with a sample upstream")
     return 0
 
