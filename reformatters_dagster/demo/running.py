@@ -40,7 +40,7 @@ from reformatters_dagster.sample_upstream import write_sample_upstream
 from reformatters_dagster.sample_upstream.mrms import write_mrms_sample
 
 STEP = 0.5
-TOLD = ("files_expected", "files_succeeded", "files_missing", "bytes_in", "bytes_out")
+TOLD = ("fields_expected", "fields_succeeded", "fields_missing", "bytes_in", "bytes_out")
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 

@@ -93,7 +93,7 @@ def next_label_due(dataset: DynamicalDataset) -> Timedelta:
 
 
 def completeness(variables: Sequence[str], partitions: Sequence[PartitionStatus]) -> float:
-    """Share of files that were used, of those that every variable of some partitions expects."""
+    """Share of fields that were used, of those that every variable of some partitions expects."""
     expected = succeeded = 0.0
     for partition in partitions:
         known = partition.entry.variables if partition.entry is not None else {}

@@ -45,9 +45,9 @@ def materialization_metadata(
     ran = {name: coverage[name] for name in report.results}
     expected, succeeded = (sum(getattr(one, what) for one in ran.values()) for what in ("expected", "succeeded"))
     metadata: dict[str, MetadataValue] = {
-        "files_expected": dg.MetadataValue.int(expected),
-        "files_succeeded": dg.MetadataValue.int(succeeded),
-        "files_missing": dg.MetadataValue.int(expected - succeeded),
+        "fields_expected": dg.MetadataValue.int(expected),
+        "fields_succeeded": dg.MetadataValue.int(succeeded),
+        "fields_missing": dg.MetadataValue.int(expected - succeeded),
         "values_outdated": dg.MetadataValue.int(sum(len(one.outdated) for one in ran.values())),
     }
     if (picture := _if_possible(lambda: _picture(dataset, workspace, report), report)) is not None:
@@ -61,7 +61,8 @@ def materialization_metadata(
         metadata["variables_kept"] = dg.MetadataValue.text(", ".join(sorted(report.stats.kept)))
     metadata |= {
         "store": dg.MetadataValue.text(workspace.stores.primary.url),
-        "published": dg.MetadataValue.bool(report.plan.request.publish),
+        "published": dg.MetadataValue.bool(_readers_see(dataset, report)),
+        "new_labels": dg.MetadataValue.int(report.new_labels),
         "labels_in_store": dg.MetadataValue.int(report.labels),
         "extent": dg.MetadataValue.text(" to ".join(map(_label_text, report.entry.extent))),
         "archives": dg.MetadataValue.text(_archives(report)),
@@ -81,8 +82,17 @@ def materialization_metadata(
     return metadata
 
 
+def _readers_see(dataset: DynamicalDataset, report: CommitReport) -> bool:
+    """Whether the partition is within the extent that readers see, whichever run published it."""
+    axis = dataset.template_config.append_dim
+    return bool(report.plan.label < axis.start + report.labels * axis.frequency)
+
+
 def _completeness_table(report: CommitReport) -> str:
-    rows = ["| variable | expected | succeeded | missing | outdated | first reason |", "|---|---:|---:|---:|---:|---|"]
+    rows = [
+        "| variable | fields expected | succeeded | missing | outdated | first reason |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
     for name in sorted(report.results):
         known = report.entry.variables[name]
         reason = _shortened(known.first_reason or "").replace("|", "\\|")
@@ -105,7 +115,7 @@ def _rates_table(stats: JobStats) -> str | None:
 def _archives(report: CommitReport) -> str:
     """How many fields each archive gave. Fields that a published shard already held are not counted."""
     counts = Counter(file.archive for files in report.results.values() for file in files if file.was_read)
-    return ", ".join(f"{archive}: {count}" for archive, count in counts.most_common())
+    return ", ".join(f"{archive}: {count} fields" for archive, count in counts.most_common())
 
 
 def _shortened(reason: str) -> str:

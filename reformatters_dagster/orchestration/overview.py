@@ -137,9 +137,7 @@ def _week(report: StatusReport, now: Timestamp) -> str:
     share = completeness(report.variables, partitions)
     if not lacking:
         return f"100 % of {len(partitions)} partitions"
-    return (
-        f"**{min(math.floor(1000 * share) / 10, 99.9):g} %**: {len(lacking)} of {len(partitions)} partitions lack files"
-    )
+    return f"**{min(math.floor(1000 * share) / 10, 99.9):g} %**: {len(lacking)} of {len(partitions)} partitions lack fields"
 
 
 def _stale(dataset: DynamicalDataset, sensors: Sequence[Ticking]) -> list[tuple[str, str]]:

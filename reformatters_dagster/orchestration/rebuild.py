@@ -100,9 +100,9 @@ def _materialization(key: dg.AssetKey, entry: LedgerEntry) -> dg.AssetMaterializ
         description="rebuilt from the ledger",
         partition=entry.partition,
         metadata={
-            "files_expected": dg.MetadataValue.int(expected),
-            "files_succeeded": dg.MetadataValue.int(succeeded),
-            "files_missing": dg.MetadataValue.int(expected - succeeded),
+            "fields_expected": dg.MetadataValue.int(expected),
+            "fields_succeeded": dg.MetadataValue.int(succeeded),
+            "fields_missing": dg.MetadataValue.int(expected - succeeded),
             "template_hash": dg.MetadataValue.text(entry.template_hash),
             "code_version": dg.MetadataValue.text(entry.code_version),
             "written_by_run": dg.MetadataValue.text(entry.run_id),

@@ -140,10 +140,10 @@ def test_the_command_line_s_backfill_writes_the_same_bytes(real: RealRun) -> Non
 def test_a_materialization_says_what_was_there_and_what_it_cost(real: RealRun, shared_data: Path) -> None:
     shown = real.metadata
     shards = objects_of(Path(shown["store"]) / TEMPERATURE / "c")
-    assert (shown["files_expected"], shown["files_succeeded"], shown["files_missing"]) == (209, 1, 208)
+    assert (shown["fields_expected"], shown["fields_succeeded"], shown["fields_missing"]) == (209, 1, 208)
     assert shown["bytes_in"] == (shared_data / REAL).stat().st_size
     assert (shown["objects_out"], shown["bytes_out"]) == (len(shards), sum(map(len, shards.values())))
-    assert shown["published"] is False
+    assert shown["published"] is True
     assert shown["labels_in_store"] == real.ds.sizes["init_time"]
     for stage in ("download", "read", "transform", "write", "upload"):
         assert 0 < shown[f"seconds_{stage}"] < 300, stage
@@ -317,15 +317,16 @@ def test_a_backfill_creates_the_store_up_to_now_and_an_update_grows_it(deploymen
     assert complete == [LEADS[-1], 8]
     first, second = deployment.materializations()
     assert (first.partition, second.partition) == (partition_key(INIT), partition_key(SECOND))
-    assert metadata_of(first)["published"] is False
+    assert (metadata_of(first)["published"], metadata_of(first)["new_labels"]) == (True, 0)
     shown = metadata_of(second)
-    assert (shown["published"], shown["labels_in_store"], shown["files_missing"]) == (True, 2, len(VARIABLES))
+    assert (shown["published"], shown["new_labels"], shown["labels_in_store"]) == (True, 1, 2)
+    assert shown["fields_missing"] == len(VARIABLES)
     assert {name: cells[2] for name, cells in rows_of(shown["completeness"].partition("\n\n")[2]).items()} == {
         "variable": "missing",
         **dict.fromkeys(sorted(VARIABLES), "1"),
     }
     assert shown["extent"] == "2026-07-29T18:00 to 2026-07-30T00:00"
-    assert shown["archives"] == f"{PRIMARY}: {shown['files_succeeded']}"
+    assert shown["archives"] == f"{PRIMARY}: {shown['fields_succeeded']} fields"
     assert shown["template_hash"] == template_hash(site.dataset.template_config)
     assert shown["code_version"] == importlib.metadata.version("reformatters-dagster")
     assert set(rows_of(shown["negative_rates"])) == {"variable", RAIN}
@@ -428,7 +429,7 @@ def test_a_run_executed_again_from_its_failure_downloads_nothing_a_second_time(
     ran = {event.node_name for event in retried.all_events if event.is_step_success}
     assert (retried.success, ran) == (True, {"test_gfs_forecast__commit"})
     (event,) = retried.asset_materializations_for_node("test__gfs_forecast")
-    assert metadata_of(event)["files_succeeded"] == len(LEADS)
+    assert metadata_of(event)["fields_succeeded"] == len(LEADS)
     entry = site.ledger()
     assert entry is not None
     assert entry.run_id == retried.run_id

@@ -77,7 +77,7 @@ def test_what_is_wrong_is_bold_and_counted(site: Site, instance: dg.DagsterInsta
     tick(instance, site.dataset.job_name("heal"), later - pd.Timedelta("1min"), error=True)
     cells, figures = shown(looks, instance, later)
     assert cells[1] == "**late**: 13.0 h of 12 h"
-    assert cells[2].endswith("%**: 1 of 1 partitions lack files")
+    assert cells[2].endswith("%**: 1 of 1 partitions lack fields")
     assert 40 < float(cells[2].strip("*").split()[0]) < 60
     assert cells[3:] == ["**1 partitions**", "upstream **silent for 2.0 h**, heal **fails**"]
     assert figures == {
@@ -112,7 +112,7 @@ def test_only_partitions_of_the_last_week_count(site: Site, instance: dg.Dagster
     deployment.run("update", INIT)
     deployment.run("update", SECOND)
     looks = looked_at(site, instance)
-    assert shown(looks, instance)[0][2].endswith("1 of 2 partitions lack files")
+    assert shown(looks, instance)[0][2].endswith("1 of 2 partitions lack fields")
     assert shown(looks, instance, SECOND + pd.Timedelta("7D"))[0][2] == "100 % of 1 partitions"
     assert shown(looks, instance, SECOND + pd.Timedelta("30D"))[0][2] == "100 % of 1 partitions"
 

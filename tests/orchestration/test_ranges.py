@@ -85,7 +85,7 @@ def test_one_run_makes_every_partition_and_reports_each_once(several: Deployment
     assert status_of(several, done.run_id) is dg.DagsterRunStatus.SUCCESS
     told = several.materializations()
     assert [one.partition for one in told] == KEYS
-    assert {metadata_of(one)["files_missing"] for one in told} == {0}
+    assert {metadata_of(one)["fields_missing"] for one in told} == {0}
     assert len({str(metadata_of(one)["map"]) for one in told}) == 3  # each tells of its own
     ds = several.site.read()
     for label in (INIT, SECOND, THIRD):

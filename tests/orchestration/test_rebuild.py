@@ -53,8 +53,8 @@ def test_a_new_instance_learns_every_partition_of_the_ledger_once(
     told = metadata_of(Deployment(site, begun_anew).materializations()[0])
     (of_the_run,) = made.materializations()
     real = metadata_of(of_the_run)
-    assert {name: told[name] for name in ("files_expected", "files_succeeded", "template_hash")} == {
-        name: real[name] for name in ("files_expected", "files_succeeded", "template_hash")
+    assert {name: told[name] for name in ("fields_expected", "fields_succeeded", "template_hash")} == {
+        name: real[name] for name in ("fields_expected", "fields_succeeded", "template_hash")
     }
     assert told["written_by_run"] == made.instance.get_runs()[0].run_id
 
@@ -62,7 +62,7 @@ def test_a_new_instance_learns_every_partition_of_the_ledger_once(
 def test_only_what_dagster_lacks_is_reported(made: Deployment) -> None:
     done = rebuild_status(made.instance, made.site.dataset, made.site.workspace.stores.internal)
     assert (list(done.reported), done.known) == (KEYS[1:], 1)
-    assert metadata_of(made.materializations()[0])["published"] is False  # of the run, which stands
+    assert metadata_of(made.materializations()[0])["published"] is True  # of the run, which stands
 
 
 def test_an_entry_that_cannot_be_read_is_named_and_left_out(made: Deployment, begun_anew: dg.DagsterInstance) -> None:

@@ -241,7 +241,7 @@ def forecast(tmp_path: Path) -> DynamicalDataset:
 def test_a_forecast_from_its_files_to_readers(forecast: DynamicalDataset, mirror: Path, tmp_path: Path) -> None:
     settings = settings_in(tmp_path, mirror)
     shown = materialize(forecast, settings, INIT)
-    assert shown["files_missing"] == 0
+    assert shown["fields_missing"] == 0
     assert shown["map"].startswith("![temperature_2m")
     ds = xr.open_zarr(settings.stores(forecast.template_config).primary.url, chunks=None, decode_timedelta=True).load()
     assert ds["temperature_2m"].dims == ("init_time", "lead_time", "y", "x")
@@ -282,7 +282,7 @@ def test_an_analysis_from_its_files_to_readers(analysis: DynamicalDataset, mirro
     workspace = analysis.workspace(settings)
     analysis.initialise(workspace, end + MOMENT, end)
     for label in (INIT + 4 * HOUR, INIT):
-        assert materialize(analysis, settings, label)["files_missing"] == 0
+        assert materialize(analysis, settings, label)["fields_missing"] == 0
     apart = xr.open_zarr(workspace.stores.primary.url, chunks=None).load()
     together = small_analysis(tmp_path / "long", 8)
     long = together.workspace(settings.model_copy(update={"store": str(tmp_path / "long-stores")}))
