@@ -9,18 +9,21 @@ ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=ne
 RUN pip install --no-cache-dir uv==${UV}
 WORKDIR /app
 COPY pyproject.toml ./
-# ecCodes' encoder, matplotlib and coastlines are for the demo, on a laptop. Nobody here reads tests of libraries, maps of scripts, C headers,
-# or messages other than GRIB.
+# matplotlib and coastlines are for the demo, on a laptop. Nobody here reads tests of libraries, maps of scripts, C headers, or messages
+# other than GRIB. The check that decodes a second time takes the ecCodes that pygrib brings: a second copy would be 73 MB.
 RUN uv sync --no-dev --no-install-project \
-        --no-install-package eccodes --no-install-package eccodeslib --no-install-package eckitlib \
-        --no-install-package findlibs --no-install-package basemap-data --no-install-package matplotlib --no-install-package contourpy \
+        --no-install-package eccodeslib --no-install-package eckitlib \
+        --no-install-package basemap-data --no-install-package matplotlib --no-install-package contourpy \
         --no-install-package cycler --no-install-package fonttools --no-install-package kiwisolver \
         --no-install-package pillow --no-install-package pyparsing \
     && find .venv -type d -name tests -prune -exec rm -r {} + \
     && find .venv -type f '(' -name '*.js.map' -o -name '*.css.map' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' ')' -delete \
     && rm -r .venv/lib/python3.13/site-packages/pygrib/share/eccodes/definitions/bufr \
         .venv/lib/python3.13/site-packages/pygrib/share/eccodes/definitions/taf \
-        .venv/lib/python3.13/site-packages/pygrib/share/eccodes/definitions/metar
+        .venv/lib/python3.13/site-packages/pygrib/share/eccodes/definitions/metar \
+    && mkdir .venv/eccodes && ln -s ../lib/python3.13/site-packages/pygrib.libs .venv/eccodes/lib \
+    && ln -s "$(basename .venv/eccodes/lib/libeccodes-*.so)" .venv/eccodes/lib/libeccodes.so \
+    && ECCODES_DIR=/app/.venv/eccodes .venv/bin/python -c "import eccodes"
 COPY README.md LICENSE ./
 COPY templates templates
 COPY dataset_defs dataset_defs
@@ -48,5 +51,7 @@ COPY --from=build /opt/numba /opt/numba
 COPY --from=build /app /app
 WORKDIR /app
 ENV PATH=/app/.venv/bin:$PATH HOME=/tmp DAGSTER_HOME=/opt/dagster/dagster_home \
+    ECCODES_DIR=/app/.venv/eccodes \
+    ECCODES_DEFINITION_PATH=/app/.venv/lib/python3.13/site-packages/pygrib/share/eccodes/definitions \
     NUMBA_CACHE_DIR=/opt/numba OPENBLAS_NUM_THREADS=1
 USER 1000:1000
