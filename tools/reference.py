@@ -126,7 +126,14 @@ def _datasets() -> str:
 
 def _dataset(dataset: "DynamicalDataset") -> str:
     template = dataset.template_config
-    told = [f"# {dataset.dataset_id}", "", describe(dataset, Settings(store="s3://BUCKET").store_url(template)), "", "## Columns", ""]
+    told = [
+        f"# {dataset.dataset_id}",
+        "",
+        describe(dataset, Settings(store="s3://BUCKET").store_url(template)),
+        "",
+        "## Columns",
+        "",
+    ]
     told += [describe_variables(template), "", "## Checks", ""]
     told += [f"- `{check.name}`: {_docstring(type(check)).splitlines()[0]}" for check in dataset.validators]
     told += ["", f"What is odd about its provider: [{dataset.provider}](../providers/{dataset.provider}.md)."]
