@@ -32,13 +32,13 @@ telemetry:
 python_logs:
   managed_python_loggers: [reformatters_dagster]
   python_log_level: INFO
-concurrency:
-  runs:
+run_coordinator:
+  module: reformatters_dagster.orchestration.run_coordinator
+  class: DatasetRunCoordinator
+  config:
     max_concurrent_runs: 2
     tag_concurrency_limits:
-      - key: reformatters/exclusive
-        value: {applyLimitPerUniqueValue: true}
-        limit: 1
+      - {key: reformatters/exclusive, value: {applyLimitPerUniqueValue: true}, limit: 1}
 """
 WORKSPACE_YAML = """\
 load_from:
