@@ -4,7 +4,9 @@ In: an instance whose launcher can tell how workers are, as that of Kubernetes c
 
 Dagster's run monitoring asks the launcher about runs that have started. Of one that still starts it watches the time alone, and
 that is long, since a pod may wait for a node: a pod that was OOM-killed while it imported, or whose code cannot be imported,
-would hold its place in the queue until then. The daemon's process imports this module, so it must not import the core.
+would hold its place in the queue until then. So would a run that was put back into the queue though its Job had been made: the
+pod finds it there and does nothing, and the next launch may take the Job for its own while that pod ends. The daemon's process
+imports this module, so it must not import the core.
 """
 
 import logging
@@ -18,6 +20,8 @@ from dagster._core.launcher.base import WorkerStatus
 log = logging.getLogger(__name__)
 
 STARTING = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])
+ENDED = {WorkerStatus.FAILED, WorkerStatus.SUCCESS}
+NOTHING_DONE = "its pod ended without an error, as one does that finds the run back in the queue after a refused launch"
 
 
 def fail_runs_without_worker(instance: dg.DagsterInstance) -> None:
@@ -55,12 +59,12 @@ def _watch(instance: dg.DagsterInstance, ends: Event) -> None:
 
 def _look_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     health = instance.run_launcher.check_run_worker_health(run)
-    if health.status is not WorkerStatus.FAILED:
+    if health.status not in ENDED:
         return  # without an answer too: the Job may not have been created yet
     current = instance.get_run_by_id(run.run_id)
     if current is None or current.status is not dg.DagsterRunStatus.STARTING:
         return  # it began between the two looks: run monitoring asks after it
-    message = f"The run's worker ended before the run had begun: {health.msg}"
+    message = f"The run's worker ended before the run had begun: {health.msg or NOTHING_DONE}"
     log.warning("run=%s %s", run.run_id, message)
     instance.report_run_failed(current, "\n".join(filter(None, (message, _last_words(instance, current)))))
 

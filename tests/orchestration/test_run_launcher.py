@@ -288,6 +288,19 @@ def test_a_run_that_starts_is_left_alone_while_its_pod_may_still_begin(daemon: D
     assert daemon.status(run_id) == "STARTING"
 
 
+def test_a_run_is_retried_whose_pod_ended_well_and_did_nothing(daemon: Daemon) -> None:
+    daemon.cluster.answers.append((LOST, "", ""))  # the API has made the Job, and its pod finds the run in the queue
+    first = daemon.submit()
+    daemon.dequeue()
+    assert daemon.status(first) == "STARTING"
+    daemon.cluster.end(f"dagster-run-{first}", "Completed")
+    fail_runs_without_worker(daemon.instance)
+    assert "ended before the run had begun: its pod ended without an error" in daemon.events(first)[-1]
+    (again,) = daemon.retry()
+    daemon.dequeue()
+    assert daemon.status(again.run_id) == "STARTING"
+
+
 def test_a_pod_that_failed_while_its_run_started_is_retried_as_it_was(daemon: Daemon) -> None:
     first = daemon.submit()
     daemon.dequeue()
