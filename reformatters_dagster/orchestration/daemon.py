@@ -1,7 +1,7 @@
 """Dagster's daemon, one at a time: a second one waits until the first is gone, and then takes its place.
 
 In: the arguments of `dagster-daemon`, as `python -m reformatters_dagster.orchestration.daemon run -w workspace.yaml`. Out: the
-same, but `run` works only while it holds a lock of Postgres.
+same, but `run` works only while it holds a lock of Postgres, and looks after runs that still start.
 
 Two daemons of Dagster on one database launch partitions of a backfill twice: both look, then both submit. Kubernetes starts a
 second one while the first still ends, or still lives on a node that cannot be reached. A storage other than Postgres belongs to
@@ -21,6 +21,8 @@ from dagster_postgres import PostgresRunStorage
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+
+from reformatters_dagster.orchestration.starting_runs import watched_starts
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +130,10 @@ def main() -> None:
 
     with ExitStack() as held:
         if sys.argv[1:2] == ["run"]:
-            storage = held.enter_context(dg.DagsterInstance.get()).run_storage
-            if isinstance(storage, PostgresRunStorage):
-                Turn(storage.connect, lambda: os._exit(LOST)).take()
+            instance = held.enter_context(dg.DagsterInstance.get())
+            if isinstance(instance.run_storage, PostgresRunStorage):
+                Turn(instance.run_storage.connect, lambda: os._exit(LOST)).take()
+            held.enter_context(watched_starts(instance))
         dagster_daemon()
 
 

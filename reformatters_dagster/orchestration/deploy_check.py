@@ -119,7 +119,9 @@ def _judge(connection: sa.Connection, where: str, *, is_local: bool) -> Finding:
     encrypted = connection.scalar(sa.text("select ssl from pg_stat_ssl where pid = pg_backend_pid()"))
     if not encrypted and not is_local:
         return failed(
-            DATABASE, f"{where} is reached without TLS: add `params: {{sslmode: require}}` to its configuration"
+            DATABASE,
+            f"{where} is reached without TLS: set `postgresql.tls.mode: require` in the chart's values, or elsewhere `params: "
+            "{sslmode: require}` of the storage in dagster.yaml",
         )
     revision, head = check_alembic_revision(pg_alembic_config(dagster_postgres.run_storage.__file__), connection)
     how = "by TLS" if encrypted else "without TLS, on this machine"

@@ -192,10 +192,8 @@ def test_stores_are_looked_at_aside_until_stopped(site: Site, looks: StoreLooks)
     assert looks.looked_at == NOW
 
 
-def test_the_example_of_alert_rules_names_what_is_shown(
-    instance: dg.DagsterInstance, site: Site, looks: StoreLooks
-) -> None:
-    rules = yaml.safe_load((ROOT / "docs" / "alerts.yaml").read_text())["groups"][0]["rules"]
+def test_the_alert_rules_name_what_is_shown(instance: dg.DagsterInstance, site: Site, looks: StoreLooks) -> None:
+    rules = yaml.safe_load((ROOT / "helm" / "alerts.yaml").read_text())["groups"][0]["rules"]
     named = {name for rule in rules for name in re.findall(r"reformatters_[a-z_]+", rule["expr"])}
     with served(instance, looks) as url:
         shown = set(re.findall(r"^# TYPE (\S+) gauge$", get(f"{url}/metrics"), re.MULTILINE))

@@ -16,6 +16,7 @@ from dagster._core.storage.tags import MAX_RETRIES_TAG, PARENT_RUN_ID_TAG
 from reformatters_dagster.orchestration.names import OUT_OF_MEMORY_TAG
 from reformatters_dagster.orchestration.out_of_memory import multiplied
 from reformatters_dagster.orchestration.run_launcher import DatasetK8sRunLauncher
+from reformatters_dagster.orchestration.starting_runs import fail_runs_without_worker
 from tests.helm.rendered import NAMESPACE
 from tests.orchestration.cluster import LOST
 from tests.orchestration.daemons import Daemon, daemons
@@ -256,6 +257,59 @@ def test_a_run_that_ran_out_of_memory_is_retried_once_with_more(daemon: Daemon) 
     assert f'run {first} was killed before. It is not retried: raise `resources=Resources(memory="9Gi"' in told
     assert "launch the partition anew" in told
     assert daemon.retry() == []
+
+
+def test_a_run_that_ran_out_of_memory_while_it_started_is_retried_once_with_more(daemon: Daemon) -> None:
+    first = daemon.submit()
+    daemon.dequeue()
+    daemon.cluster.end(f"dagster-run-{first}", "OOMKilled")
+    fail_runs_without_worker(daemon.instance)
+    assert daemon.status(first) == "FAILURE"
+    told = daemon.events(first)[-1]
+    assert "ended before the run had begun: OOMKilled: pod" in told
+    assert "at its memory limit of 4Gi (it asked for 4Gi). The next attempt gets 1.5 times as much" in told
+
+    (again,) = daemon.retry()
+    daemon.dequeue()
+    assert memory_of(daemon.cluster.created[-1]) == ("2", "6Gi", "6Gi")
+    daemon.cluster.end(f"dagster-run-{again.run_id}", "OOMKilled")
+    fail_runs_without_worker(daemon.instance)
+    assert 'It is not retried: raise `resources=Resources(memory="9Gi"' in daemon.events(again.run_id)[-1]
+    assert daemon.retry() == []
+
+
+def test_a_run_that_starts_is_left_alone_while_its_pod_may_still_begin(daemon: Daemon) -> None:
+    run_id = daemon.submit()
+    daemon.dequeue()
+    fail_runs_without_worker(daemon.instance)
+    assert daemon.status(run_id) == "STARTING"
+    daemon.cluster.down = True
+    fail_runs_without_worker(daemon.instance)
+    assert daemon.status(run_id) == "STARTING"
+
+
+def test_a_run_is_retried_whose_pod_ended_well_and_did_nothing(daemon: Daemon) -> None:
+    daemon.cluster.answers.append((LOST, "", ""))  # the API has made the Job, and its pod finds the run in the queue
+    first = daemon.submit()
+    daemon.dequeue()
+    assert daemon.status(first) == "STARTING"
+    daemon.cluster.end(f"dagster-run-{first}", "Completed")
+    fail_runs_without_worker(daemon.instance)
+    assert "ended before the run had begun: its pod ended without an error" in daemon.events(first)[-1]
+    (again,) = daemon.retry()
+    daemon.dequeue()
+    assert daemon.status(again.run_id) == "STARTING"
+
+
+def test_a_pod_that_failed_while_its_run_started_is_retried_as_it_was(daemon: Daemon) -> None:
+    first = daemon.submit()
+    daemon.dequeue()
+    daemon.cluster.end(f"dagster-run-{first}", "Error")
+    fail_runs_without_worker(daemon.instance)
+    (again,) = daemon.retry()
+    daemon.dequeue()
+    assert memory_of(daemon.cluster.created[-1]) == ("2", "4Gi", "4Gi")
+    assert OUT_OF_MEMORY_TAG not in daemon.run(again.run_id).tags
 
 
 def test_looking_twice_at_the_first_kill_does_not_make_it_the_second(daemon: Daemon) -> None:

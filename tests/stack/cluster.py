@@ -97,6 +97,10 @@ class Cluster:
             pods = self._objects["pods"].values()
             return [pod for pod in pods if pod["metadata"]["labels"].get("dagster/run-id") == run_id]
 
+    def running_pods_of(self, run_id: str) -> list[Manifest]:
+        """Those whose container has begun."""
+        return [pod for pod in self.pods_of(run_id) if pod["status"]["phase"] == "Running"]
+
     def jobs_of(self, run_id: str) -> list[Manifest]:
         """Jobs that were created for one run, oldest first."""
         return [job for job in self.created if job["metadata"]["labels"].get("dagster/run-id") == run_id]

@@ -57,20 +57,26 @@ def test_a_run_that_hangs_is_ended_and_holds_nothing_afterwards(deployment: Depl
 
 def test_an_oom_killed_run_gets_more_memory_once_and_then_says_what_to_raise(deployment: Deployment) -> None:
     site, stack, s3 = deployment.site("starved"), deployment.stack, deployment.s3
-    root = ""
-    for attempt, memory in enumerate(("1Gi", "1536Mi")):
-        s3.gate(shards_of(site), after=0)
-        root = root or stack.web.launch(site.dataset, "backfill", deployment.labels[0])
-        stack.wait_for(lambda: s3.at_gate()[0])
-        run = stack.web.attempts(root)[attempt]
-        (pod,) = stack.cluster.pods_of(run.run_id)
-        assert container_of(pod)["resources"]["limits"]["memory"] == memory
-        stack.cluster.kill(pod, "OOMKilled")
-        s3.open_gate("drop")
-        assert stack.wait_for_run(run.run_id).status == "FAILURE"
+    s3.gate(shards_of(site), after=0)
+    root = stack.web.launch(site.dataset, "backfill", deployment.labels[0])
+    # The first pod is killed while it imports, the second at work: Dagster's run monitoring sees the second alone.
+    (pod,) = stack.wait_for(lambda: stack.cluster.running_pods_of(root))
+    assert container_of(pod)["resources"]["limits"]["memory"] == "1Gi"
+    stack.cluster.kill(pod, "OOMKilled")
+    assert stack.wait_for_run(root).status == "FAILURE"
+
+    stack.wait_for(lambda: s3.at_gate()[0])
     first, last = stack.web.attempts(root)
-    assert any("OOMKilled" in said and "1Gi" in said for said in stack.web.said(first.run_id))
+    (pod,) = stack.cluster.pods_of(last.run_id)
+    assert container_of(pod)["resources"]["limits"]["memory"] == "1536Mi"
+    stack.cluster.kill(pod, "OOMKilled")
+    s3.open_gate("drop")
+    assert stack.wait_for_run(last.run_id).status == "FAILURE"
+    assert any(
+        "ended before the run had begun: OOMKilled" in said and "1Gi" in said for said in stack.web.said(first.run_id)
+    )
     (words,) = [said for said in stack.web.said(last.run_id) if "raise `resources=" in said]
     assert "was killed at its memory limit of 1536Mi (it asked for 1536Mi)" in words
     assert 'Resources(memory="2304Mi", …)` in the definition of dataset test-starved-forecast' in words
+    (last,) = [run for run in stack.web.attempts(root) if run.run_id == last.run_id]
     assert last.tags["dagster/will_retry"] == "false"
