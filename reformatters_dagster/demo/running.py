@@ -50,11 +50,8 @@ def run_demo(folder: Path, now: Timestamp, say: Say) -> int:
     Running it again is safe: what is there already is found to be there, and written again to the same bytes.
     """
     demo = open_demo(folder, now, say)
-    say(f"{SAMPLE_DATA}: every field is invented; formats, names and times are those of NOAA's GFS and MRMS")
-    _write_upstream(demo, say)
     with _Stage.open(demo, say) as stage:
-        _backfill(stage)
-        _update(stage)
+        _begin(stage)
         _heal(stage)
         _radar(stage)
     store = demo.settings.stores(DATASET.template_config).primary
@@ -69,6 +66,27 @@ def run_demo(folder: Path, now: Timestamp, say: Say) -> int:
     say(f"The same in the Dagster UI: . {demo.folder / 'env'} && uv run dg dev -w {demo.workspace}")
     say(f"  It has {' and '.join(dataset.dataset_id for dataset in DATASETS)}, the datasets with a sample upstream")
     return 0
+
+
+def begin_demo(folder: Path, now: Timestamp, say: Say) -> Demo:
+    """The first half of a demo: its newest forecast is published with a hole, and nothing has healed it yet."""
+    demo = open_demo(folder, now, say)
+    with _Stage.open(demo, say) as stage:
+        _begin(stage)
+    return demo
+
+
+def deliver_late_file(demo: Demo) -> Path:
+    """Let the file appear upstream whose lack is the hole."""
+    (late,) = write_sample_upstream(demo.upstream, [demo.second], [LATE_HOUR], step=STEP)
+    return late
+
+
+def _begin(stage: "_Stage") -> None:
+    stage.say(f"{SAMPLE_DATA}: every field is invented; formats, names and times are those of NOAA's GFS and MRMS")
+    _write_upstream(stage.demo, stage.say)
+    _backfill(stage)
+    _update(stage)
 
 
 def _write_upstream(demo: Demo, say: Say) -> None:
@@ -205,7 +223,7 @@ def _heal(stage: _Stage) -> None:
     """Let the late file appear, and the heal sensor fill what lacks it, and have the validators run again."""
     demo, say = stage.demo, stage.say
     had_holes = any(_holes(stage).values())
-    (late,) = write_sample_upstream(demo.upstream, [demo.second], [LATE_HOUR], step=STEP)
+    late = deliver_late_file(demo)
     if had_holes:
         say(f"The late file appears: {late.name}")
     filled = stage.tick(DATASET, HEAL)

@@ -1,0 +1,1 @@
+"""The pages of Dagster in a real browser, over the demo's dataset: what a person sees, and does by clicks."""
