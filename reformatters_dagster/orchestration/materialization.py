@@ -18,7 +18,7 @@ from reformatters_dagster.core.run.replicas import degraded
 from reformatters_dagster.core.run.status import status
 from reformatters_dagster.core.source.files import FileResult
 from reformatters_dagster.core.spec.grids import LambertGrid
-from reformatters_dagster.core.spec.values import Label, Timedelta, Timestamp
+from reformatters_dagster.core.spec.wording import spell_label
 from reformatters_dagster.core.store.reading import load_published, open_published
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.pictures import MapPanel, as_markdown_image, draw_completeness, draw_panel, labels_in_words
@@ -61,10 +61,10 @@ def materialization_metadata(
         metadata["variables_kept"] = dg.MetadataValue.text(", ".join(sorted(report.stats.kept)))
     metadata |= {
         "store": dg.MetadataValue.text(workspace.stores.primary.url),
-        "published": dg.MetadataValue.bool(_readers_see(dataset, report)),
+        "published": dg.MetadataValue.bool(bool(report.plan.label <= report.entry.extent[1])),
         "new_labels": dg.MetadataValue.int(report.new_labels),
         "labels_in_store": dg.MetadataValue.int(report.labels),
-        "extent": dg.MetadataValue.text(" to ".join(map(_label_text, report.entry.extent))),
+        "extent": dg.MetadataValue.text(" to ".join(map(spell_label, report.entry.extent))),
         "archives": dg.MetadataValue.text(_archives(report)),
         "template_hash": dg.MetadataValue.text(report.entry.template_hash),
         "code_version": dg.MetadataValue.text(report.entry.code_version),
@@ -80,12 +80,6 @@ def materialization_metadata(
     for stage, seconds in sorted(report.stats.seconds.items()):
         metadata[f"seconds_{stage}"] = dg.MetadataValue.float(round(seconds, 3))
     return metadata
-
-
-def _readers_see(dataset: DynamicalDataset, report: CommitReport) -> bool:
-    """Whether the partition is within the extent that readers see, whichever run published it."""
-    axis = dataset.template_config.append_dim
-    return bool(report.plan.label < axis.start + report.labels * axis.frequency)
 
 
 def _completeness_table(report: CommitReport) -> str:
@@ -171,12 +165,6 @@ def _heat_map(dataset: DynamicalDataset, workspace: Workspace) -> str:
                 fractions[row, column] = right / max(known[name].expected, 1)
     keys = [partition.partition for partition in report.partitions]
     return as_markdown_image(draw_completeness(fractions, keys, names), "completeness of the newest partitions")
-
-
-def _label_text(label: Label) -> str:
-    if isinstance(label, Timedelta):
-        return f"{label / Timedelta(hours=1):g} h"
-    return f"{label:%Y-%m-%dT%H:%M}" if isinstance(label, Timestamp) else str(label)
 
 
 def _last_success(report: CommitReport, variable: str) -> FileResult | None:

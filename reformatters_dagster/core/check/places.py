@@ -13,7 +13,8 @@ import xarray as xr
 
 from reformatters_dagster.core.check.opened import OpenedStore
 from reformatters_dagster.core.check.wording import degrees, text_of
-from reformatters_dagster.core.spec.values import Frozen, Timedelta
+from reformatters_dagster.core.spec.values import Frozen
+from reformatters_dagster.core.spec.wording import spell_label
 
 type Flags = npt.NDArray[np.bool_]
 
@@ -101,13 +102,9 @@ def _ranges(labels: "pd.Index[pd.Timedelta] | pd.Index[int]", positions: npt.NDA
     breaks = [0, *(at + 1 for at, (one, other) in enumerate(pairwise(positions)) if other != one + 1), len(positions)]
     texts = []
     for first, stop in pairwise(breaks):
-        start, end = (_text(labels[int(positions[at])]) for at in (first, stop - 1))
+        start, end = (spell_label(labels[int(positions[at])]) for at in (first, stop - 1))
         texts.append(start if start == end else f"{start} to {end}")
     return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more ranges" if len(texts) > 3 else "")
-
-
-def _text(label: object) -> str:
-    return f"{label / Timedelta('1h'):g} h" if isinstance(label, pd.Timedelta) else str(label)
 
 
 def _box(block: xr.DataArray, points: Flags) -> tuple[float, float, float, float] | None:

@@ -7,11 +7,12 @@ decodes, orders or verifies messages takes part, so an error of it shows.
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Self, cast
+from typing import IO, BinaryIO, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,8 @@ class SecondDecoder:
     def __init__(self, script: Path = CHILD) -> None:
         self._command = [sys.executable, "-P", str(script)]
         self._child: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes] | None = None
+        """What the child writes to stderr. A pipe that nobody reads would stop it once it is full."""
 
     def __enter__(self) -> Self:
         return self
@@ -96,17 +99,18 @@ class SecondDecoder:
             requests.write(json.dumps(request).encode() + b"\n" + b"".join(messages))
             requests.flush()
             head = json.loads(answers.readline())
-            content = answers.read(8 * (2 + len(messages)) * head.get("points", 0))
+            shape = 2 + len(messages), head.get("points", 0)
+            arrays = np.frombuffer(answers.read(8 * shape[0] * shape[1]), "<f8").reshape(shape)
         except (OSError, ValueError) as error:
             raise self._explained(where) from error
         if "refused" in head:
             raise CorruptMessage(f"{where}: the second decoder cannot read it ({head['refused']}); fetch it again")
-        arrays = np.frombuffer(content, "<f8").reshape(2 + len(messages), head["points"])
         return SecondReading(tuple(head["words"]), arrays[0], arrays[1], arrays[2:])
 
     def _started(self) -> "subprocess.Popen[bytes]":
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- it lives as long as the child
         return subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, process_group=0
         )
 
     def _explained(self, where: str) -> ReformatError:
@@ -126,7 +130,9 @@ class SecondDecoder:
         child, self._child = cast("subprocess.Popen[bytes]", self._child), None
         with suppress(OSError):  # what was still to be written to a child that ended
             cast("BinaryIO", child.stdin).close()
-        said = cast("BinaryIO", child.stderr).read().decode(errors="replace").strip().splitlines() or ["nothing"]
-        for pipe in (child.stdout, child.stderr):
-            cast("BinaryIO", pipe).close()
-        return child.wait(), said[-1]
+        cast("BinaryIO", child.stdout).close()
+        status = child.wait()
+        with cast("IO[bytes]", self._said) as written:
+            written.seek(0)
+            said = written.read().decode(errors="replace").strip().splitlines() or ["nothing"]
+        return status, said[-1]

@@ -198,9 +198,9 @@ class UpdateProgressTracker:
         held = frozenset(file.coord.key() for file in files if file.succeeded and not file.is_outdated)
         key = f"{self._prefix}/{variable}.json"
         if (stored := self._store.get_or_none(key)) is not None:
-            noted = self._read(key, *stored)
+            noted, ours = self._read(key, *stored), _etags(files)
             held &= noted.used - noted.lacking
-            held -= {one for one, etag in _etags(noted.results).items() if etag != _etags(files).get(one)}
+            held -= {one for one, etag in _etags(noted.results).items() if etag != ours.get(one)}
         self._put(
             variable, files, finished=False, doubtful=keys, held=held, implausible="", store=self._store.guarded(None)
         )

@@ -31,7 +31,8 @@ from reformatters_dagster.core.spec.errors import (
     SourceFileUnavailable,
 )
 from reformatters_dagster.core.spec.partition import partition_key
-from reformatters_dagster.core.spec.values import MOMENT, Timedelta, Timestamp
+from reformatters_dagster.core.spec.values import MOMENT, Timestamp
+from reformatters_dagster.core.spec.wording import spell_label
 from reformatters_dagster.core.store.settings import Workspace
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ class _Comparison:
         self.job, self.opened, self.entry, self.drawn, self.random = job, opened, entry, drawn, random
         self.variable, self.place = drawn.data_var.name, drawn.coords[0].out_loc()
         self.label = text_of(label_of(job, drawn.coords[0]))
-        words = ", ".join(f"{dim} {_word(label)}" for dim, label in self.place.items())
+        words = ", ".join(f"{dim} {spell_label(label)}" for dim, label in self.place.items())
         self.field = f"{self.variable!r} at {words}"
 
     def skipped(self, reason: str) -> FieldComparison:
@@ -282,9 +283,3 @@ def _turn(degrees_east: Numbers) -> Numbers:
 
 def _east(longitude: float) -> float:
     return float((longitude + 180) % 360 - 180)
-
-
-def _word(label: object) -> str:
-    if isinstance(label, Timestamp):
-        return text_of(label)
-    return f"{label / Timedelta('1h'):g} h" if isinstance(label, Timedelta) else str(label)

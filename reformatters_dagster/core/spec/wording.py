@@ -6,7 +6,7 @@ In: values. Out: words.
 from collections.abc import Collection
 from difflib import get_close_matches
 
-from reformatters_dagster.core.spec.values import Timedelta
+from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 
 _UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
@@ -20,6 +20,13 @@ def spell_duration(duration: Timedelta) -> str:
     largest = next((at for at, count in enumerate(counts.values()) if count), len(counts) - 1)
     told = [f"{count} {unit}" for unit, count in list(counts.items())[largest : largest + 2] if count]
     return f"{'-' if duration < Timedelta(0) and told else ''}{' '.join(told) or '0 s'}"
+
+
+def spell_label(label: object) -> str:
+    """A label of any dimension: `2026-07-29T18:00`, `6 h`, or as it is."""
+    if isinstance(label, Timedelta):
+        return f"{label / Timedelta('1h'):g} h"
+    return f"{label:%Y-%m-%dT%H:%M}" if isinstance(label, Timestamp) else str(label)
 
 
 def spell_bytes(count: float) -> str:

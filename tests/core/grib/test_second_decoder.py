@@ -49,6 +49,8 @@ def test_real_messages_have_the_values_that_are_known(path: Path) -> None:
         ("import sys; sys.exit(3)", SecondDecoderMissing, "install the packages eccodes and eccodeslib"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", CorruptMessage, "ended with status -11"),
         ("print('[')", CorruptMessage, "ended with status 0"),
+        ('print(\'{"words": ["x"], "points": 6}\'); print("half")', CorruptMessage, "ended with status 0"),
+        ("import sys; sys.stderr.write('loud\\n' * 100_000); sys.exit(5)", CorruptMessage, "status 5 and said 'loud'"),
     ],
 )
 def test_a_decoder_that_ends_says_why_and_is_started_again(
