@@ -26,7 +26,10 @@ MODULES = (
 )
 """Each has a `DATASET`. One below another, so that two changes that add one each can be merged."""
 
-DEMO_MODULES = ("dataset_defs.noaa.gfs.demo",)
+DEMO_MODULES = (
+    "dataset_defs.ecmwf.ifs_ens.demo",
+    "dataset_defs.noaa.gfs.demo",
+)
 """Of datasets that `reformat demo` alone makes: no code location of a deployment has them."""
 
 PROVIDERS = frozenset(module.split(".")[1] for module in MODULES)
@@ -35,19 +38,19 @@ PROVIDERS = frozenset(module.split(".")[1] for module in MODULES)
 
 def of_provider(provider: str) -> "tuple[DynamicalDataset, ...]":
     """Datasets of one provider; the modules of others are not imported."""
-    return _datasets(f"{__name__}.{provider}.")
+    return _datasets(MODULES, f"{__name__}.{provider}.")
 
 
-def of_demo() -> "tuple[DynamicalDataset, ...]":
-    """Datasets that `reformat demo` alone makes; `DATASETS` lacks them."""
-    return tuple(import_module(module).DATASET for module in DEMO_MODULES)
+def of_demo(provider: str | None = None) -> "tuple[DynamicalDataset, ...]":
+    """Datasets that `reformat demo` alone makes, all or those of one provider; `DATASETS` lacks them."""
+    return _datasets(DEMO_MODULES, f"{__name__}.{provider}." if provider else __name__)
 
 
-def _datasets(prefix: str) -> "tuple[DynamicalDataset, ...]":
-    return tuple(import_module(module).DATASET for module in MODULES if module.startswith(prefix))
+def _datasets(modules: tuple[str, ...], prefix: str) -> "tuple[DynamicalDataset, ...]":
+    return tuple(import_module(module).DATASET for module in modules if module.startswith(prefix))
 
 
 def __getattr__(name: str) -> "tuple[DynamicalDataset, ...]":
     if name != "DATASETS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _datasets(__name__)
+    return _datasets(MODULES, __name__)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
@@ -11,19 +12,22 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from dataset_defs.contrib.mrms_guam import DATASET as RADAR
+from dataset_defs.ecmwf.ifs_ens import demo as ensemble
+from dataset_defs.ecmwf.ifs_ens.demo import DATASET as ENSEMBLE
 from dataset_defs.noaa.gfs.demo import DATASET, VARIABLES
 from reformatters_dagster.core.spec.errors import ReformatError
 from reformatters_dagster.core.spec.values import Timestamp
-from reformatters_dagster.demo.folder import DATASETS, LATE_HOUR, LEAD_HOURS, Demo, open_demo
+from reformatters_dagster.demo.folder import DATASETS, ENSEMBLE_LEAD_HOURS, LATE_HOUR, LEAD_HOURS, Demo, open_demo
 from reformatters_dagster.demo.picture import picture_title
 from reformatters_dagster.demo.running import run_demo
 from reformatters_dagster.orchestration.resources import utc_now
 from reformatters_dagster.sample_upstream import DEMO_VARIABLES, write_sample_upstream
+from reformatters_dagster.sample_upstream.ecmwf import ifs_values
 
 NOW = Timestamp("2026-07-29T23")
 CYCLE = pd.Timedelta("6h")
 STORE, INTERNAL = "stores/noaa-gfs-demo/v0.1.0.zarr", "stores/noaa-gfs-demo/_internal/v0.1.0"
-RADAR_STORE = f"stores/{RADAR.dataset_id}/v0.1.0.zarr"
+RADAR_STORE, ENSEMBLE_STORE = (f"stores/{dataset.dataset_id}/v0.1.0.zarr" for dataset in (RADAR, ENSEMBLE))
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -54,8 +58,15 @@ def test_a_later_cycle_begins_anew_beside_what_a_user_made(tmp_path: Path) -> No
         "notes",
     )
     radar = [f"{path.relative_to(tmp_path)}" for path in first.radar_files()]
-    stores = (f"{RADAR_STORE}/zarr.json", f"{STORE}/zarr.json", f"{STORE}/init_time/c/0", f"{INTERNAL}/ledger")
-    write(tmp_path, *names, *both, *users, *radar, *stores)
+    ensemble_files = [f"{path.relative_to(tmp_path)}" for path in first.ensemble_files()]
+    stores = (
+        f"{ENSEMBLE_STORE}/zarr.json",
+        f"{RADAR_STORE}/zarr.json",
+        f"{STORE}/zarr.json",
+        f"{STORE}/init_time/c/0",
+        f"{INTERNAL}/ledger",
+    )
+    write(tmp_path, *names, *both, *users, *radar, *ensemble_files, *stores)
     (tmp_path / "dagster/dagster.yaml").write_text("changed")
     before = files_of(tmp_path)
 
@@ -70,20 +81,21 @@ def test_a_later_cycle_begins_anew_beside_what_a_user_made(tmp_path: Path) -> No
     assert (second.first, second.second) == (first.second, first.second + CYCLE)
     after = files_of(tmp_path)
     gone = {*names, *stores}
-    emptied = {"stores/noaa-gfs-demo/_internal/", f"stores/{RADAR.dataset_id}/"}
+    emptied = {"stores/noaa-gfs-demo/_internal/", *(f"stores/{one.dataset_id}/" for one in (ENSEMBLE, RADAR))}
     assert after.keys() == (before.keys() - gone) | emptied
     assert {name for name in after.keys() - emptied if after[name] != before[name]} == {"env", "first_init_time"}
     assert "REFORMATTERS_START=2026-07-29T18\n" not in before["env"]
     assert said == [
         f"The demo in {tmp_path} is of another cycle, {first.second}, and begins anew: its stores of "
-        f"noaa-gfs-demo and {RADAR.dataset_id} and its sample files of {first.first} are deleted; everything else there stays"
+        f"noaa-gfs-demo, {ENSEMBLE.dataset_id}, {RADAR.dataset_id} and its sample files of {first.first} are "
+        "deleted; everything else there stays"
     ]
 
 
 def test_init_times_long_gone_leave_no_empty_folders(tmp_path: Path) -> None:
     first = open_demo(tmp_path, NOW, lambda line: None)
     write(tmp_path, *(str(path) for init_time in first.init_times for path in first.sample_files(init_time)))
-    write(tmp_path, *map(str, first.radar_files()))
+    write(tmp_path, *map(str, (*first.radar_files(), *first.ensemble_files())))
     said: list[str] = []
     open_demo(tmp_path, NOW + 30 * CYCLE, said.append)
     assert f"sample files of {first.first} and {first.second} are deleted" in said[0]
@@ -119,6 +131,18 @@ def test_the_sample_has_every_variable_and_lead_time_of_its_dataset() -> None:
     (leads,) = DATASET.template_config.dims
     assert [label / 3600 for label in leads.labels] == list(LEAD_HOURS)
     assert set(DATASET.template_config.variables) == VARIABLES == set(DEMO_VARIABLES)
+    leads, members = ENSEMBLE.template_config.dims
+    assert [label / 3600 for label in leads.labels] == list(ENSEMBLE_LEAD_HOURS)
+    assert list(members.labels) == list(ensemble.MEMBERS)
+    assert set(ENSEMBLE.template_config.variables) == ensemble.VARIABLES
+
+
+@pytest.mark.parametrize("hour", range(24))
+def test_no_forecast_of_the_demo_is_too_old_at_any_hour(tmp_path: Path, hour: int) -> None:
+    now = Timestamp("2026-07-29") + pd.Timedelta(hours=hour)
+    demo = open_demo(tmp_path, now, pytest.fail)
+    assert now - demo.ensemble_init < pd.Timedelta("1D") + ensemble.AGE
+    assert demo.ensemble_init in ENSEMBLE.started_by(demo.settings).template_config.append_dim.labels(now)
 
 
 def completeness(said: list[str]) -> list[set[str]]:
@@ -147,6 +171,9 @@ def test_two_cycles_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ds = xr.open_zarr(tmp_path / STORE, chunks=None, decode_timedelta=True)
         assert list(ds.indexes["init_time"]) == demo.init_times
         assert ds["temperature_2m"].notnull().all()
+        members = xr.open_zarr(tmp_path / ENSEMBLE_STORE, chunks=None, decode_timedelta=True)["temperature_2m"]
+        true = [ifs_values("temperature_2m", demo.ensemble_init, 6, member, 1.0) for member in ensemble.MEMBERS]
+        np.testing.assert_allclose(members.sel(init_time=demo.ensemble_init, lead_time="6h") + 273.15, true, atol=0.3)
         radar = xr.open_zarr(tmp_path / RADAR_STORE, chunks=None)
         assert list(radar.indexes["time"]) == demo.radar_hours
         assert (tmp_path / "forecast.png").stat().st_size > 10_000
@@ -156,8 +183,9 @@ def test_two_cycles_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert run_demo(tmp_path, now, again.append) == 0
     assert completeness(again) == []
     assert [line for line in again if line.startswith("Validators")] == [
-        "Validators: 10 of 10 pass",
-        "Validators: 9 of 9 pass",
+        "Validators: 12 of 12 pass",
+        "Validators: 12 of 12 pass",
+        "Validators: 11 of 11 pass",
     ]
     assert_next_steps_are_true(demo, again, monkeypatch)
 
@@ -167,9 +195,10 @@ def assert_validators_end_well(said: list[str]) -> None:
     failed = [line.split()[1] for line in said if line.startswith("  FAILED")]
     assert failed == ["recent_nans:", "complete_partitions:"]
     assert [line for line in said if line.startswith("Validators")] == [
-        "Validators: 8 of 10 pass",
-        "Validators: 10 of 10 pass",
-        "Validators: 9 of 9 pass",
+        "Validators: 10 of 12 pass",
+        "Validators: 12 of 12 pass",
+        "Validators: 12 of 12 pass",
+        "Validators: 11 of 11 pass",
     ]
 
 
@@ -187,6 +216,7 @@ def assert_next_steps_are_true(demo: Demo, said: list[str], monkeypatch: pytest.
         workspace = process.create_request_context()
         assert {name: entry.load_error for name, entry in workspace.get_code_location_entries().items()} == {
             "noaa": None,
+            "ecmwf": None,
             "contrib": None,
         }
         for location in workspace.code_locations:
@@ -197,5 +227,5 @@ def assert_next_steps_are_true(demo: Demo, said: list[str], monkeypatch: pytest.
                     )
                     sensors[sensor.name] = asked.skip_message
     of_datasets = {dataset.job_name(kind) for dataset in DATASETS for kind in ("upstream", "heal")}
-    assert set(sensors) == of_datasets | {"noaa__overview", "contrib__overview"}
+    assert set(sensors) == of_datasets | {f"{provider}__overview" for provider in ("noaa", "ecmwf", "contrib")}
     assert sensors[DATASET.job_name("heal")] == "nothing to do"

@@ -38,7 +38,7 @@ BY: dict[tuple[str, str], str] = {
     (
         "README.md",
         ". data/demo/env && uv run dg dev",
-    ): "a server that does not end; its two code locations load in tests/test_demo.py",
+    ): "a server that does not end; its three code locations load in tests/test_demo.py",
     ("README.md", "from pathlib import Path"): "tests/pictures/test_readme.py",
     (
         "README.md",

@@ -1,6 +1,7 @@
-"""The code location of the datasets that `reformat demo` alone makes."""
+"""The code locations of the datasets that `reformat demo` alone makes, one a provider."""
 
-from dataset_defs import of_demo
+from dataset_defs import PROVIDERS, of_demo
 from reformatters_dagster.orchestration.build import build_definitions
 
-defs = build_definitions(of_demo())
+noaa = build_definitions(of_demo("noaa"), among=PROVIDERS)
+ecmwf = build_definitions(of_demo("ecmwf"), among=PROVIDERS)

@@ -9,22 +9,25 @@ from pathlib import Path
 import pandas as pd
 
 from dataset_defs.contrib.mrms_guam import DATASET as RADAR
+from dataset_defs.ecmwf.ifs_ens.demo import DATASET as ENSEMBLE
 from dataset_defs.noaa.gfs.demo import DATASET
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.spec.errors import ReformatError, Refused
 from reformatters_dagster.core.spec.values import Timestamp
 from reformatters_dagster.core.store.settings import Settings, parse_time
+from reformatters_dagster.sample_upstream.ecmwf import ifs_path
 from reformatters_dagster.sample_upstream.mrms import mrms_path
 
 type Say = Callable[[str], None]
 
 SAMPLE_DATA = "SAMPLE DATA"
 LEAD_HOURS = tuple(range(13))
+ENSEMBLE_LEAD_HOURS = tuple(range(0, 13, 3))
 LATE_HOUR = 9
 """Lead time whose file of the second init time comes late."""
 CYCLE, HOUR, DAY = pd.Timedelta("6h"), pd.Timedelta("1h"), pd.Timedelta("1D")
-DATASETS = (DATASET, RADAR)
+DATASETS = (DATASET, ENSEMBLE, RADAR)
 
 DAGSTER_YAML = """\
 telemetry:
@@ -42,7 +45,8 @@ run_coordinator:
 """
 WORKSPACE_YAML = """\
 load_from:
-  - python_module: {module_name: reformatters_dagster.demo.definitions, location_name: noaa}
+  - python_module: {module_name: reformatters_dagster.demo.definitions, attribute: noaa, location_name: noaa}
+  - python_module: {module_name: reformatters_dagster.demo.definitions, attribute: ecmwf, location_name: ecmwf}
   - python_module: {module_name: dataset_defs.contrib.definitions, location_name: contrib}
 """
 
@@ -65,6 +69,11 @@ class Demo:
         return [self.first, self.second]
 
     @property
+    def ensemble_init(self) -> Timestamp:
+        """The init time of the ensemble, which has one a day."""
+        return self.first.floor(DAY)
+
+    @property
     def radar_hours(self) -> list[Timestamp]:
         """Every hour of the radar's store, from its first day on."""
         return list(pd.date_range(self.first.floor(DAY), self.radar_until, freq=HOUR, unit="us"))
@@ -83,6 +92,15 @@ class Demo:
             key = GfsSourceFileCoord(init_time=init_time, lead_time=pd.Timedelta(hours=hour)).key()
             data = self.upstream / DATASET.archives[0].folder / key
             yield from (data, data.with_name(f"{data.name}.idx"))
+
+    def ensemble_files(self) -> list[Path]:
+        """Files of the ensemble and of its control run, and the indexes beside them."""
+        paths = [
+            self.upstream / ifs_path(self.ensemble_init, hour, single=single)
+            for hour in ENSEMBLE_LEAD_HOURS
+            for single in (True, False)
+        ]
+        return [*paths, *(path.with_suffix(".index") for path in paths)]
 
     def radar_files(self) -> list[Path]:
         return [self.upstream / mrms_path(hour) for hour in self.radar_hours]
@@ -156,7 +174,7 @@ def _read_marker(marker: Path) -> Timestamp:
 def _delete_what_is_old(earlier: Demo, demo: Demo, say: Say) -> None:
     """The marker is written anew later: what is interrupted here is done again."""
     old = [init_time for init_time in earlier.init_times if init_time not in demo.init_times]
-    stores = " and ".join(dataset.dataset_id for dataset in DATASETS)
+    stores = ", ".join(dataset.dataset_id for dataset in DATASETS)
     say(
         f"The demo in {demo.folder} is of another cycle, {earlier.second}, and begins anew: its stores of {stores} "
         f"and its sample files of {' and '.join(map(str, old))} are deleted; everything else there stays"
@@ -164,9 +182,9 @@ def _delete_what_is_old(earlier: Demo, demo: Demo, say: Say) -> None:
     for folder in (folder for dataset in DATASETS for folder in earlier.store_folders(dataset)):
         if folder.exists():
             shutil.rmtree(folder)
-    kept = set(demo.radar_files())
-    radar = [path for path in earlier.radar_files() if path not in kept]
-    for path in [*radar, *(path for init_time in old for path in earlier.sample_files(init_time))]:
+    kept = {*demo.radar_files(), *demo.ensemble_files()}
+    others = [path for path in (*earlier.radar_files(), *earlier.ensemble_files()) if path not in kept]
+    for path in [*others, *(path for init_time in old for path in earlier.sample_files(init_time))]:
         path.unlink(missing_ok=True)
         for folder in path.parents:
             if folder == earlier.upstream:

@@ -1,4 +1,4 @@
-"""What happens in a demo. In: a folder. Out: two stores of invented weather, made through the Dagster definitions of production.
+"""What happens in a demo. In: a folder. Out: three stores of invented weather, made by the Dagster definitions of production.
 
 The file of one lead time comes late. So the newest forecast is published with a hole, which the heal sensor has filled.
 """
@@ -14,6 +14,9 @@ import dagster as dg
 import xarray as xr
 
 from dataset_defs.contrib.mrms_guam import DATASET as RADAR
+from dataset_defs.ecmwf.ifs_ens.demo import DATASET as ENSEMBLE
+from dataset_defs.ecmwf.ifs_ens.demo import MEMBERS, VARIABLES
+from dataset_defs.ecmwf.ifs_ens.files import CONTROL
 from dataset_defs.noaa.gfs.demo import DATASET
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.status import status
@@ -24,6 +27,7 @@ from reformatters_dagster.core.store.reading import published_labels
 from reformatters_dagster.demo.folder import (
     DATASETS,
     DAY,
+    ENSEMBLE_LEAD_HOURS,
     HOUR,
     LATE_HOUR,
     LEAD_HOURS,
@@ -37,9 +41,10 @@ from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import BACKFILL, HEAL, UPDATE, asset_key
 from reformatters_dagster.orchestration.resources import Reformatters
 from reformatters_dagster.sample_upstream import write_sample_upstream
+from reformatters_dagster.sample_upstream.ecmwf import write_ifs_sample
 from reformatters_dagster.sample_upstream.mrms import write_mrms_sample
 
-STEP = 0.5
+STEP, ENSEMBLE_STEP = 0.5, 1.0
 TOLD = ("fields_expected", "fields_succeeded", "fields_missing", "bytes_in", "bytes_out")
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
@@ -53,6 +58,7 @@ def run_demo(folder: Path, now: Timestamp, say: Say) -> int:
     with _Stage.open(demo, say) as stage:
         _begin(stage)
         _heal(stage)
+        _ensemble(stage)
         _radar(stage)
     store = demo.settings.stores(DATASET.template_config).primary
     picture = demo.folder / "forecast.png"
@@ -64,7 +70,7 @@ def run_demo(folder: Path, now: Timestamp, say: Say) -> int:
     say(f'  import xarray as xr; ds = xr.open_zarr("{location}")')
     say(f"Picture ({SAMPLE_DATA}): {picture}")
     say(f"The same in the Dagster UI: . {demo.folder / 'env'} && uv run dg dev -w {demo.workspace}")
-    say(f"  It has {' and '.join(dataset.dataset_id for dataset in DATASETS)}, the datasets with a sample upstream")
+    say(f"  It has {', '.join(dataset.dataset_id for dataset in DATASETS)}, the datasets with a sample upstream")
     return 0
 
 
@@ -83,7 +89,9 @@ def deliver_late_file(demo: Demo) -> Path:
 
 
 def _begin(stage: "_Stage") -> None:
-    stage.say(f"{SAMPLE_DATA}: every field is invented; formats, names and times are those of NOAA's GFS and MRMS")
+    stage.say(
+        f"{SAMPLE_DATA}: every field is invented; formats, names and times are those of GFS, IFS ensemble and MRMS"
+    )
     _write_upstream(stage.demo, stage.say)
     _backfill(stage)
     _update(stage)
@@ -96,16 +104,37 @@ def _write_upstream(demo: Demo, say: Say) -> None:
         f"Sample upstream: GFS GRIB2 of {STEP} degrees, init times {demo.first} and {demo.second}, lead times "
         f"0-{LEAD_HOURS[-1]} h{''.join(f'; the file of {demo.second} + {hour} h is late' for hour in late)}"
     )
-    hours = [hour for hour, path in zip(demo.radar_hours, demo.radar_files(), strict=True) if not path.exists()]
-    grid = RADAR.template_config.grid
     with ThreadPoolExecutor(1) as pool:
-        radar = pool.submit(write_mrms_sample, demo.upstream, hours, grid=grid)  # type: ignore[arg-type]
+        others = pool.submit(_write_others, demo)
         files = write_sample_upstream(demo.upstream, [demo.first], LEAD_HOURS, step=STEP)
         files += write_sample_upstream(demo.upstream, [demo.second], leads, step=STEP)
         say(f"  {len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.0f} MB, each with its .idx")
-        radar.result()
+        others.result()
     first, last = demo.radar_hours[0], demo.radar_hours[-1]
     say(f"  and MRMS radar around Guam, {len(demo.radar_hours)} hours from {first} to {last}, each a .grib2.gz")
+    say(
+        f"  and {len(MEMBERS)} members of an IFS ensemble of {ENSEMBLE_STEP:g} degree, init time {demo.ensemble_init}, each "
+        "lead time with its .index"
+    )
+
+
+def _write_others(demo: Demo) -> None:
+    """Files of radar and ensemble, where they are not there yet. The control run lies in files of its own, as ECMWF has it."""
+    hours = [hour for hour, path in zip(demo.radar_hours, demo.radar_files(), strict=True) if not path.exists()]
+    write_mrms_sample(demo.upstream, hours, grid=RADAR.template_config.grid)  # type: ignore[arg-type]
+    if all(path.exists() for path in demo.ensemble_files()):
+        return
+    perturbed = [member for member in MEMBERS if member != CONTROL]
+    for members, single in (([CONTROL], True), (perturbed, False)):
+        write_ifs_sample(
+            demo.upstream,
+            demo.ensemble_init,
+            ENSEMBLE_LEAD_HOURS,
+            members=members,
+            single=single,
+            variables=tuple(VARIABLES),
+            step=ENSEMBLE_STEP,
+        )
 
 
 def _published(demo: Demo, dataset: DynamicalDataset) -> Sequence[Timestamp]:
@@ -234,8 +263,17 @@ def _heal(stage: _Stage) -> None:
         stage.tell_checks(result)
 
 
+def _ensemble(stage: _Stage) -> None:
+    """Fill the newest day of a second dataset, of another provider."""
+    init_time = stage.demo.ensemble_init
+    if init_time not in stage.published(ENSEMBLE):
+        stage.initialise(ENSEMBLE, init_time + DAY)
+        stage.backfill(ENSEMBLE, partition_key(init_time))
+    stage.tell_checks(stage.execute(ENSEMBLE.job_name("validate")))
+
+
 def _radar(stage: _Stage) -> None:
-    """Fill the days of a second dataset, of another provider, up to its newest hour."""
+    """Fill the days of a third dataset, up to its newest hour."""
     hours = stage.demo.radar_hours
     if hours[-1] not in stage.published(RADAR):
         stage.initialise(RADAR, hours[-1] + HOUR)

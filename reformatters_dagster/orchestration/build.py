@@ -61,8 +61,8 @@ class InitialiseConfig(dg.Config):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    end: str | None = None
-    """The store covers labels before this time; empty: every label up to now."""
+    end: str | None = ""
+    """The store covers labels before this time; empty: every label up to now. The launchpad does not show a null."""
 
 
 def build_definitions(

@@ -16,7 +16,6 @@ from tests.browser.chromium import browser_page
 from tests.orchestration.dev_session import DevSession, dev_session
 
 WELCOMED = "mutation {setNuxSeen}"
-LOCATION = "reformatters_dagster.demo.definitions"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     demo = begin_demo(tmp_path / "demo", utc_now(), print)
     environment = os.environ | demo.environment | {"HOME": str(tmp_path), "VIRTUAL_ENV": sys.prefix}
     with (
-        dev_session(tmp_path / "dev.log", environment, "--module-name", LOCATION) as session,
+        dev_session(tmp_path / "dev.log", environment, "--workspace", str(demo.workspace)) as session,
         browser_page(tmp_path / "profile") as page,
     ):
         session.web.ask(WELCOMED)

@@ -17,7 +17,7 @@ from reformatters_dagster.demo.folder import CYCLE
 from reformatters_dagster.demo.running import deliver_late_file
 from reformatters_dagster.orchestration.names import asset_key
 from tests.browser.chromium import PATIENCE, picture_of
-from tests.browser.conftest import LOCATION, Served
+from tests.browser.conftest import Served
 from tests.stack.webserver import Run
 
 pytestmark = [
@@ -104,7 +104,7 @@ def heals_the_hole(served: Served) -> None:
     """The late file appears, a person switches the sensor on, and what was missing is there."""
     demo, page = served.demo, served.page
     deliver_late_file(demo)
-    served.open(f"/locations/{LOCATION}/sensors/{HEAL}")
+    served.open(f"/locations/noaa/sensors/{HEAL}")
     switch = page.get_by_role("checkbox").first
     expect(switch).not_to_be_checked()
     page.locator("label", has=switch).click()

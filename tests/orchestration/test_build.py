@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 import dagster as dg
 import pytest
+import yaml  # type: ignore[import-untyped]
+from dagster._core.snap.job_snapshot import JobSnap
+from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from dataset_defs import DATASETS, PROVIDERS, of_provider
@@ -123,6 +126,32 @@ def test_an_update_publishes_and_a_backfill_does_not(gfs: dg.Definitions) -> Non
         "update": True,
         "backfill": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "ops"),
+    [
+        (
+            "backfill",
+            {
+                "noaa__gfs_forecast": {
+                    "variables": [],
+                    "overwrite_chunks": True,
+                    "keep_published": False,
+                    "force": False,
+                    "accept_missing": False,
+                }
+            },
+        ),
+        ("initialise", {"noaa_gfs_forecast__initialise_store": {"end": ""}}),
+    ],
+)
+def test_the_launchpad_opens_filled_in(gfs: dg.Definitions, kind: str, ops: dict[str, Any]) -> None:
+    """As its GraphQL makes the text; a chosen partition adds what the job says of `publish`."""
+    snap = JobSnap.from_job_def(job_of(gfs, kind))
+    schema, root = snap.config_schema_snapshot, snap.mode_def_snaps[0].root_config_key
+    shown = yaml.safe_load(default_values_yaml_from_type_snap(schema, schema.get_config_snap(str(root))))
+    assert {name: op["config"] for name, op in shown["ops"].items()} == ops
 
 
 def test_runs_are_one_process_and_no_op_is_retried_by_dagster(gfs: dg.Definitions) -> None:
