@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from reformatters_dagster.core.spec.wording import spell_count
+
 if TYPE_CHECKING:
     from reformatters_dagster.core.spec.values import JSON
 
@@ -64,11 +66,10 @@ def missing_lines(document: "JSON", width: int, most: int | None = MOST_RANGES) 
     partitions = document["partitions"]
     ranges = [(one, lost) for one in reversed(partitions) for lost in one["missing_ranges"]]
     for partition, lost in ranges[:most]:
-        files = "1 file" if lost["files"] == 1 else f"{lost['files']} files"
         span = lost["first"] if lost["files"] == 1 else f"{lost['first']} to {lost['last']}"
         line = (
-            f"{partition['partition']} lacks {span}, {files}, of {_names(lost['variables'], partition['variables'])}: "
-            f"{lost['reason']}"
+            f"{partition['partition']} lacks {span}, {spell_count(lost['files'], 'file')}, of "
+            f"{_names(lost['variables'], partition['variables'])}: {lost['reason']}"
         )
         yield (
             line

@@ -5,7 +5,7 @@ sensor makes that runs from the start.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
@@ -14,6 +14,7 @@ from reformatters_dagster.core.run.status import NEWEST as MOST
 from reformatters_dagster.core.run.status import PartitionStatus, StatusReport
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.wording import spell_count, spell_label
 from reformatters_dagster.orchestration.looks import StoreLooks, Ticking, completeness, next_label_due, ticking
 from reformatters_dagster.orchestration.names import asset_key, overview_key
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
@@ -23,14 +24,8 @@ WEEK = Timedelta("7D")
 EVERY = 600
 """Seconds between two looks."""
 HOUR = Timedelta("1h")
-COLUMNS = (
-    "dataset",
-    "newest label",
-    "age, and when the next is due",
-    "complete, last week",
-    "replicas lack",
-    "sensors",
-)
+COLUMNS = ("dataset", "how it is")
+"""As many as Dagster shows beside each other in the metadata of an asset's page, on a screen of 1280 pixels."""
 
 
 def overview_spec(provider: str) -> dg.AssetSpec:
@@ -72,14 +67,14 @@ def _partitions_of_a_week(dataset: DynamicalDataset) -> int:
 
 
 def overview_metadata(looks: StoreLooks, sensors: Sequence[Ticking], now: Timestamp) -> Mapping[str, dg.MetadataValue]:
-    """The table, and the figures that Dagster plots over time.
+    """The table, whose bold words need a look, and the figures that Dagster plots over time.
 
     Parameters
     ----------
     sensors : sequence of Ticking
         All that the instance knows.
     """
-    rows = [_row(looks, dataset, sensors, now) for dataset in looks.datasets]
+    rows = [(_link(dataset), "; ".join(_state(looks, dataset, sensors, now))) for dataset in looks.datasets]
     reports = [(dataset, looks.reports.get(dataset.dataset_id)) for dataset in looks.datasets]
     known = [(dataset, report) for dataset, report in reports if report is not None]
     stale = {name for dataset in looks.datasets for name, _ in _stale(dataset, sensors)}
@@ -88,7 +83,7 @@ def overview_metadata(looks: StoreLooks, sensors: Sequence[Ticking], now: Timest
         "datasets_late": dg.MetadataValue.int(sum(_is_late(dataset, report, now) for dataset, report in known)),
         "datasets_incomplete": dg.MetadataValue.int(sum(bool(_incomplete(report, now)) for _, report in known)),
         "stores_unreadable": dg.MetadataValue.int(len(looks.unreadable)),
-        "replica_partitions_lacking": dg.MetadataValue.int(sum(len(report.degraded) for _, report in known)),
+        "replicas_lacking": dg.MetadataValue.int(sum(len(report.degraded) for _, report in known)),
         "stale_sensors": dg.MetadataValue.int(len(stale)),
     }
 
@@ -97,24 +92,24 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _row(looks: StoreLooks, dataset: DynamicalDataset, sensors: Sequence[Ticking], now: Timestamp) -> tuple[str, ...]:
-    name, key = dataset.dataset_id, asset_key(dataset)
-    report = looks.reports.get(name)
-    first, last = f"[{name}](/assets/{'/'.join(key.path)})", _sensors(dataset, sensors)
-    if name in looks.unreadable:
-        return (first, "**cannot be read**", "", "", "", last)
-    if report is None:
-        return (first, "no store yet", "", "", "", last)
-    newest, due = report.extent[1], next_label_due(dataset)
-    age = f"{(now - newest) / HOUR:.1f} h of {due / HOUR:g} h"
-    return (
-        first,
-        f"{newest:%Y-%m-%dT%H:%M}",
-        f"**late**: {age}" if _is_late(dataset, report, now) else age,
-        _week(report, now),
-        f"**{len(report.degraded)} partitions**" if report.degraded else "nothing",
-        last,
-    )
+def _link(dataset: DynamicalDataset) -> str:
+    return f"[{dataset.dataset_id}](/assets/{'/'.join(asset_key(dataset).path)})"
+
+
+def _state(looks: StoreLooks, dataset: DynamicalDataset, sensors: Sequence[Ticking], now: Timestamp) -> Iterator[str]:
+    report = looks.reports.get(dataset.dataset_id)
+    if dataset.dataset_id in looks.unreadable:
+        yield "**cannot be read**"
+    elif report is None:
+        yield "no store yet"
+    else:
+        newest, due = report.extent[1], next_label_due(dataset)
+        old = f"{spell_label(newest)} is {(now - newest) / HOUR:.1f} h old, the next is due at {due / HOUR:g} h"
+        yield f"**late**: {old}" if _is_late(dataset, report, now) else old
+        yield f"last week {_week(report, now)}"
+        if report.degraded:
+            yield f"replicas lack **{spell_count(len(report.degraded), 'partition')}**"
+    yield _sensors(dataset, sensors)
 
 
 def _is_late(dataset: DynamicalDataset, report: StatusReport, now: Timestamp) -> bool:
@@ -136,8 +131,9 @@ def _week(report: StatusReport, now: Timestamp) -> str:
     partitions, lacking = _last_week(report, now), _incomplete(report, now)
     share = completeness(report.variables, partitions)
     if not lacking:
-        return f"100 % of {len(partitions)} partitions"
-    return f"**{min(math.floor(1000 * share) / 10, 99.9):g} %**: {len(lacking)} of {len(partitions)} partitions lack fields"
+        return f"100 % of {spell_count(len(partitions), 'partition')}"
+    found = f"{len(lacking)} of {spell_count(len(partitions), 'partition')} incomplete"
+    return f"**{min(math.floor(1000 * share) / 10, 99.9):g} %**, {found}"
 
 
 def _stale(dataset: DynamicalDataset, sensors: Sequence[Ticking]) -> list[tuple[str, str]]:

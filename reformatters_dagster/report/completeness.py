@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING
 
+from reformatters_dagster.core.spec.wording import spell_count
+
 if TYPE_CHECKING:
     from reformatters_dagster.core.spec.values import JSON
 
@@ -102,7 +104,7 @@ def _text(partition: "JSON") -> PartitionText:
         if found["first_reason"] and not found["outdated"] and name not in told_by_files:
             remarks.append(f"{name}: {found['first_reason']}")
     files, fields = len(partition["missing_files"]), fields_missing(partition)
-    lacking = f"lacks {_count(fields, 'field')} of {_count(files, 'file')}" if fields else ""
+    lacking = f"lacks {spell_count(fields, 'field')} of {spell_count(files, 'file')}" if fields else ""
     headline = lacking or ("complete" if not remarks else "to be looked at")
     return PartitionText(
         key=partition["partition"],
@@ -115,7 +117,3 @@ def _text(partition: "JSON") -> PartitionText:
 
 def _names(names: Sequence[str], of: int) -> str:
     return "all variables" if len(names) == of > 1 else ", ".join(names)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -34,12 +34,13 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def shown(looks: StoreLooks, instance: dg.DagsterInstance, now: Timestamp = NOW) -> tuple[list[str], dict[str, Any]]:
-    """Cells of the dataset's row, and the figures beside the table."""
+    """What the dataset's row says, and the figures beside the table."""
     sensors = list(ticking(instance, now.tz_localize("UTC").timestamp()))
     found: dict[str, Any] = {name: value.value for name, value in overview_metadata(looks, sensors, now).items()}
     table = found.pop("overview")
     assert isinstance(table, str)
-    return rows_of(table)[LINK], found
+    (state,) = rows_of(table)[LINK]
+    return state.split("; "), found
 
 
 def looked_at(site: Site, instance: dg.DagsterInstance, **settings: Any) -> StoreLooks:
@@ -53,12 +54,10 @@ def test_a_dataset_in_good_order_has_no_bold_words(site: Site, instance: dg.Dags
     site.backfill()
     for kind in ("upstream", "heal"):
         tick(instance, site.dataset.job_name(kind), NOW - pd.Timedelta("1min"))
-    cells, figures = shown(looked_at(site, instance), instance)
-    assert cells == [
-        "2026-07-29T18:00",
-        "5.0 h of 12 h",
-        "100 % of 1 partitions",
-        "nothing",
+    told, figures = shown(looked_at(site, instance), instance)
+    assert told == [
+        "2026-07-29T18:00 is 5.0 h old, the next is due at 12 h",
+        "last week 100 % of 1 partition",
         "upstream on, heal on",
     ]
     assert set(figures.values()) == {0}
@@ -75,24 +74,25 @@ def test_what_is_wrong_is_bold_and_counted(site: Site, instance: dg.DagsterInsta
     later = INIT + pd.Timedelta("13h")
     tick(instance, site.dataset.job_name("upstream"), later - pd.Timedelta("2h"))
     tick(instance, site.dataset.job_name("heal"), later - pd.Timedelta("1min"), error=True)
-    cells, figures = shown(looks, instance, later)
-    assert cells[1] == "**late**: 13.0 h of 12 h"
-    assert cells[2].endswith("%**: 1 of 1 partitions lack fields")
-    assert 40 < float(cells[2].strip("*").split()[0]) < 60
-    assert cells[3:] == ["**1 partitions**", "upstream **silent for 2.0 h**, heal **fails**"]
+    told, figures = shown(looks, instance, later)
+    assert told[0] == "**late**: 2026-07-29T18:00 is 13.0 h old, the next is due at 12 h"
+    share, _, lacking = told[1].removeprefix("last week **").partition(" %**, ")
+    assert 40 < float(share) < 60
+    assert lacking == "1 of 1 partition incomplete"
+    assert told[2:] == ["replicas lack **1 partition**", "upstream **silent for 2.0 h**, heal **fails**"]
     assert figures == {
         "datasets_late": 1,
         "datasets_incomplete": 1,
         "stores_unreadable": 0,
-        "replica_partitions_lacking": 1,
+        "replicas_lacking": 1,
         "stale_sensors": 2,
     }
 
 
 def test_sensors_that_are_off_are_told_and_are_not_stale(site: Site, instance: dg.DagsterInstance) -> None:
     switch(instance, InstigatorType.SENSOR, site.dataset.job_name("upstream"), on=False)
-    cells, figures = shown(looked_at(site, instance), instance)
-    assert cells == ["no store yet", "", "", "", "upstream off, heal off"]
+    told, figures = shown(looked_at(site, instance), instance)
+    assert told == ["no store yet", "upstream off, heal off"]
     assert figures["stale_sensors"] == 0
 
 
@@ -101,8 +101,8 @@ def test_a_store_that_cannot_be_read_is_told(site: Site, instance: dg.DagsterIns
     site.backfill()
     root = site.folder / "primary" / site.dataset.dataset_id
     (next(root.glob("v*.zarr")) / "zarr.json").write_text("{")
-    cells, figures = shown(looked_at(site, instance), instance)
-    assert (cells[0], figures["stores_unreadable"]) == ("**cannot be read**", 1)
+    told, figures = shown(looked_at(site, instance), instance)
+    assert (told[0], figures["stores_unreadable"]) == ("**cannot be read**", 1)
 
 
 def test_only_partitions_of_the_last_week_count(site: Site, instance: dg.DagsterInstance) -> None:
@@ -112,9 +112,9 @@ def test_only_partitions_of_the_last_week_count(site: Site, instance: dg.Dagster
     deployment.run("update", INIT)
     deployment.run("update", SECOND)
     looks = looked_at(site, instance)
-    assert shown(looks, instance)[0][2].endswith("1 of 2 partitions lack fields")
-    assert shown(looks, instance, SECOND + pd.Timedelta("7D"))[0][2] == "100 % of 1 partitions"
-    assert shown(looks, instance, SECOND + pd.Timedelta("30D"))[0][2] == "100 % of 1 partitions"
+    assert shown(looks, instance)[0][1].endswith(", 1 of 2 partitions incomplete")
+    assert shown(looks, instance, SECOND + pd.Timedelta("7D"))[0][1] == "last week 100 % of 1 partition"
+    assert shown(looks, instance, SECOND + pd.Timedelta("30D"))[0][1] == "last week 100 % of 1 partition"
 
 
 def test_the_sensor_runs_from_the_start_and_its_table_is_on_the_page(site: Site, instance: dg.DagsterInstance) -> None:
@@ -135,5 +135,5 @@ def test_the_sensor_runs_from_the_start_and_its_table_is_on_the_page(site: Site,
     assert record.asset_observation is not None
     table = record.asset_observation.metadata["overview"].value
     assert isinstance(table, str)
-    assert rows_of(table)[LINK][0] == "2026-07-29T18:00"
+    assert rows_of(table)[LINK][0].startswith("**late**: 2026-07-29T18:00 is ")
     assert f"/assets/{'/'.join(asset_key(site.dataset).path)}" in LINK

@@ -24,7 +24,9 @@ SHOWN_FIRST = "temperature_2m"
 
 
 def describe(dataset: Declaration, store_url: str) -> str:
-    """A page about a dataset: what it is, its dimensions and sizes, where it comes from, whose it is, how to open it.
+    """A page about a dataset: what it is, how to open it, its dimensions and sizes, where it comes from, whose it is.
+
+    Dagster folds long pages. What stands first is seen at once.
 
     Parameters
     ----------
@@ -41,10 +43,13 @@ def describe(dataset: Declaration, store_url: str) -> str:
     told = [
         attributes["description"],
         "",
+        "```python",
+        *opening_lines(template, store_url),
+        "```",
+        "",
         _table(("", ""), [(f"**{name}**", fact) for name, fact in facts(dataset)], ":--|:--"),
     ]
     told += ["", _table(("dimension", "labels", "chunk", "shard"), dimensions(template), ":--|:--|--:|--:")]
-    told += ["", "Open it in Python:", "", "```python", *opening_lines(template, store_url), "```"]
     return "\n".join(told)
 
 

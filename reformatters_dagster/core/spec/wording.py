@@ -29,6 +29,11 @@ def spell_label(label: object) -> str:
     return f"{label:%Y-%m-%dT%H:%M}" if isinstance(label, Timestamp) else str(label)
 
 
+def spell_count(number: int, what: str) -> str:
+    """How many there are of something whose plural ends in s: `1 file`, `1,024 files`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def spell_bytes(count: float) -> str:
     """A number of bytes in three digits and a decimal unit: `999 B`, `6.15 MB`, `21.7 GB`, `1.23 TB`."""
     size, unit = count, "B"
