@@ -8,8 +8,6 @@ import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from reformatters_dagster.core.spec.wording import spell_count
-
 if TYPE_CHECKING:
     from reformatters_dagster.core.spec.values import JSON
 
@@ -63,6 +61,8 @@ def missing_lines(document: "JSON", width: int, most: int | None = MOST_RANGES) 
     most : int, optional
         How many ranges, each in a few lines of the width; None for all of them, each whole and in one line.
     """
+    from reformatters_dagster.core.spec.wording import spell_count
+
     partitions = document["partitions"]
     ranges = [(one, lost) for one in reversed(partitions) for lost in one["missing_ranges"]]
     for partition, lost in ranges[:most]:
