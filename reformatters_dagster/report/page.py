@@ -107,7 +107,7 @@ def _store(store: JSON, number: int) -> JSON:
             **{name: one[name] for name in TOLD_APART},
             "id": f"check-{one['name']}" if number == 0 else f"check-{number}-{one['name']}",
             "title": one["name"] if number == 0 else f"{one['name']} of replica {number}",
-            "places": [_where(Place.model_validate(place)) for place in one["places"][:MOST_PLACES]],
+            "places": _places([Place.model_validate(place) for place in one["places"]]),
             "more": _told({name: value for name, value in one.items() if name not in TOLD_APART}),
         }
         for one in store["checks"]
@@ -115,8 +115,10 @@ def _store(store: JSON, number: int) -> JSON:
     return {"store": store["store"], "results": sorted(results, key=lambda one: bool(one["passed"]))}
 
 
-def _where(place: Place) -> str:
-    return ", ".join(filter(None, (place.variable, place.label, place.text)))
+def _places(places: Sequence[Place]) -> list[str]:
+    told = [", ".join(filter(None, (one.variable, one.label, one.text))) for one in places[:MOST_PLACES]]
+    more = len(places) - MOST_PLACES
+    return [f"Where: {place}" for place in told] + [f"{more:,} more places are left out here"] * (more > 0)
 
 
 def _told(found: Mapping[str, Any], under: str = "") -> list[tuple[str, Any]]:

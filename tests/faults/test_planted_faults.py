@@ -10,7 +10,7 @@ import pytest
 
 from reformatters_dagster.core.spec.values import Float32Array, Timedelta
 from tests.datasets import INIT, PRIMARY, RAIN, SOON, TEMPERATURE, gfs_key
-from tests.planted import INITS, NEWEST, Planted, copied, sample_of, small_forecast
+from tests.planted import INITS, NEWEST, STORE, Planted, copied, sample_of, small_forecast
 
 VALUES = "values_match_upstream"
 LAST = len(INITS) - 1
@@ -123,6 +123,15 @@ def test_a_stale_replica(planted: Planted) -> None:
     found, _ = planted.reported()
     assert found.keys() == {"replicas_match_primary"}
     assert "differs in 1 objects of the newest shard" in found["replicas_match_primary"].message
+
+
+def test_a_replica_that_cannot_be_read(planted: Planted) -> None:
+    (planted.site.folder / "copy" / STORE / "zarr.json").write_text("{")
+    found, page = planted.reported()
+    assert found.keys() == {"replicas_match_primary"}
+    assert "#check-1-readable" in page.linked
+    assert "readable of replica 1" in page.text.partition("What it is")[0]
+    assert "CorruptRoot" in page.articles["check-1-readable"]
 
 
 def test_a_hole_in_the_middle(healthy: Planted, tmp_path: Path) -> None:

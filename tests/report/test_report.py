@@ -15,6 +15,7 @@ import zarr
 from reformatters_dagster import STANDARD_CHECKS, CheckRecentNans
 from reformatters_dagster.cli.reporting import Wanted, make_report
 from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.places import Place
 from reformatters_dagster.core.check.validators import CheckResult, Validator
 from reformatters_dagster.core.spec.errors import NoPartition
 from reformatters_dagster.core.spec.values import Timestamp
@@ -30,7 +31,7 @@ type Change = Callable[[xr.Dataset], xr.Dataset]
 
 
 class CheckOdd(Validator):
-    """A check with a text that is no markup, and a picture among its figures."""
+    """A check with a text that is no markup, a picture among its figures, and many places."""
 
     name: str = "odd"
     texts: ClassVar[dict[str, float | int | str]] = {
@@ -39,9 +40,9 @@ class CheckOdd(Validator):
     }
 
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
-        return CheckResult(
-            name=self.name, passed=False, message="<script>alert(1)</script> & more", metadata=self.texts
-        )
+        places = tuple(Place(variable=WIND, label=f"<{number}>", lead_times="3 h", field={}) for number in range(6))
+        message = "<script>alert(1)</script> & more"
+        return CheckResult(name=self.name, passed=False, message=message, metadata=self.texts, places=places)
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def test_texts_are_escaped_and_whatever_a_check_tells_is_shown(reported: Reporte
     assert "<script>alert(1)</script> & more" in checks
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page.source
     assert "<b>10 N</b>" in checks
+    assert f"Where: {WIND}, <3>, lead times 3 h\n2 more places are left out here" in page.articles["check-odd"]
     assert page.alts[0] == "a small map"
     assert inline("`a<b` <https://x.org/a?b=c> <i>") == (
         '<code>a&lt;b</code> <a href="https://x.org/a?b=c">https://x.org/a?b=c</a> &lt;i&gt;'
