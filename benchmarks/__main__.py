@@ -93,6 +93,7 @@ def measure_all(folder: Folder = DATA, write: Write = False) -> None:
     measure_scale(folder=folder, write=write)
     measure_startup(folder=folder, write=write)
     measure_update(folder=folder, write=write)
+    measure_page(folder=folder, write=write)
     if REAL.is_dir():
         measure_codecs(write=write)
 
@@ -105,6 +106,14 @@ def measure_update(
     from benchmarks import shard_update
 
     _tell("update", report.update(shard_update.measure(folder.absolute(), _say, rounds)), write)
+
+
+@app.command(name="page")
+def measure_page(folder: Folder = DATA, write: Write = False) -> None:
+    """What `reformat report` costs on two partitions of a real size; its store takes 2 GB of the folder."""
+    from benchmarks import page
+
+    _tell("page", report.page(page.measure(folder.absolute(), _say)), write)
 
 
 @app.command(name="scaling")

@@ -42,7 +42,7 @@ def run_pipeline(name: str, task: Task, *options: str) -> Run:
     # Bytecode and compiled kernels are there from the second run on, as in production.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    with _Memory(child.pid) as memory:
+    with Memory(child.pid) as memory:
         assert child.stdout is not None
         with child.stdout as words:
             lines = words.read().splitlines()
@@ -69,7 +69,7 @@ def in_folder(task: Task, folder: Path) -> Task:
     return replace(task, folder=str(folder))
 
 
-class _Memory(Thread):
+class Memory(Thread):
     """Looks every 20 ms at what a process and its children hold."""
 
     def __init__(self, pid: int) -> None:

@@ -12,6 +12,7 @@ from statistics import median
 from benchmarks.child import Run
 from benchmarks.codecs import Field
 from benchmarks.compare import LIMIT, OURS, PIPELINES, Comparison
+from benchmarks.page import Page
 from benchmarks.shard_update import ShardUpdate
 from benchmarks.startup import StartUp
 
@@ -147,6 +148,16 @@ def scale(lengths: Sequence[int], found: Mapping[str, Sequence[float]]) -> str:
     rows = [
         [name, *(f"{one:.0f}" for one in times), f"{times[-1] / max(times[0], 0.1):.1f}"]
         for name, times in found.items()
+    ]
+    return f"{stamp()}\n\n{table(head, rows)}\n"
+
+
+def page(found: Mapping[str, Page]) -> str:
+    """What reports on a store of real size cost."""
+    head = ["`reformat report noaa-gfs-forecast`", "CPU s", "wall s", "peak memory, MB", "page, MB"]
+    rows = [
+        [name, f"{one.cpu:.0f}", f"{one.wall:.0f}", f"{one.peak:,.0f}", f"{one.size:.2f}"]
+        for name, one in found.items()
     ]
     return f"{stamp()}\n\n{table(head, rows)}\n"
 

@@ -146,15 +146,20 @@ class Site:
     def tmp(self) -> Path:
         return self.folder / "tmp"
 
-    @cached_property
-    def workspace(self) -> Workspace:
+    @property
+    def deployment(self) -> Settings:
+        """All settings, as the environment would give them."""
         places: dict[str, Any] = {
             "store": str(self.folder / "primary"),
             "upstream": str(self.upstream),
             "tmp": str(self.tmp),
         }
+        return Settings(**(places | self.settings))
+
+    @cached_property
+    def workspace(self) -> Workspace:
         (self.upstream / PRIMARY).mkdir(parents=True, exist_ok=True)
-        workspace = self.dataset.workspace(Settings(**(places | self.settings)))
+        workspace = self.dataset.workspace(self.deployment)
         if self.before_put is None:
             return workspace
         return replace(workspace, stores=watched(workspace.stores, self.before_put))

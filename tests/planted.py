@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import zarr
 
+from reformatters_dagster.cli.reporting import Wanted, make_report
 from reformatters_dagster.core.check.current_data import CheckCurrentData
 from reformatters_dagster.core.check.nans import CheckRecentNans
 from reformatters_dagster.core.check.standard import STANDARD_CHECKS
@@ -24,6 +25,7 @@ from reformatters_dagster.core.spec.axes import lead_time
 from reformatters_dagster.core.spec.values import Float32Array, Timestamp
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import INIT, PRIMARY, RAIN, SOON, STEP, TEMPERATURE, Sample, Site, gfs_forecast
+from tests.report.page import Page, failures_shown
 
 LEADS = range(4)
 INITS = pd.date_range(INIT, periods=6, freq="6h", unit="us")
@@ -75,6 +77,10 @@ class Planted:
     def failing(self, now: Timestamp = NEWEST + SOON) -> dict[str, str]:
         """The messages of checks that fail."""
         return {name: one.message for name, one in self.checks(now).items() if not one.passed}
+
+    def reported(self, now: Timestamp = NEWEST + SOON) -> tuple[dict[str, CheckResult], Page]:
+        """The checks that fail, by name, and the report of the store, on which each of them is shown."""
+        return failures_shown(make_report(self.site.dataset, self.site.deployment, now, Wanted(pictures=False)))
 
     def change(self, variable: str, label: int, how: Callable[[Float32Array], Float32Array]) -> None:
         """Rewrite the fields of one label, in the primary and the replica."""

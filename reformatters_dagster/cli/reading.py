@@ -72,10 +72,17 @@ def validate(
     Example: reformat validate noaa-gfs-forecast --json
     """
     settings = settings_of(store, replica, upstream)
-    dataset = dataset_of(dataset_id).started_by(settings)
+    validate_stores(dataset_of(dataset_id), settings, time_of(now), as_json=as_json)
+
+
+def validate_stores(
+    dataset: "DynamicalDataset", settings: "Settings", now: "Timestamp", *, as_json: bool = False
+) -> None:
+    """Tell on stdout what every validator finds; exit 1 when one fails."""
+    dataset = dataset.started_by(settings)
     stores = settings.stores(dataset.template_config)
     dataset = dataset.as_begun(stores.primary)
-    checks = ask_validators(dataset, stores, upstream_of(dataset, settings), time_of(now))
+    checks = ask_validators(dataset, stores, upstream_of(dataset, settings), now)
     tell(reports.checks_document(dataset.dataset_id, checks), reports.print_checks, as_json)
     exit_if(not all(result.passed for results in checks.values() for result in results))
 

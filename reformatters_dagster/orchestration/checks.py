@@ -18,7 +18,7 @@ from reformatters_dagster.orchestration.names import BACKFILL_TAG, K8S_TAG, asse
 from reformatters_dagster.orchestration.pods import NO_PODS, Pods
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
 from reformatters_dagster.orchestration.standing import never_evaluated
-from reformatters_dagster.pictures import as_markdown_image, draw_panel, panel_of
+from reformatters_dagster.pictures import NOT_DRAWN, as_markdown_image, can_draw, draw_panel, panel_of
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,12 @@ def build_checks(
 
 
 def _map_of(dataset: DynamicalDataset, reformatters: Reformatters, place: Place) -> str | None:
-    """A small map of the field with most suspicious values; None where it cannot be drawn, which must not hide the result."""
+    """A small map of the field with most suspicious values, or why there is none.
+
+    None where drawing fails, which must not hide the result.
+    """
+    if not can_draw():
+        return NOT_DRAWN
     try:
         _, workspace = reformatters.open(dataset)
         field = load_published(open_published(workspace.stores.primary)[place.variable].isel(place.field))

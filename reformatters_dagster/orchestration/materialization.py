@@ -21,7 +21,15 @@ from reformatters_dagster.core.spec.grids import LambertGrid
 from reformatters_dagster.core.spec.wording import spell_label
 from reformatters_dagster.core.store.reading import load_published, open_published
 from reformatters_dagster.core.store.settings import Workspace
-from reformatters_dagster.pictures import MapPanel, as_markdown_image, draw_completeness, draw_panel, labels_in_words
+from reformatters_dagster.pictures import (
+    NOT_DRAWN,
+    MapPanel,
+    as_markdown_image,
+    can_draw,
+    draw_completeness,
+    draw_panel,
+    labels_in_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,7 +135,12 @@ def _if_possible[Shown](show: Callable[[], Shown], report: CommitReport) -> Show
 
 
 def _picture(dataset: DynamicalDataset, workspace: Workspace, report: CommitReport) -> str | None:
-    """A map of one variable at the last label that succeeded, read from the primary store as its readers do."""
+    """A map of one variable at the last label that succeeded, read from the primary store as its readers do.
+
+    In words why there is none, where nothing can be drawn.
+    """
+    if not can_draw():
+        return NOT_DRAWN
     variable = next((name for name in (*PICTURED_FIRST, *report.results) if _last_success(report, name)), None)
     if variable is None:
         return None
@@ -152,8 +165,10 @@ def _picture(dataset: DynamicalDataset, workspace: Workspace, report: CommitRepo
     return as_markdown_image(draw_panel(panel), title)
 
 
-def _heat_map(dataset: DynamicalDataset, workspace: Workspace) -> str:
-    """A picture of how complete each variable of the newest partitions is, by the ledger."""
+def _heat_map(dataset: DynamicalDataset, workspace: Workspace) -> str | None:
+    """A picture of how complete each variable of the newest partitions is, by the ledger; None where nothing can be drawn."""
+    if not can_draw():
+        return None
     report = status(dataset, workspace.stores, NEWEST_PICTURED)
     names = sorted(report.variables)
     fractions = np.full((len(report.partitions), len(names)), np.nan)

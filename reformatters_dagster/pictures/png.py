@@ -2,6 +2,7 @@
 
 import base64
 import io
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,12 @@ type IntArray = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 DPI = 100
 _SHIFTS = np.array([16, 8, 0])
 _RARE_STEP = 12
+NOT_DRAWN = "not drawn: matplotlib is not installed where this ran, as in the project's container image"
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed. The container image leaves it out."""
+    return find_spec("matplotlib") is not None
 
 
 def to_png(figure: "Figure") -> bytes:

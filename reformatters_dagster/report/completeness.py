@@ -24,6 +24,8 @@ GRADES = (
     ("unknown", "not known: the ledger's entry cannot be read"),
 )
 """What a cell may be, by the class that colours it."""
+MOST_RANGES, MOST_REMARKS = 40, 20
+"""Of one partition on the page, which thus stays of a size that a phone opens."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class PartitionText:
     is_sound: bool
     remarks: tuple[str, ...]
     ranges: tuple["JSON", ...]
+    left_out: str
+    """How many ranges and remarks it has beside those; empty where all are there."""
 
 
 def cells_of(document: "JSON") -> dict[str, list[Cell]]:
@@ -106,12 +110,15 @@ def _text(partition: "JSON") -> PartitionText:
     files, fields = len(partition["missing_files"]), fields_missing(partition)
     lacking = f"lacks {spell_count(fields, 'field')} of {spell_count(files, 'file')}" if fields else ""
     headline = lacking or ("complete" if not remarks else "to be looked at")
+    ranges = partition["missing_ranges"]
+    more = ((len(ranges) - MOST_RANGES, "ranges of missing files"), (len(remarks) - MOST_REMARKS, "remarks"))
     return PartitionText(
         key=partition["partition"],
         headline=headline,
         is_sound=not fields and not remarks,
-        remarks=tuple(remarks),
-        ranges=tuple(partition["missing_ranges"]),
+        remarks=tuple(remarks[:MOST_REMARKS]),
+        ranges=tuple(ranges[:MOST_RANGES]),
+        left_out=" and ".join(f"{number:,} more {what}" for number, what in more if number > 0),
     )
 
 

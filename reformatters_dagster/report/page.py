@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from reformatters_dagster.core.check.places import Place
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.describing import describe_variable, dimensions, facts, opening_lines
 from reformatters_dagster.core.spec.values import JSON, Timestamp
@@ -22,8 +23,10 @@ from reformatters_dagster.report.reference import Beside, Difference
 
 _CODE, _LINK = re.compile(r"`([^`]+)`"), re.compile(r"&lt;(https?://[^\s&]+)&gt;")
 _IMAGE = re.compile(r"!\[([^\]]*)\]\((data:image/png;base64,[A-Za-z0-9+/=]+)\)")
-TOLD_APART = ("name", "passed", "severity", "message")
+TOLD_APART = ("name", "passed", "severity", "message", "places")
 """What of a check's result has its own place on the page; all else is shown as it is."""
+MOST_PLACES = 4
+"""Places that are told of a check, the worst first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,7 @@ class Comparison:
 
     beside: Beside
     differences: Sequence[Difference]
-    maps: Sequence[Gallery]
-    series: Gallery
+    galleries: Sequence[Gallery]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,8 @@ def _words(report: Report) -> Mapping[str, Any]:
     template, status = report.dataset.template_config, report.status
     shown = {name for partition in status["partitions"] for name in partition["variables"]}
     texts = texts_of(status)
-    results = [one for store in report.checks["stores"] for one in store["checks"]]
+    stores = [_store(store, number) for number, store in enumerate(report.checks["stores"])]
+    results = [one for store in stores for one in store["results"]]
     return {
         "report": report,
         "status": status,
@@ -91,22 +94,31 @@ def _words(report: Report) -> Mapping[str, Any]:
         "incomplete": [text for text in texts if not text.is_sound],
         "fields_missing": sum(map(fields_missing, status["partitions"])),
         "files_missing": sum(len(partition["missing_files"]) for partition in status["partitions"]),
-        "stores": [_store(store) for store in report.checks["stores"]],
-        "failed": [one["name"] for one in results if not one["passed"]],
+        "stores": stores,
+        "failed": [one for one in results if not one["passed"]],
         "asked": len(results),
     }
 
 
-def _store(store: JSON) -> JSON:
+def _store(store: JSON, number: int) -> JSON:
     """The results of one store, the failed ones first, each with whatever it tells beside its message."""
     results = [
         {
             **{name: one[name] for name in TOLD_APART},
+            "id": f"check-{one['name']}" if number == 0 else f"check-{number}-{one['name']}",
+            "title": one["name"] if number == 0 else f"{one['name']} of replica {number}",
+            "places": _places([Place.model_validate(place) for place in one["places"]]),
             "more": _told({name: value for name, value in one.items() if name not in TOLD_APART}),
         }
         for one in store["checks"]
     ]
     return {"store": store["store"], "results": sorted(results, key=lambda one: bool(one["passed"]))}
+
+
+def _places(places: Sequence[Place]) -> list[str]:
+    told = [", ".join(filter(None, (one.variable, one.label, one.text))) for one in places[:MOST_PLACES]]
+    more = len(places) - MOST_PLACES
+    return [f"Where: {place}" for place in told] + [f"{more:,} more places are left out here"] * (more > 0)
 
 
 def _told(found: Mapping[str, Any], under: str = "") -> list[tuple[str, Any]]:

@@ -2,22 +2,25 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import typer
 import xarray as xr
 
-import dataset_defs
 from dataset_defs import DATASETS
 from dataset_defs.noaa.gfs.forecast import DATASET
+from reformatters_dagster.cli.reading import validate_stores
 from reformatters_dagster.cli.reports import checks_document, print_checks
 from reformatters_dagster.core.check.completeness import CheckPlausibleRates
 from reformatters_dagster.core.check.current_data import CheckCurrentData
 from reformatters_dagster.core.check.shards import CheckExpectedShards
-from reformatters_dagster.core.check.validators import CheckResult
+from reformatters_dagster.core.check.validators import CheckResult, Validator
 from reformatters_dagster.core.ledger.entries import MissingFile, VariableCoverage, read_ledger, write_ledger
+from reformatters_dagster.core.store.settings import Settings
 from reformatters_dagster.core.store.stores import open_store
 from tests.cli.deployment import ID, LABEL, VARIABLES, Deployment, answer, assert_fails
 
@@ -91,7 +94,7 @@ def test_status_of_no_store_is_refused(empty: Deployment) -> None:
 def listed(deployment: Deployment, exit_code: int = 0) -> dict[str, Any]:
     """Row of the dataset in the list of all."""
     rows = answer(deployment.reformat("list", "--json"), exit_code)
-    assert [row["dataset_id"] for row in rows] == [dataset.dataset_id for dataset in dataset_defs.DATASETS]
+    assert [row["dataset_id"] for row in rows] == [dataset.dataset_id for dataset in DATASETS]
     return next(row for row in rows if row["dataset_id"] == ID)
 
 
@@ -184,37 +187,58 @@ def test_validate_fails_when_a_check_fails(published: Deployment) -> None:
     assert not found["expected_shards"]
 
 
+@dataclass(frozen=True)
+class Validated:
+    """What `validate` tells of a dataset with some validators, and its exit status."""
+
+    deployment: Deployment
+    validators: tuple[Validator, ...]
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, now: str, *replicas: Path, as_json: bool) -> tuple[int, str]:
+        settings = Settings.from_environment(self.deployment.environment)
+        settings = settings.model_copy(update={"replicas": tuple(map(str, replicas))})
+        exit_code = 0
+        self.capsys.readouterr()
+        try:
+            validate_stores(replace(DATASET, validators=self.validators), settings, pd.Timestamp(now), as_json=as_json)
+        except typer.Exit as end:
+            exit_code = end.exit_code
+        return exit_code, self.capsys.readouterr().out
+
+    def stores(self, now: str, *replicas: Path, exit_code: int = 0) -> Any:
+        found, text = self(now, *replicas, as_json=True)
+        assert found == exit_code, text
+        return json.loads(text)["stores"]
+
+
 def test_validate_asks_replicas_too(
-    published: Deployment, copied: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    published: Deployment, copied: Deployment, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    current = replace(DATASET, validators=(CheckCurrentData(max_delay="8h"),))
-    monkeypatch.setattr(dataset_defs, "DATASETS", (current,))
-    arguments = ("validate", ID, "--now", "2026-07-29T20", "--json", "--replica")
-    primary, replica = answer(published.reformat(*arguments, str(copied.folder / "stores")))["stores"]
+    validated = Validated(published, (CheckCurrentData(max_delay="8h"),), capsys)
+    primary, replica = validated.stores("2026-07-29T20", copied.folder / "stores")
     assert [check["passed"] for check in primary["checks"] + replica["checks"]] == [True, True, True]
-    primary, replica = answer(published.reformat(*arguments, str(tmp_path)), exit_code=1)["stores"]
+    primary, replica = validated.stores("2026-07-29T20", tmp_path, exit_code=1)
     assert primary["checks"][0]["passed"]
     assert not replica["checks"][0]["passed"]
     assert replica["checks"][0]["message"].startswith("StoreMissing: ")
-    text = published.reformat("validate", ID, "--now", "2026-07-29T20").stdout
-    assert "passed   current_data   no init_time is due yet" in text
-    text = published.reformat("validate", ID, "--now", "2026-08-29T20").stdout
-    assert "FAILED (ERROR)   current_data   init_time" in text
+    exit_code, text = validated("2026-07-29T20", as_json=False)
+    assert (exit_code, "passed   current_data   no init_time is due yet" in text) == (0, True)
+    exit_code, text = validated("2026-08-29T20", as_json=False)
+    assert (exit_code, "FAILED (ERROR)   current_data   init_time" in text) == (1, True)
 
 
 def test_validate_goes_by_the_ledger_of_the_primary_for_replicas_too(
-    published: Deployment, copied: Deployment, monkeypatch: pytest.MonkeyPatch
+    published: Deployment, copied: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checks = (CheckExpectedShards(), CheckPlausibleRates())
-    monkeypatch.setattr(dataset_defs, "DATASETS", (replace(DATASET, validators=checks),))
+    validated = Validated(copied, (CheckExpectedShards(), CheckPlausibleRates()), capsys)
     internal = open_store(str(copied.folder / "stores" / ID), "_internal/v0.1.0")
     entry = read_ledger(internal, LABEL)
     assert entry is not None
     lost = MissingFile(file="f", labels="", reason="SourceFileMissing: never made")
     none = dict.fromkeys(DATASET.template_config.variables, VariableCoverage(expected=1, succeeded=0, missing=(lost,)))
     write_ledger(internal, entry.model_copy(update={"variables": none | entry.variables}))
-    arguments = ("validate", ID, "--now", "2026-08-29T20", "--json", "--replica", str(published.folder / "stores"))
-    primary, replica = answer(copied.reformat(*arguments))["stores"]
+    primary, replica = validated.stores("2026-08-29T20", published.folder / "stores")
     assert [one["name"] for one in primary["checks"]] == [
         "expected_shards",
         "plausible_rates",
@@ -223,18 +247,17 @@ def test_validate_goes_by_the_ledger_of_the_primary_for_replicas_too(
     (shards,) = replica["checks"]
     assert shards == primary["checks"][0]
     assert "more have no source file" in shards["message"]
-    before_given_up = answer(copied.reformat(*arguments[:3], "2026-07-30T20", *arguments[4:]), exit_code=1)["stores"]
+    before_given_up = validated.stores("2026-07-30T20", published.folder / "stores", exit_code=1)
     assert [one["checks"][0]["passed"] for one in before_given_up] == [False, False]
 
 
 @pytest.mark.parametrize("root", ["{}", '{"attributes"', '{"consolidated_metadata": {"metadata": {}}}'])
 def test_validate_of_a_damaged_replica_keeps_what_the_primary_says(
-    published: Deployment, copied: Deployment, monkeypatch: pytest.MonkeyPatch, root: str
+    published: Deployment, copied: Deployment, capsys: pytest.CaptureFixture[str], root: str
 ) -> None:
-    monkeypatch.setattr(dataset_defs, "DATASETS", (replace(DATASET, validators=(CheckCurrentData(max_delay="8h"),)),))
     (copied.store / "zarr.json").write_text(root)
-    arguments = ("validate", ID, "--now", "2026-07-29T20", "--json", "--replica", str(copied.folder / "stores"))
-    primary, replica = answer(published.reformat(*arguments), exit_code=1)["stores"]
+    validated = Validated(published, (CheckCurrentData(max_delay="8h"),), capsys)
+    primary, replica = validated.stores("2026-07-29T20", copied.folder / "stores", exit_code=1)
     current, match = primary["checks"]
     assert (current["name"], current["passed"]) == ("current_data", True)
     assert (match["name"], match["passed"]) == ("replicas_match_primary", False)

@@ -1,4 +1,4 @@
-"""Faults planted in data, and the check that finds each; on clean data no check fails."""
+"""Faults planted in data, the check that finds each, and the report that shows it; on clean data no check fails."""
 
 import shutil
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 
 from reformatters_dagster.core.spec.values import Float32Array, Timedelta
 from tests.datasets import INIT, PRIMARY, RAIN, SOON, TEMPERATURE, gfs_key
-from tests.planted import INITS, NEWEST, Planted, copied, sample_of, small_forecast
+from tests.planted import INITS, NEWEST, STORE, Planted, copied, sample_of, small_forecast
 
 VALUES = "values_match_upstream"
 LAST = len(INITS) - 1
@@ -33,6 +33,8 @@ def planted(healthy: Planted, tmp_path: Path) -> Planted:
 
 
 def test_clean_data_fails_no_check(healthy: Planted) -> None:
+    failing, page = healthy.reported()
+    assert (failing, "Failed checks:" in page.text) == ({}, False)
     found = healthy.checks()
     assert {name: one.message for name, one in found.items() if not one.passed} == {}
     compared = found[VALUES].metadata
@@ -48,8 +50,8 @@ def nan_block(fields: Float32Array) -> Float32Array:
 
 def test_a_block_of_nan(planted: Planted) -> None:
     planted.change(TEMPERATURE, LAST, nan_block)
-    found = planted.checks()["recent_nans"]
-    assert not found.passed
+    failing, page = planted.reported()
+    found = failing["recent_nans"]
     # Rows 4 to 7 of 10 degrees from 90 N, columns 20 to 23 from 180 W.
     where = "lead times 1 h to 3 h, 20 N to 50 N, 20 E to 50 E"
     assert "'temperature_2m' has " in found.message
@@ -57,6 +59,7 @@ def test_a_block_of_nan(planted: Planted) -> None:
     assert found.metadata["where_box"] == "20 N to 50 N, 20 E to 50 E"
     assert found.metadata["where_lead_times"] == "1 h to 3 h"
     assert found.places[0].field == {"init_time": LAST, "lead_time": 1}
+    assert f"Where: temperature_2m, 2026-07-31T00:00, {where}" in page.articles["check-recent_nans"]
 
 
 @pytest.mark.parametrize(
@@ -73,12 +76,13 @@ def test_fields_in_other_places_or_units(
     planted: Planted, how: Callable[[Float32Array], Float32Array], needed: set[str]
 ) -> None:
     planted.change(TEMPERATURE, LAST, how)
-    found = planted.failing()
+    found, page = planted.reported()
     assert found.keys() >= needed
     assert found.keys() <= {VALUES, "stats_drift", "value_range"}
     for name in needed:
-        assert "'temperature_2m'" in found[name], name
-    message = found[VALUES]
+        assert "'temperature_2m'" in found[name].message, name
+        assert "Where: temperature_2m, 2026-07-31T00:00, " in page.articles[f"check-{name}"], name
+    message = found[VALUES].message
     assert f"{PRIMARY}/{gfs_key(NEWEST, 0)[:20]}" in message
     assert "message TMP" in message
     assert "by ecCodes, which calls it shortName=2t" in message
@@ -89,7 +93,9 @@ def test_fields_in_other_places_or_units(
 def test_rates_of_a_wrong_window(planted: Planted) -> None:
     """A rate is worked out again from the totals that it is made from."""
     planted.change(RAIN, LAST, lambda fields: fields * np.float32(2))
-    message = planted.failing()[VALUES]
+    found, page = planted.reported()
+    message = found[VALUES].message
+    assert "Where: precipitation_surface, 2026-07-31T00:00, " in page.articles[f"check-{VALUES}"]
     assert "'precipitation_surface' at init_time" in message
     assert "message APCP" in message
 
@@ -99,9 +105,10 @@ def test_a_missing_shard(planted: Planted) -> None:
         (planted.site.folder / base / planted.store.relative_to(planted.site.folder / "primary")).joinpath(
             TEMPERATURE, "c/2/0/0/1"
         ).unlink()
-    found = planted.failing()
+    found, _ = planted.reported()
     assert found.keys() <= {"expected_shards", VALUES}
-    assert "lacking 1 of 12 shards: 'temperature_2m', from init_time 2026-07-30T06:00" in found["expected_shards"]
+    words = "lacking 1 of 12 shards: 'temperature_2m', from init_time 2026-07-30T06:00"
+    assert words in found["expected_shards"].message
 
 
 def test_a_stale_replica(planted: Planted) -> None:
@@ -113,9 +120,18 @@ def test_a_stale_replica(planted: Planted) -> None:
     (shard,) = planted.store.glob(f"{TEMPERATURE}/c/{LAST}/0/0/0")
     copy = planted.site.folder / "copy" / shard.relative_to(planted.site.folder / "primary")
     copy.write_bytes(shard.read_bytes() + b"older")
-    found = planted.failing()
+    found, _ = planted.reported()
     assert found.keys() == {"replicas_match_primary"}
-    assert "differs in 1 objects of the newest shard" in found["replicas_match_primary"]
+    assert "differs in 1 objects of the newest shard" in found["replicas_match_primary"].message
+
+
+def test_a_replica_that_cannot_be_read(planted: Planted) -> None:
+    (planted.site.folder / "copy" / STORE / "zarr.json").write_text("{")
+    found, page = planted.reported()
+    assert found.keys() == {"replicas_match_primary"}
+    assert "#check-1-readable" in page.linked
+    assert "readable of replica 1" in page.text.partition("What it is")[0]
+    assert "CorruptRoot" in page.articles["check-1-readable"]
 
 
 def test_a_hole_in_the_middle(healthy: Planted, tmp_path: Path) -> None:
@@ -129,10 +145,11 @@ def test_a_hole_in_the_middle(healthy: Planted, tmp_path: Path) -> None:
         made.arrive([init])
     for init in INITS:
         made.update(init)
-    found = made.failing(NEWEST + Timedelta("7h"))
+    found, page = made.reported(NEWEST + Timedelta("7h"))
     assert {"complete_partitions", "recent_nans"} <= found.keys() <= {"complete_partitions", "recent_nans"}
-    assert "2026-07-30T18:00 lacks 1 files (SourceFileMissing)" in found["complete_partitions"]
-    assert "at 2026-07-30T18:00 where 0 % is allowed (lead times 2 h" in found["recent_nans"]
+    assert "2026-07-30T18:00 lacks 1 files (SourceFileMissing)" in found["complete_partitions"].message
+    assert "at 2026-07-30T18:00 where 0 % is allowed (lead times 2 h" in found["recent_nans"].message
+    assert "2026-07-30T18:00 lacks 2 fields of 1 file" in page.sections["partitions"]
 
 
 @pytest.mark.parametrize(
@@ -145,17 +162,19 @@ def test_a_hole_in_the_middle(healthy: Planted, tmp_path: Path) -> None:
 def test_a_drifted_attribute(planted: Planted, keys: tuple[str, ...], named: str) -> None:
     for key in keys:
         planted.edit(key, lambda text: text.replace('"degree_Celsius"', '"K"'))
-    found = planted.failing()
+    found, _ = planted.reported()
     assert found.keys() == {named}
-    assert "temperature_2m" in found[named]
-    assert "units" in found[named]
-    assert "'K'" in found[named]
+    message = found[named].message
+    assert "temperature_2m" in message
+    assert "units" in message
+    assert "'K'" in message
 
 
 def test_a_late_update(planted: Planted) -> None:
-    found = planted.failing(NEWEST + Timedelta("20h"))
+    found, _ = planted.reported(NEWEST + Timedelta("20h"))
     assert found.keys() == {"current_data"}
-    assert "init_time 2026-07-31T12:00 is due, the newest published is 2026-07-31T00:00" in found["current_data"]
+    words = "init_time 2026-07-31T12:00 is due, the newest published is 2026-07-31T00:00"
+    assert words in found["current_data"].message
 
 
 @pytest.mark.slow

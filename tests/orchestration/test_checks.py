@@ -1,5 +1,7 @@
 """Validators as asset checks: what they find is recorded beside the asset, and backfills do not ask them."""
 
+import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from reformatters_dagster.core.check.nans import CheckRecentNans
 from reformatters_dagster.core.check.shards import CheckExpectedShards
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta
+from reformatters_dagster.pictures import NOT_DRAWN
 from tests.datasets import INIT, SECOND, TEMPERATURE, VARIABLES
 from tests.orchestration.deployments import QUIET, Deployment
 
@@ -154,3 +157,26 @@ def test_a_check_of_values_shows_a_map_of_the_field(deployment: Deployment) -> N
     assert isinstance(picture, str)
     assert picture.startswith("![")
     assert "data:image/png;base64," in picture
+
+
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:dagster")
+def test_without_matplotlib_metadata_says_why_there_is_no_map(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The container image leaves it out."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    checked = replace(deployment, site=deployment.site.having(validators=(CheckRecentNans(),)))
+    checked.site.arrive(INIT, leads=[0, 1])
+    found = evaluations(checked.run("update", INIT))["recent_nans"]
+    (materialization,) = checked.materializations()
+    assert (found.passed, found.metadata["map"].value) == (False, NOT_DRAWN)
+    assert materialization.metadata["map"].value == NOT_DRAWN
+    completeness = materialization.metadata["completeness"].value
+    assert isinstance(completeness, str)
+    assert completeness.startswith("| variable")
+    words = ("matplotlib", "drawn", "shown")
+    assert [
+        one.getMessage()
+        for one in caplog.records
+        if one.levelno >= logging.WARNING and any(word in one.getMessage() for word in words)
+    ] == []

@@ -1,37 +1,37 @@
 """`reformat report`: one page that loads nothing and says what is wrong with a store."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 import zarr
-from typer.testing import CliRunner, Result
 
-import dataset_defs
 from reformatters_dagster import STANDARD_CHECKS, CheckRecentNans
-from reformatters_dagster.cli import app
+from reformatters_dagster.cli.reporting import Wanted, make_report
 from reformatters_dagster.core.check.opened import OpenedStore
+from reformatters_dagster.core.check.places import Place
 from reformatters_dagster.core.check.validators import CheckResult, Validator
+from reformatters_dagster.core.spec.errors import NoPartition
 from reformatters_dagster.core.spec.values import Timestamp
-from reformatters_dagster.report.page import inline
-from tests.cli.deployment import assert_fails
+from reformatters_dagster.report.page import Report, inline, render
+from reformatters_dagster.report.reference import ReferenceUnusable
 from tests.datasets import INIT, RAIN, SECOND, SOON, TEMPERATURE, THIRD, VARIABLES, WIND, Site
 from tests.report.page import Page
 
 pytest_plugins = ["tests.datasets"]
-NOW = "2026-07-30T12"
+NOW = pd.Timestamp("2026-07-30T12")
 
 type Change = Callable[[xr.Dataset], xr.Dataset]
 
 
 class CheckOdd(Validator):
-    """A check with a text that is no markup, and a picture among its figures."""
+    """A check with a text that is no markup, a picture among its figures, and many places."""
 
     name: str = "odd"
     texts: ClassVar[dict[str, float | int | str]] = {
@@ -40,33 +40,20 @@ class CheckOdd(Validator):
     }
 
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
-        return CheckResult(
-            name=self.name, passed=False, message="<script>alert(1)</script> & more", metadata=self.texts
-        )
+        places = tuple(Place(variable=WIND, label=f"<{number}>", lead_times="3 h", field={}) for number in range(6))
+        message = "<script>alert(1)</script> & more"
+        return CheckResult(name=self.name, passed=False, message=message, metadata=self.texts, places=places)
 
 
 @dataclass(frozen=True)
 class Reported:
     site: Site
 
-    def run(self, *args: str) -> Result:
-        env = {"REFORMATTERS_STORE": str(self.site.folder / "primary"), "REFORMATTERS_REPLICAS": None}
-        env |= {"REFORMATTERS_START": None, "REFORMATTERS_UPSTREAM": str(self.site.upstream)}
-        return CliRunner().invoke(app, args, env=env)
+    def report(self, **wanted: Any) -> Report:
+        return make_report(self.site.dataset, self.site.deployment, NOW, Wanted(**wanted))
 
-    def report(self, *args: str) -> Result:
-        output = str(self.site.folder / "page.html")
-        return self.run("report", self.site.dataset.dataset_id, "--now", NOW, "--output", output, *args)
-
-    def page(self, *args: str) -> Page:
-        result = self.report(*args)
-        assert result.exit_code == 0, result.output
-        return Page(self.site.folder / "page.html")
-
-    def failures(self) -> dict[str, str]:
-        result = self.run("validate", self.site.dataset.dataset_id, "--now", NOW, "--json")
-        (store,) = json.loads(result.stdout)["stores"]
-        return {one["name"]: one["message"] for one in store["checks"] if not one["passed"]}
+    def page(self, **wanted: Any) -> Page:
+        return Page(render(self.report(**wanted)))
 
     @property
     def store(self) -> Path:
@@ -89,10 +76,9 @@ class Reported:
 
 
 @pytest.fixture
-def reported(site: Site, monkeypatch: pytest.MonkeyPatch) -> Reported:
+def reported(site: Site) -> Reported:
     """Three partitions, of the second of which two files never came."""
     site = site.having(validators=(CheckRecentNans(), *STANDARD_CHECKS, CheckOdd()))
-    monkeypatch.setattr(dataset_defs, "DATASETS", (site.dataset,))
     site.arrive(INIT, SECOND, THIRD)
     site.remove(8, 9, init_time=SECOND)
     site.backfill(now=THIRD + SOON)
@@ -139,6 +125,7 @@ def test_texts_are_escaped_and_whatever_a_check_tells_is_shown(reported: Reporte
     assert "<script>alert(1)</script> & more" in checks
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page.source
     assert "<b>10 N</b>" in checks
+    assert f"Where: {WIND}, <3>, lead times 3 h\n2 more places are left out here" in page.articles["check-odd"]
     assert page.alts[0] == "a small map"
     assert inline("`a<b` <https://x.org/a?b=c> <i>") == (
         '<code>a&lt;b</code> <a href="https://x.org/a?b=c">https://x.org/a?b=c</a> &lt;i&gt;'
@@ -153,9 +140,11 @@ def test_the_page_names_every_planted_fault_that_a_check_finds(reported: Reporte
     root = json.loads((reported.store / "zarr.json").read_text())
     root["consolidated_metadata"]["metadata"][WIND]["attributes"]["units"] = "knots"
     (reported.store / "zarr.json").write_text(json.dumps(root))
-    failures = reported.failures()
+    report = reported.report(pictures=False)
+    (store,) = report.checks["stores"]
+    failures = {one["name"]: one["message"] for one in store["checks"] if not one["passed"]}
     assert {"recent_nans", "expected_shards", "consolidated_metadata", "complete_partitions"} <= set(failures)
-    page = reported.page()
+    page = Page(render(report))
     summary, checks = page.text.partition("What it is")[0], page.sections["checks"]
     for name, message in failures.items():
         assert message in checks
@@ -165,22 +154,29 @@ def test_the_page_names_every_planted_fault_that_a_check_finds(reported: Reporte
 
 
 def test_a_choice_of_times_and_variables(reported: Reported) -> None:
-    page = reported.page("--start", "2026-07-29T23", "--end", "2026-07-30T07", "--variables", TEMPERATURE)
+    start, end = pd.Timestamp("2026-07-29T23"), pd.Timestamp("2026-07-30T07")
+    page = reported.page(start=start, end=end, variables=(TEMPERATURE,))
     assert "2 are shown" in page.sections["completeness"]
     assert "p-2026-07-29T18:00" not in page.ids
     assert "p-2026-07-30T00:00" in page.ids
     assert not any(RAIN in alt for alt in page.alts)
     assert "The newest label, 2026-07-30T06:00" in page.sections["newest"]
-    assert_fails(
-        reported.report("--start", "2026-07-30T01", "--end", "2026-07-30T06"), 2, "NoPartition", "from", "before"
-    )
-    before = reported.page("--end", "2026-07-30T06")
+    with pytest.raises(NoPartition, match="from 2026-07-30T01:00 on and before 2026-07-30T06:00"):
+        reported.report(start=start + pd.Timedelta("2h"), end=THIRD)
+    before = reported.page(end=THIRD, pictures=False)
     assert "The newest label, 2026-07-30T00:00" in before.sections["newest"]
 
 
-def test_a_report_of_an_analysis(analysis: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_can_be_left_out(reported: Reported) -> None:
+    reference = reported.reference(lambda ds: ds)
+    page = reported.page(reference=reference, pictures=False)
+    assert page.alts == ["a small map"]
+    assert "left out, as --no-pictures asks" in page.sections["newest"]
+    assert page.sections["reference"].count("equal") == len(VARIABLES)
+
+
+def test_a_report_of_an_analysis(analysis: Site) -> None:
     analysis = analysis.having(validators=STANDARD_CHECKS)
-    monkeypatch.setattr(dataset_defs, "DATASETS", (analysis.dataset,))
     analysis.arrive(INIT, SECOND)
     analysis.backfill(now=SECOND)
     page = Reported(analysis).page()
@@ -196,7 +192,7 @@ def test_a_report_beside_a_reference(reported: Reported) -> None:
         ds[WIND].attrs["units"] = "knots"
         return ds.assign_coords(longitude=ds.longitude % 360).sortby("longitude")
 
-    page = reported.page("--reference", reported.reference(other))
+    page = reported.page(reference=reported.reference(other))
     found = page.sections["reference"]
     assert "2 init_time, 10 lead_time, 19 latitude, 36 longitude" in found
     assert f"{RAIN} is not compared: the reference has no such variable" in found
@@ -204,33 +200,6 @@ def test_a_report_beside_a_reference(reported: Reported) -> None:
     assert f"{TEMPERATURE}, store minus reference" in " ".join(page.alts)
     assert any("of store and reference at Berlin" in alt for alt in page.alts)
     assert found.index(TEMPERATURE) < found.index("downward_short_wave")
-
-
-REFUSED: list[tuple[tuple[str, ...], str, list[str]]] = [
-    (("--variables", "wind"), "UnknownVariable", ["['wind']", WIND]),
-    (
-        ("--start", "2026-07-31", "--end", "2026-07-30"),
-        "Refused",
-        ["--start 2026-07-31", "--end 2026-07-30", "correct"],
-    ),
-    (("--start", "2026-08-30"), "NoPartition", ["from 2026-08-30T00:00 on", "2026-07-29T18:00 to 2026-07-30T06:00"]),
-    (("--end", "2026-07-29"), "NoPartition", ["before 2026-07-29T00:00", "correct the time"]),
-    (("--reference", "nowhere.zarr"), "ReferenceUnusable", ["'nowhere.zarr'", "xr.open_zarr takes it"]),
-    (("--reference", "teapot://x"), "ReferenceUnusable", ["'teapot://x'", "xr.open_zarr takes it"]),
-    (("--output", "no-folder/x.html"), "Refused", ["no folder 'no-folder'", "make it first"]),
-    (("--output", "."), "Refused", ["that is a folder", "name a file"]),
-]
-
-
-def test_a_bad_request_is_refused_with_what_to_do(reported: Reported) -> None:
-    for arguments, error, words in REFUSED:
-        assert_fails(reported.report(*arguments), 2, error, *words)
-    assert not (reported.site.folder / "page.html").exists()
-
-
-def test_a_report_without_matplotlib_is_refused(reported: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert_fails(reported.report(), 2, "Refused", "need matplotlib", "uv sync")
 
 
 UNFIT: list[tuple[Change, list[str]]] = [
@@ -253,4 +222,6 @@ UNFIT: list[tuple[Change, list[str]]] = [
 
 def test_a_reference_that_does_not_fit_is_refused(reported: Reported) -> None:
     for change, words in UNFIT:
-        assert_fails(reported.report("--reference", reported.reference(change)), 2, "ReferenceUnusable", *words)
+        with pytest.raises(ReferenceUnusable) as refusal:
+            reported.report(reference=reported.reference(change))
+        assert [word for word in words if word not in str(refusal.value)] == []

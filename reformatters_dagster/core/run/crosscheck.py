@@ -31,6 +31,7 @@ from reformatters_dagster.core.spec.errors import (
     SourceFileUnavailable,
 )
 from reformatters_dagster.core.spec.partition import partition_key
+from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import MOMENT, Timestamp
 from reformatters_dagster.core.spec.wording import spell_label
 from reformatters_dagster.core.store.settings import Workspace
@@ -41,6 +42,8 @@ POINTS = 256
 """Most points of a field that are compared."""
 SAME_PLACE = 0.1
 """How far from a point of the store a point of a message may lie, as a share of the distance to the next one."""
+CROSSCHECK_PATIENCE = Patience(attempts=2, deadline=20.0, timeout=15.0, asked_for=60.0)
+"""Archives, in seconds. A field whose file does not come is left out, and the other checks wait meanwhile."""
 PARTITIONS_TRIED = 8
 """How many of the newest partitions are looked at until one has an entry."""
 
@@ -48,7 +51,12 @@ type Numbers = npt.NDArray[np.float64]
 
 
 def compare_with_upstream(
-    dataset: Declaration, workspace: Workspace, opened: OpenedStore, most: int, now: Timestamp
+    dataset: Declaration,
+    workspace: Workspace,
+    opened: OpenedStore,
+    most: int,
+    now: Timestamp,
+    patience: Patience = CROSSCHECK_PATIENCE,
 ) -> list[FieldComparison]:
     """Compare fields of the newest partition, and half as many of an earlier one, with the files they are made from.
 
@@ -61,6 +69,7 @@ def compare_with_upstream(
     """
     if not issubclass(dataset.region_job, GribRegionJob):
         return []
+    workspace = replace(workspace, upstream=workspace.upstream.asked_with(patience))
     compared: list[FieldComparison] = []
     may_ask = True
     with SecondDecoder() as decoder:

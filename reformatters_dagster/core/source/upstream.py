@@ -5,6 +5,7 @@ In: what `dataset_defs` knows of archives, and a mirror if there is one. Out: op
 
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from threading import Event
 
@@ -52,18 +53,26 @@ class Upstream:
         self.stop = Event()
         if patience.sleep is time.sleep:
             patience = replace(patience, sleep=self.stop.wait)
-        limits: dict[str, RateLimit] = {}
+        self._patience, self._mirror = patience, mirror
+        self._limits: dict[str, RateLimit] = {}
         if mirror is None:
-            limits = rate_limits(archives, patience, share)
+            self._limits = rate_limits(archives, patience, share)
         else:
             refuse_missing_mirror(mirror, archives)
-        self._archives = [
-            (
-                source,
-                Archive(source, mirror=mirror, patience=patience, limit=limits.get(host_of(source)), stop=self.stop),
-            )
-            for source in archives
-        ]
+        self._archives = [(source, self._open(source, patience)) for source in archives]
+
+    def _open(self, source: SourceArchive, patience: Patience) -> Archive:
+        limit = self._limits.get(host_of(source))
+        return Archive(source, mirror=self._mirror, patience=patience, limit=limit, stop=self.stop)
+
+    def asked_with(self, patience: Patience) -> "Upstream":
+        """The same archives, opened anew with another patience, by the clock of this one; both share `stop` and rate limits."""
+        kept = self._patience
+        patience = replace(patience, sleep=kept.sleep, clock=kept.clock, jitter=kept.jitter)
+        other = copy(self)
+        other._patience = patience  # noqa: SLF001 a copy of itself
+        other._archives = [(source, self._open(source, patience)) for source, _ in self._archives]  # noqa: SLF001
+        return other
 
     def archives_for(self, label: Timestamp, now: Timestamp) -> list[Archive]:
         """Archives that keep the files of an append label, in order."""

@@ -8,6 +8,7 @@ as 503 means. Both modules lie on the lowest floor because two rooms need them: 
 | `UPSTREAM_PATIENCE` | here | archives, as runs ask them; `source.upstream` hands it out |
 | `STORE_PATIENCE` | here | stores, as runs ask them; `store.stores` hands it out |
 | `LISTING_PATIENCE` | `orchestration.sensors` | archives, as sensors list them; `Settings.stores` shortens their stores by it |
+| `CROSSCHECK_PATIENCE` | `run.crosscheck` | archives, as a check compares published values with them |
 | `LOOK_PATIENCE` | `orchestration.deploy_check` | stores and archives, as a check of a deployment asks them |
 | `TURNS_PATIENCE` | `store.settings` | the turns of rate-limited hosts, which a process can do without |
 | `READ_PATIENCE` | `store.reading` | whole reads of values, which meet updates |

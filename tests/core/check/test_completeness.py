@@ -45,6 +45,7 @@ def test_a_whole_store_is_complete(site: Site) -> None:
 
 
 def test_a_hole_behind_the_newest_labels_is_found(site: Site) -> None:
+    """Files are counted, each once, not the eight fields that four variables lack of them."""
     site.remove(3, 5, init_time=INIT)
     site.update(THIRD + SOON)
     result = completeness(site, THIRD + 7 * HOUR)

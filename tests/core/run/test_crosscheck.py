@@ -1,7 +1,11 @@
 """Published values beside what ecCodes reads in the upstream files."""
 
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -10,14 +14,20 @@ import zarr
 
 from dataset_defs.noaa.gefs.forecast import DATASET as GEFS
 from dataset_defs.noaa.gefs.forecast import TEMPLATE as GEFS_TEMPLATE
+from reformatters_dagster.cli.reporting import Wanted, make_report
+from reformatters_dagster.core.check.opened import OpenedStore
 from reformatters_dagster.core.check.upstream import CheckValuesMatchUpstream
 from reformatters_dagster.core.check.validators import CheckResult
+from reformatters_dagster.core.ledger.entries import LedgerView, previous_entry, why_unreadable
+from reformatters_dagster.core.run.crosscheck import CROSSCHECK_PATIENCE, compare_with_upstream
 from reformatters_dagster.core.spec.axes import AppendAxis, ensemble_member, lead_time
 from reformatters_dagster.core.spec.values import Float32Array, Timestamp
 from reformatters_dagster.sample_upstream.gefs import Kind, current_file, write_gefs_files
-from tests.datasets import INIT, LEADS, SECOND, SOON, Site
+from tests.datasets import INIT, LEADS, NOMADS, PRIMARY, SECOND, SOON, Site, gfs_key
 from tests.gefs import GRID, HEIGHT, RAIN, STEP, TEMPERATURE, deployed
+from tests.report.page import failures_shown
 from tests.tiny import shrunk
+from tests.upstreams import FaultServer, Status
 
 pytest_plugins = ["tests.datasets"]
 CHECK = CheckValuesMatchUpstream(fields=8)
@@ -88,7 +98,11 @@ def test_members_that_took_each_other_s_place_are_found(ensemble: Site) -> None:
 
     change(ensemble, TEMPERATURE, swapped)
     found = asked(ensemble)
+    dataset = replace(ensemble.dataset, validators=(CHECK,))
+    shown, page = failures_shown(make_report(dataset, ensemble.deployment, SECOND, Wanted(pictures=False)))
     change(ensemble, TEMPERATURE, swapped)
+    assert shown[CHECK.name].message == found.message
+    assert "Where: temperature_2m, 2026-07-29T00:00, " in page.articles[f"check-{CHECK.name}"]
     assert (found.passed, found.severity) == (False, "ERROR")
     assert "'temperature_2m' at init_time 2026-07-29T00:00, " in found.message
     assert "ensemble_member " in found.message
@@ -126,6 +140,39 @@ def test_a_file_that_was_published_again_is_no_error_of_the_store(site: Site) ->
     found = asked(site)
     assert (found.passed, found.severity) == (False, "WARN")
     assert "was published again after it was used" in found.message
+
+
+def test_an_archive_that_never_answers_is_soon_left_alone(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    internal, dataset = site.stores.internal, site.dataset
+    read, explain = partial(previous_entry, internal), partial(why_unreadable, internal)
+    ledger = LedgerView(read, dataset.soft_deadline, dataset.give_up_age, explain)
+    opened = OpenedStore.of(site.stores.primary, dataset.template_config, ledger)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mirrored = replace(site, settings={"upstream": f"http://127.0.0.1:{silent.getsockname()[1]}"})
+        short = replace(CROSSCHECK_PATIENCE, timeout=0.3)
+        started = time.monotonic()
+        first, *others = compare_with_upstream(dataset, mirrored.workspace, opened, 4, SECOND, short)
+        # A run would ask for more than 20 minutes.
+        assert time.monotonic() - started < 60
+    assert first.skipped.startswith("SourceFileUnavailable: ")
+    assert "could not be read in 2 attempts" in first.skipped
+    assert {one.skipped for one in others} == {"an archive had refused another file"}
+
+
+def test_an_archive_that_fails_is_asked_less_often_than_by_a_run(site: Site) -> None:
+    site.arrive(INIT)
+    site.update()
+    with FaultServer({}) as server:
+        for archive, lead, suffix in product((PRIMARY, NOMADS), LEADS, ("", ".idx")):
+            server.script(f"{archive}/{gfs_key(INIT, lead)}{suffix}", *[Status(503)] * 20)
+        found = asked(replace(site, settings={"upstream": server.url}))
+        paths = [one.path for one in server.requests]
+    assert found.passed
+    assert found.message.startswith("nothing was compared; left out: '")
+    assert "SourceFileUnavailable" in found.message
+    assert {paths.count(path) for path in paths} == {CROSSCHECK_PATIENCE.attempts}
 
 
 def test_without_a_workspace_it_is_left_out(site: Site) -> None:
