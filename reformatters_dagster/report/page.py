@@ -17,6 +17,7 @@ from reformatters_dagster.core.check.places import Place
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.describing import describe_variable, dimensions, facts, opening_lines
 from reformatters_dagster.core.spec.values import JSON, Timestamp
+from reformatters_dagster.core.spec.wording import spell_count
 from reformatters_dagster.report.completeness import GRADES, cells_of, fields_missing, texts_of
 from reformatters_dagster.report.parts import Gallery
 from reformatters_dagster.report.reference import Beside, Difference
@@ -93,7 +94,7 @@ def _words(report: Report) -> Mapping[str, Any]:
         "texts": texts,
         "incomplete": [text for text in texts if not text.is_sound],
         "fields_missing": sum(map(fields_missing, status["partitions"])),
-        "files_missing": sum(len(partition["missing_files"]) for partition in status["partitions"]),
+        "files_missing": spell_count(sum(len(one["missing_files"]) for one in status["partitions"]), "file"),
         "stores": stores,
         "failed": [one for one in results if not one["passed"]],
         "asked": len(results),

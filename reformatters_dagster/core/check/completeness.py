@@ -13,6 +13,7 @@ from reformatters_dagster.core.check.wording import listed, text_of
 from reformatters_dagster.core.ledger.entries import LedgerEntry, LedgerView, MissingFile, OutdatedValue
 from reformatters_dagster.core.ledger.reach import unwritten_labels
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.wording import spell_count
 
 BEYOND_GIVE_UP = Timedelta("3D")
 """How long past the give-up age a missing file still counts."""
@@ -139,17 +140,17 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
         damaged += bool(coverage.damaged)
     lacking = []
     if recent.unwritten:
-        lacking.append(f"{len(recent.unwritten)} variables altogether")
+        lacking.append(f"{spell_count(len(recent.unwritten), 'variable')} altogether")
     if lost:
         reason, _ = Counter(one.reason.partition(":")[0] for one in lost.values()).most_common(1)[0]
-        lacking.append(f"{len(lost)} files ({reason})")
+        lacking.append(f"{spell_count(len(lost), 'file')} ({reason})")
     if recent.lacking:
-        lacking.append(f"{len(recent.lacking)} labels that readers see and no run has written")
+        lacking.append(f"{spell_count(len(recent.lacking), 'label')} that readers see and no run has written")
     findings = [f"lacks {' and '.join(lacking)}"] if lacking else []
     if outdated:
-        findings.append(f"holds {len(outdated)} outdated values")
+        findings.append(f"holds {spell_count(len(outdated), 'outdated value')}")
     if damaged:
-        findings.append(f"has damaged shards of {damaged} variables")
+        findings.append(f"has damaged shards of {spell_count(damaged, 'variable')}")
     if not findings:
         return None
     finding = " and ".join(findings)

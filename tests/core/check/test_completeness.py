@@ -98,8 +98,8 @@ def test_outdated_values_are_found(site: Site) -> None:
         write_ledger(site.stores.internal, changed)
     result = completeness(site, THIRD + 7 * HOUR)
     assert (result.passed, result.severity) == (False, "WARN")
-    assert "2026-07-29T18:00 holds 1 outdated values" in result.message
-    assert "2026-07-30T00:00 lacks 1 files (SourceFileMissing) and holds 1 outdated values" in result.message
+    assert "2026-07-29T18:00 holds 1 outdated value" in result.message
+    assert "2026-07-30T00:00 lacks 1 file (SourceFileMissing) and holds 1 outdated value" in result.message
     assert result.metadata["values_outdated"] == 2
     assert completeness(site, INIT + SOON).passed
 

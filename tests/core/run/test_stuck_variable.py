@@ -99,7 +99,7 @@ def test_a_damaged_object_is_made_anew_where_no_label_is_new(
     assert damaged[SUN].startswith(f"CorruptShard: {SUN}/c/0/0/0 was to be continued")
     assert not entry_of(site).variables[SUN].is_complete
     told = site.dataset.validate(site.stores.primary, now, [CheckCompleteness()], internal=site.stores.internal)
-    assert "has damaged shards of 1 variables" in told[0].message
+    assert "has damaged shards of 1 variable" in told[0].message
     (again,) = heals(site, now + HOUR)
     run(site, again, now + HOUR)
     assert is_whole(site.dataset, entry_of(site))
