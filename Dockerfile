@@ -9,15 +9,17 @@ ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=ne
 RUN pip install --no-cache-dir uv==${UV}
 WORKDIR /app
 COPY pyproject.toml ./
-# matplotlib and coastlines are for the demo, on a laptop. Nobody here reads tests of libraries, maps of scripts, C headers, or messages
-# other than GRIB. The check that decodes a second time takes the ecCodes that pygrib brings: a second copy would be 73 MB.
+# matplotlib and coastlines are for the demo, on a laptop. Nobody here reads tests of libraries, maps of scripts, C headers (but ecCodes'
+# Python, its own), or messages other than GRIB. The check that decodes a second time takes the ecCodes that pygrib brings: a second copy
+# would be 73 MB.
 RUN uv sync --no-dev --no-install-project \
         --no-install-package eccodeslib --no-install-package eckitlib \
         --no-install-package basemap-data --no-install-package matplotlib --no-install-package contourpy \
         --no-install-package cycler --no-install-package fonttools --no-install-package kiwisolver \
         --no-install-package pillow --no-install-package pyparsing \
     && find .venv -type d -name tests -prune -exec rm -r {} + \
-    && find .venv -type f '(' -name '*.js.map' -o -name '*.css.map' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' ')' -delete \
+    && find .venv -type f '(' -name '*.js.map' -o -name '*.css.map' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' ')' \
+        -not -path '*/gribapi/*' -delete \
     && rm -r .venv/lib/python3.13/site-packages/pygrib/share/eccodes/definitions/bufr \
         .venv/lib/python3.13/site-packages/pygrib/share/eccodes/definitions/taf \
         .venv/lib/python3.13/site-packages/pygrib/share/eccodes/definitions/metar \
