@@ -1,5 +1,6 @@
 """`uv run --group bench python -m benchmarks`: see `--help`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -26,10 +27,10 @@ def _say(words: str) -> None:
     typer.echo(words, err=True)
 
 
-def _tell(section: str, text: str, write: bool) -> None:
+def _tell(section: str, text: str, write: bool, page: Path = report.README) -> None:
     typer.echo(text)
     if write:
-        report.write(section, text)
+        report.write(section, text, page)
 
 
 @app.command(name="compare")
@@ -57,10 +58,26 @@ def measure_scale(folder: Folder = DATA, write: Write = False) -> None:
 
 
 @app.command(name="startup")
-def measure_startup(folder: Folder = DATA, write: Write = False) -> None:
-    """What imports, compiled kernels and Dagster cost before and around the work."""
+def measure_startup(
+    folder: Folder = DATA,
+    inside: Annotated[
+        str,
+        typer.Option(
+            help="Compare with an image: a command that runs what follows it in there, as `docker run --rm IMAGE`."
+        ),
+    ] = "",
+    write: Write = False,
+) -> None:
+    """What imports, compiled kernels and Dagster cost before and around the work.
+
+    With `--inside`, imports and kernels alone, here and there; `--write` puts that into helm/README.md.
+    """
     from benchmarks import startup
 
+    if inside:
+        text = report.inside(startup.measure_inside(shlex.split(inside), _say))
+        _tell("startup in the image", text, write, report.CHART)
+        return
     place = folder.absolute()
     _tell("startup", report.startup(startup.measure(place, make_task(place), _say)), write)
 

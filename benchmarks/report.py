@@ -14,8 +14,9 @@ from benchmarks.codecs import Field
 from benchmarks.compare import LIMIT, OURS, PIPELINES, Comparison
 from benchmarks.page import Page
 from benchmarks.shard_update import ShardUpdate
-from benchmarks.startup import StartUp
+from benchmarks.startup import Cost, StartUp
 
+CHART = Path(__file__).parents[1] / "helm/README.md"
 README, PLOT = Path(__file__).with_name("README.md"), Path(__file__).with_name("cpu.png")
 
 TARGETS = (
@@ -178,6 +179,15 @@ def startup(found: StartUp) -> str:
         f"{stamp()}\n\n{table(['fresh processes, median', 'CPU s', 'wall s'], rows)}\n\n"
         f"A whole GFS partition is estimated at {found.whole:.0f} CPU s, by the messages it has. Dagster adds: {shares}.\n"
     )
+
+
+def inside(found: Mapping[str, tuple[Cost, Cost]]) -> str:
+    """What is paid at a start here, and in an image on the same machine."""
+    rows = [
+        [what, *(f"{figure:.2f}" for one in costs for figure in (one.cpu, one.wall))] for what, costs in found.items()
+    ]
+    head = ["fresh processes, median", "here, CPU s", "wall s", "in the image, CPU s", "wall s"]
+    return f"{stamp()}\n\n{table(head, rows)}\n"
 
 
 def codecs(found: Sequence[Field]) -> str:

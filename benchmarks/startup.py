@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,6 +23,14 @@ IMPORT = """
 import json, sys, time
 cpu, wall = time.process_time(), time.perf_counter()
 __import__(sys.argv[1])
+print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall]))
+"""
+KERNELS = """
+import json, time
+from reformatters_dagster.compile_kernels import main
+import reformatters_dagster.core.grib.kernels
+cpu, wall = time.process_time(), time.perf_counter()
+main()
 print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall]))
 """
 GFS_MESSAGES = 25 * 209
@@ -62,11 +70,10 @@ def measure(folder: Path, task: Task, say: Callable[[str], None]) -> StartUp:
     path = task.write(folder / "startup.json")
     say("the benchmark's job")
     job = run_pipeline("ours", in_folder(task, folder / "ours"))
-    locations = sorted(path.parent.name for path in (ROOT / "dataset_defs").glob("*/definitions.py"))
     imports = {}
-    for name in [f"dataset_defs.{location}.definitions" for location in locations]:
+    for name in code_locations():
         say(f"import {name}")
-        imports[name] = _import(name)
+        imports[name] = _figures((sys.executable, "-c", IMPORT, name))
     say("kernels")
     kernels = {
         "compiled before": _cost("-c", FIRST_MESSAGE, str(path)),
@@ -83,13 +90,51 @@ def measure(folder: Path, task: Task, say: Callable[[str], None]) -> StartUp:
     return StartUp(imports, {name: cost - loaded for name, cost in kernels.items()}, partition, whole)
 
 
-def _import(name: str) -> Cost:
-    command = (sys.executable, "-c", IMPORT, name)
-    runs = [
-        json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
-        for _ in range(1 + REPEATS)
+def code_locations() -> list[str]:
+    """Modules that the code servers load."""
+    return [
+        f"dataset_defs.{path.parent.name}.definitions"
+        for path in sorted((ROOT / "dataset_defs").glob("*/definitions.py"))
     ]
-    return Cost(*(median(figures) for figures in zip(*runs[1:], strict=True)))
+
+
+def measure_inside(
+    command: Sequence[str], say: Callable[[str], None], repeats: int = REPEATS
+) -> Mapping[str, tuple[Cost, Cost]]:
+    """Imports of every code location and loading of the kernels, here and by the `python` to which a command leads, by turns.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Runs what follows it where the project is installed, in its folder: `docker run --rm IMAGE`.
+    """
+    asked: dict[str, tuple[str, ...]] = {f"import `{name}`": ("-c", IMPORT, name) for name in code_locations()}
+    asked["first call of every kernel"] = ("-c", KERNELS)
+    found = {}
+    for what, arguments in asked.items():
+        say(what)
+        runs = [
+            (_once((sys.executable, *arguments)), _once((*command, "python", *arguments))) for _ in range(1 + repeats)
+        ]
+        here, inside = zip(*runs[1:], strict=True)
+        found[what] = _middle(here), _middle(inside)
+    return found
+
+
+def _figures(command: Sequence[str]) -> Cost:
+    return _middle([_once(command) for _ in range(1 + REPEATS)][1:])
+
+
+def _middle(runs: Sequence[Cost]) -> Cost:
+    return Cost(median(run.cpu for run in runs), median(run.wall for run in runs))
+
+
+def _once(command: Sequence[str]) -> Cost:
+    """What a process says of itself in its last line."""
+    child = subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)!r} ended with status {child.returncode}; its words are above")
+    return Cost(*json.loads(child.stdout.splitlines()[-1]))
 
 
 def _cost(*arguments: str, repeats: int = REPEATS, empty_cache: bool = False) -> Cost:
@@ -99,7 +144,7 @@ def _cost(*arguments: str, repeats: int = REPEATS, empty_cache: bool = False) ->
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as cache:
             runs.append(_run(arguments, {"NUMBA_CACHE_DIR": cache} if empty_cache else {}))
-    return Cost(median(run.cpu for run in runs), median(run.wall for run in runs))
+    return _middle(runs)
 
 
 def _run(arguments: tuple[str, ...], environment: Mapping[str, str]) -> Cost:
