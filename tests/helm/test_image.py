@@ -1,9 +1,18 @@
 """The Dockerfile, held against what it names. Nothing here builds it: no test has a container engine."""
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from reformatters_dagster.core.grib.second_decoder import Box, SecondDecoder, SecondReading
+from tests.core.grib.real_messages import HRRR, MEMBER, TMP_2M, messages_of
 from tests.helm.rendered import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -50,6 +59,55 @@ def required_by(name: str) -> set[str]:
         return set()
     plain = [need for need in needs if "extra ==" not in need]
     return {re.split(r"[^A-Za-z0-9._-]", need)[0].lower().replace("_", "-") for need in plain}
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """An environment `.venv` as `uv sync` leaves it, of which ecCodes for Python and pygrib's library and tables are copies."""
+    here = Path(str(distribution("eccodes").locate_file("")))
+    packages = tmp_path / ".venv/lib/python3.13/site-packages"
+    for name in ("eccodes", "gribapi", "findlibs", "pygrib.libs"):
+        shutil.copytree(here / name, packages / name)
+    tables = packages / "pygrib/share/eccodes/definitions"
+    tables.mkdir(parents=True)
+    for entry in (here / tables.relative_to(packages)).iterdir():
+        if entry.name in {"bufr", "taf", "metar"}:
+            (tables / entry.name).mkdir()
+        else:
+            (tables / entry.name).symlink_to(entry)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={packages} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_with_what_it_deletes_and_links_pygribs_ec_codes_is_a_second_decoder(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [messages_of(path)[0][0] for path in (TMP_2M, MEMBER, HRRR)]
+    before = [read(message) for message in messages]
+    monkeypatch.setenv("FINDLIBS_DISABLE_PACKAGE", "yes")  # eccodeslib, which is not in the image
+    (steps,) = re.findall(r"^RUN uv sync .*?[^\\]$", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    _, *after_sync = steps.replace("\\\n", " ").replace("/app/", f"{installed}/").split("&&")
+    subprocess.run(["sh", "-ec", "&&".join(after_sync)], cwd=installed, check=True)
+    where = "import gribapi.bindings as found; print(found.library_path)"
+    for name, value in re.findall(r"(ECCODES_\w+)=(\S+)", DOCKERFILE.rpartition("\nFROM ")[2]):
+        monkeypatch.setenv(name, value.replace("/app/", f"{installed}/"))
+    monkeypatch.setenv("PYTHONPATH", str(installed / ".venv/lib/python3.13/site-packages"))
+    assert str(installed) in subprocess.check_output([sys.executable, "-c", where], text=True)
+    for message, known in zip(messages, before, strict=True):
+        again = read(message)
+        assert again.words == known.words
+        np.testing.assert_array_equal(again.latitude, known.latitude)
+        np.testing.assert_array_equal(again.longitude, known.longitude)
+        np.testing.assert_array_equal(again.values, known.values)
+
+
+def read(message: bytes) -> SecondReading:
+    with SecondDecoder() as decoder:
+        return decoder.read([message], Box(-90.0, 90.0, 0.0, 180.0), "a real message")
 
 
 def test_it_is_of_this_version_and_runs_as_the_user_of_the_chart() -> None:
