@@ -75,7 +75,7 @@ def measure_startup(
     from benchmarks import startup
 
     if inside:
-        text = report.inside(startup.measure_inside(shlex.split(inside), _say))
+        text = report.inside(startup.measure_inside(shlex.split(inside), startup.code_locations(), _say))
         _tell("startup in the image", text, write, report.CHART)
         return
     place = folder.absolute()

@@ -99,16 +99,16 @@ def code_locations() -> list[str]:
 
 
 def measure_inside(
-    command: Sequence[str], say: Callable[[str], None], repeats: int = REPEATS
+    command: Sequence[str], locations: Sequence[str], say: Callable[[str], None], repeats: int = REPEATS
 ) -> Mapping[str, tuple[Cost, Cost]]:
-    """Imports of every code location and loading of the kernels, here and by the `python` to which a command leads, by turns.
+    """Imports of code locations and loading of the kernels, here and by the `python` to which a command leads, by turns.
 
     Parameters
     ----------
     command : sequence of str
         Runs what follows it where the project is installed, in its folder: `docker run --rm IMAGE`.
     """
-    asked: dict[str, tuple[str, ...]] = {f"import `{name}`": ("-c", IMPORT, name) for name in code_locations()}
+    asked: dict[str, tuple[str, ...]] = {f"import `{name}`": ("-c", IMPORT, name) for name in locations}
     asked["first call of every kernel"] = ("-c", KERNELS)
     found = {}
     for what, arguments in asked.items():
