@@ -1,7 +1,7 @@
 """A store beside a reference: what both have, and how their values differ.
 
 In: an opened store and the URL of a reference. Out: statistics by variable, maps and series. Chunks are read one at a time,
-and `MOST_CHUNKS` of them in all.
+and of them `MOST_CHUNKS`, and chunks of `MOST_VALUES`, in all.
 """
 
 import warnings
@@ -21,6 +21,8 @@ from reformatters_dagster.report.parts import in_words
 
 MOST_CHUNKS = 1200
 """Chunks of the store that a report compares, shared by its variables."""
+MOST_VALUES = 400_000_000
+"""Values in those chunks. A thousand chunks of a forecast have two billion, which take six minutes of CPU time."""
 NEAR = 0.01
 """How far two points of a grid may lie apart to be the same, as a share of the distance between points."""
 
@@ -216,10 +218,16 @@ def _span(index: "pd.Index[Any]") -> str:
     return f"{len(index)} from {index[0]} to {index[-1]}" if len(index) else "none"
 
 
-def compare(opened: OpenedStore, beside: Beside, most_chunks: int = MOST_CHUNKS) -> list[Difference]:
-    """Statistics of every variable that both have, those that differ most first."""
-    most = max(most_chunks // len(beside.names), 1)
-    return sorted((_compare(opened, beside, name, most) for name in beside.names), key=lambda one: -one.weight)
+def compare(
+    opened: OpenedStore, beside: Beside, most_chunks: int = MOST_CHUNKS, most_values: int = MOST_VALUES
+) -> list[Difference]:
+    """Statistics of every variable that both have, those that differ most first; at least a chunk of each is read."""
+
+    def most(name: str) -> int:
+        values = prod(int(size) for size in opened.ds[name].encoding["chunks"])
+        return max(min(most_chunks, most_values // values) // len(beside.names), 1)
+
+    return sorted((_compare(opened, beside, name, most(name)) for name in beside.names), key=lambda one: -one.weight)
 
 
 def _compare(opened: OpenedStore, beside: Beside, name: str, most: int) -> Difference:

@@ -95,3 +95,5 @@ def test_many_chunks_are_sampled(tmp_path: Path) -> None:
     assert (found.chunks, found.all_chunks) == (5, 12)
     assert 5 * 2 * 2 * 4 <= found.count <= 5 * 2 * 4 * 4
     assert compare(store, beside, most_chunks=5) == [found]
+    assert compare(store, beside, most_values=5 * 1 * 2 * 4 * 4 + 31) == [found]
+    assert [one.chunks for one in compare(store, beside, most_values=1)] == [1]

@@ -32,6 +32,21 @@ def test_a_stopped_run_waits_no_longer_and_asks_for_nothing_more(server: FaultSe
     assert len(server.requests) == 2
 
 
+def test_another_patience_goes_by_the_same_clock_and_stops_with_the_run(server: FaultServer, time: FakeTime) -> None:
+    server.script(f"noaa/{KEY}", *[Status(503)] * 50)
+    upstream = Upstream([source()], mirror=server.url, patience=time.patience())
+    hurried = upstream.asked_with(Patience(attempts=2))
+    for asked, attempts in ((hurried, 2), (upstream, 6)):
+        server.requests.clear()
+        with pytest.raises(SourceFileUnavailable, match=f"in {attempts} attempts"):
+            asked.archives_for(LABEL, LABEL)[0].get(KEY)
+        assert len(server.requests) == attempts
+    assert len(time.sleeps) == 1 + 5
+    upstream.stop.set()
+    with pytest.raises(SourceFileUnavailable, match="the run was stopped"):
+        hurried.archives_for(LABEL, LABEL)[0].get(KEY)
+
+
 def test_a_mirror_that_does_not_exist_says_what_was_asked_and_what_to_check(tmp_path: Path) -> None:
     archives = [source(folder="noaa-gfs-bdp-pds"), source(folder="nomads.ncep.noaa.gov/gfs")]
     wanted = r"'noaa-gfs-bdp-pds', 'nomads.ncep.noaa.gov/gfs'; check REFORMATTERS_UPSTREAM or --upstream"
