@@ -22,7 +22,7 @@ from reformatters_dagster.report.parts import in_words
 MOST_CHUNKS = 1200
 """Chunks of the store that a report compares, shared by its variables."""
 MOST_VALUES = 400_000_000
-"""Values in those chunks. A thousand chunks of a forecast have two billion, which take six minutes of CPU time."""
+"""Values in those chunks. A thousand chunks of a forecast have two billion, which take more than five minutes of CPU time."""
 NEAR = 0.01
 """How far two points of a grid may lie apart to be the same, as a share of the distance between points."""
 
