@@ -121,10 +121,11 @@ def test_folders_that_are_no_demo_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_picture_is_titled_as_sample_data() -> None:
-    ds = xr.Dataset(coords={"init_time": Timestamp("2026-07-29")}, attrs={"name": "NOAA GFS forecast"})
-    assert picture_title(ds, 6) == (
-        "SAMPLE DATA: NOAA GFS forecast, init 2026-07-29 00:00 UTC, +6 h, valid Wed 2026-07-29 06:00 UTC"
-    )
+    for name in ("NOAA GFS forecast", "SAMPLE DATA: NOAA GFS forecast"):
+        ds = xr.Dataset(coords={"init_time": Timestamp("2026-07-29")}, attrs={"name": name})
+        assert picture_title(ds, 6) == (
+            "SAMPLE DATA: NOAA GFS forecast, init 2026-07-29 00:00 UTC, +6 h, valid Wed 2026-07-29 06:00 UTC"
+        )
 
 
 def test_the_sample_has_every_variable_and_lead_time_of_its_dataset() -> None:

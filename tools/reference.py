@@ -6,6 +6,7 @@ In: the command line, the validators, the datasets. Out: Markdown by its place i
 import re
 from collections.abc import Iterator
 from functools import cache
+from inspect import isabstract
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,16 @@ from typer.core import TyperCommand, TyperGroup
 
 from dataset_defs import DATASETS
 from reformatters_dagster.cli import app
-from reformatters_dagster.core.check import completeness, current_data, drift, nans, shards, structure, value_range
+from reformatters_dagster.core.check import (
+    completeness,
+    current_data,
+    drift,
+    nans,
+    shards,
+    structure,
+    upstream,
+    value_range,
+)
 from reformatters_dagster.core.check.standard import STANDARD_CHECKS
 from reformatters_dagster.core.check.validators import Validator
 from reformatters_dagster.core.run.describing import describe, describe_variables
@@ -26,7 +36,7 @@ if TYPE_CHECKING:
 
     from reformatters_dagster.core.run.dataset import DynamicalDataset
 
-MODULES_OF_CHECKS = (structure, shards, current_data, nans, value_range, drift, completeness)
+MODULES_OF_CHECKS = (structure, shards, current_data, nans, value_range, drift, completeness, upstream)
 
 
 def dataset_ids() -> list[str]:
@@ -79,7 +89,8 @@ def _checks() -> str:
         "",
     ]
     for kind in _kinds_of_check():
-        told += [f"## `{kind.__name__}`", "", _standing(kind), "", _docstring(kind), ""]
+        told += [f"## `{kind.model_fields['name'].default}`", "", f"{_standing(kind)} `{kind.__name__}`", ""]
+        told += [_docstring(kind), ""]
         if rows := list(_fields(kind)):
             told += ["| field | default |", "|---|---|", *(f"| `{name}` | {default} |" for name, default in rows), ""]
     return "\n".join(told)
@@ -88,7 +99,9 @@ def _checks() -> str:
 def _kinds_of_check() -> list[type[Validator]]:
     kinds = [found for module in MODULES_OF_CHECKS for found in vars(module).values() if isinstance(found, type)]
     return [
-        kind for kind in dict.fromkeys(kinds) if issubclass(kind, Validator) and kind.__module__ in _names_of_modules()
+        kind
+        for kind in dict.fromkeys(kinds)
+        if issubclass(kind, Validator) and not isabstract(kind) and kind.__module__ in _names_of_modules()
     ]
 
 

@@ -69,11 +69,8 @@ def dataset_of(dataset_id: str) -> "DynamicalDataset":
     from dataset_defs import DATASETS, of_demo
     from reformatters_dagster.core.spec.wording import did_you_mean
 
-    known = {dataset.dataset_id: dataset for dataset in DATASETS}
+    known = {dataset.dataset_id: dataset for dataset in (*DATASETS, *of_demo())}
     if dataset_id not in known:
-        for dataset in of_demo():
-            if dataset.dataset_id == dataset_id:
-                return dataset
         raise UnknownDataset(
             f"dataset {dataset_id!r} was asked for; there are {', '.join(sorted(known))}{did_you_mean([dataset_id], known)}"
         )

@@ -32,6 +32,8 @@ DATASETS = (DATASET, ENSEMBLE, RADAR)
 DAGSTER_YAML = """\
 telemetry:
   enabled: false
+nux:
+  enabled: false
 python_logs:
   managed_python_loggers: [reformatters_dagster]
   python_log_level: INFO

@@ -42,4 +42,5 @@ def draw_forecast(ds: xr.Dataset, lead_hours: int = LEAD_HOURS[-1]) -> bytes:
 def picture_title(ds: xr.Dataset, lead_hours: int) -> str:
     """What is drawn, of which init time; first of all, that it is no weather that ever was."""
     labels = {"init_time": pd.Timestamp(ds["init_time"].item()), "lead_time": pd.Timedelta(hours=lead_hours)}
-    return f"{SAMPLE_DATA}: {ds.attrs['name']}, {labels_in_words(labels)}"
+    name = str(ds.attrs["name"]).removeprefix(f"{SAMPLE_DATA}: ")
+    return f"{SAMPLE_DATA}: {name}, {labels_in_words(labels)}"

@@ -22,7 +22,8 @@ def test_settings_that_cannot_be_read_are_refused(published: Deployment) -> None
     "command", ["describe", "update-template", "backfill", "update", "begin-anew", "validate", "status", "store-urls"]
 )
 def test_an_unknown_dataset_is_refused_with_the_known_ones(empty: Deployment, command: str) -> None:
-    assert_fails(empty.reformat(command, "noaa-gfs"), 2, "UnknownDataset", "'noaa-gfs'", ID, f"did you mean {ID!r}?")
+    for asked, meant in (("noaa-gfs-forcast", ID), ("noaa-gfs-dmo", "noaa-gfs-demo")):
+        assert_fails(empty.reformat(command, asked), 2, "UnknownDataset", repr(asked), ID, f"did you mean {meant!r}?")
 
 
 @pytest.mark.parametrize("command", ["list", "status", "store-urls", "validate"])

@@ -40,7 +40,7 @@ def test_a_total_outage_fails_loudly_and_leaves_every_byte(in_folder: Deployment
     assert update.status == 1
     last = update.err.splitlines()[-1]
     assert last.startswith(
-        "NothingSucceeded: test-gfs-forecast partition 2026-07-29T18:00 wanted 19 files for 2 variables"
+        "NothingSucceeded: test-gfs-forecast partition 2026-07-29T18:00 wanted 19 fields of 2 variables"
     )
     assert there.all_objects() == undisturbed.before
     assert there.leftovers() == []

@@ -147,7 +147,8 @@ def test_a_hole_in_the_middle(healthy: Planted, tmp_path: Path) -> None:
         made.update(init)
     found, page = made.reported(NEWEST + Timedelta("7h"))
     assert {"complete_partitions", "recent_nans"} <= found.keys() <= {"complete_partitions", "recent_nans"}
-    assert "2026-07-30T18:00 lacks 1 file (SourceFileMissing)" in found["complete_partitions"].message
+    lost_file = f"2026-07-30T18:00 lacks 1 file (SourceFileMissing: {gfs_key(INITS[-2], 2)})"
+    assert lost_file in found["complete_partitions"].message
     assert "at 2026-07-30T18:00 where 0 % is allowed (lead times 2 h" in found["recent_nans"].message
     assert "2026-07-30T18:00 lacks 2 fields of 1 file" in page.sections["partitions"]
 

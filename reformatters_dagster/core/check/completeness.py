@@ -56,7 +56,7 @@ class CheckCompleteness(LedgerCheck):
         message = (
             f"recent partitions incomplete: {len(holes)}{given_up_too}: "
             f"{listed([hole.text for hole in reversed(holes)], '; ')}; "
-            f"`reformat status {opened.dataset_id} --json` names every missing file"
+            f"`reformat status {opened.dataset_id} --missing` names every missing file"
         )
         return CheckResult(name=self.name, passed=False, severity=severity, message=message, metadata=metadata)
 
@@ -143,7 +143,7 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
         lacking.append(f"{spell_count(len(recent.unwritten), 'variable')} altogether")
     if lost:
         reason, _ = Counter(one.reason.partition(":")[0] for one in lost.values()).most_common(1)[0]
-        lacking.append(f"{spell_count(len(lost), 'file')} ({reason})")
+        lacking.append(f"{spell_count(len(lost), 'file')} ({reason}: {listed(sorted(lost))})")
     if recent.lacking:
         lacking.append(f"{spell_count(len(recent.lacking), 'label')} that readers see and no run has written")
     findings = [f"lacks {' and '.join(lacking)}"] if lacking else []

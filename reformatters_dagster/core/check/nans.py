@@ -140,7 +140,7 @@ class CheckRecentNans(Validator):
         ]
         message = (
             f"too much NaN in {metadata['variables_over']} of {len(found)} variables: {listed(findings, '; ')}; "
-            f"`reformat status {opened.dataset_id} --json` names the source files that are missing"
+            f"`reformat status {opened.dataset_id} --missing` names the source files that are missing"
         )
         may_fill = all(recency == 0 and share < 1 for share, recency, _ in over)
         severity: Severity = "WARN" if may_fill else "ERROR"

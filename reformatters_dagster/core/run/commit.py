@@ -34,6 +34,7 @@ from reformatters_dagster.core.spec.errors import (
 )
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timestamp
+from reformatters_dagster.core.spec.wording import spell_count
 from reformatters_dagster.core.store.ingested_lengths import merge_ingested_lengths
 from reformatters_dagster.core.store.location import Expected, Store
 from reformatters_dagster.core.store.metadata import put_template
@@ -270,7 +271,8 @@ def _is_awaited(results: Results) -> bool:
 
 def _explain_failure(subject: str, results: Results) -> str:
     wanted = sum(len(files) for files in results.values())
-    told = f"{subject} wanted {wanted} files for {len(results)} variables; none succeeded, nothing was published"
+    asked = f"{spell_count(wanted, 'field')} of {spell_count(len(results), 'variable')}"
+    told = f"{subject} wanted {asked}; none succeeded, nothing was published"
     reasons = [file.reason or file.status for files in results.values() for file in files if not file.succeeded]
     if not reasons:
         return f"{told}. No file is expected"

@@ -54,7 +54,7 @@ def describe(dataset: Declaration, store_url: str) -> str:
 
 
 def describe_variable(data_var: DataVar) -> str:
-    """What one variable is, in a line: its long name, its time window, its comment."""
+    """What one variable is, in a line: its long name, its time window, its comment, how far its values are rounded."""
     window = {
         "avg": "mean of a window",
         "accum": "total of a window",
@@ -62,7 +62,9 @@ def describe_variable(data_var: DataVar) -> str:
         "min": "lowest of a window",
     }
     named = ", ".join(filter(None, [data_var.long_name, window.get(data_var.step_type)]))
-    return f"{named}. {data_var.comment}" if data_var.comment else named
+    bits = data_var.keep_mantissa_bits
+    rounded = "" if bits is None else f"Rounded by at most {100 * 2.0 ** -(bits + 1):.2g} % of the value"
+    return ". ".join(filter(None, [named, (data_var.comment or "").removesuffix("."), rounded])) + "."
 
 
 def describe_variables(template: TemplateConfig) -> str:
@@ -107,7 +109,7 @@ def facts(dataset: Declaration) -> list[tuple[str, str]]:
         ),
         "domain": f"{attributes['spatial_domain']}, {attributes['spatial_resolution']}",
         "grid": _grid(template),
-        "variables": f"{len(template.data_vars)}, float32; listed under Columns",
+        "variables": f"{len(template.data_vars)}, float32; listed below",
         "a partition is": f"{_partition(template)}, {spell_bytes(_partition_bytes(template))} uncompressed",
         "updates": f"when source files arrive, at the latest {spell_duration(dataset.soft_deadline)} after a label; files "
         f"that are missing are waited for until {spell_duration(dataset.give_up_age)} after it",

@@ -11,7 +11,7 @@ from reformatters_dagster.core.check.validators import CheckResult, Validator
 from reformatters_dagster.core.ledger.entries import OutdatedValue, write_ledger
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import Deaccumulation
-from tests.datasets import INIT, RAIN, SECOND, SOON, TEMPERATURE, THIRD, VARIABLES, Site
+from tests.datasets import INIT, RAIN, SECOND, SOON, TEMPERATURE, THIRD, VARIABLES, Site, gfs_key
 
 pytest_plugins = ["tests.datasets"]
 
@@ -51,8 +51,9 @@ def test_a_hole_behind_the_newest_labels_is_found(site: Site) -> None:
     result = completeness(site, THIRD + 7 * HOUR)
     assert (result.passed, result.severity) == (False, "WARN")
     assert result.message == (
-        "recent partitions incomplete: 1: 2026-07-29T18:00 lacks 2 files (SourceFileMissing); "
-        "`reformat status test-gfs-forecast --json` names every missing file"
+        "recent partitions incomplete: 1: 2026-07-29T18:00 lacks 2 files (SourceFileMissing: "
+        f"{gfs_key(INIT, 3)}, {gfs_key(INIT, 5)}); "
+        "`reformat status test-gfs-forecast --missing` names every missing file"
     )
     assert result.metadata == {
         "partitions_incomplete": 1,
@@ -99,7 +100,8 @@ def test_outdated_values_are_found(site: Site) -> None:
     result = completeness(site, THIRD + 7 * HOUR)
     assert (result.passed, result.severity) == (False, "WARN")
     assert "2026-07-29T18:00 holds 1 outdated value" in result.message
-    assert "2026-07-30T00:00 lacks 1 file (SourceFileMissing) and holds 1 outdated value" in result.message
+    lost = f"2026-07-30T00:00 lacks 1 file (SourceFileMissing: {gfs_key(SECOND, 3)}) and holds 1 outdated value"
+    assert lost in result.message
     assert result.metadata["values_outdated"] == 2
     assert completeness(site, INIT + SOON).passed
 

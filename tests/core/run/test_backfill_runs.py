@@ -65,7 +65,7 @@ def test_a_partition_without_files_is_reported_and_stops_no_other(pair: Site) ->
     report = pair.backfill(SECOND + SOON)
     assert list(report.failures) == [INIT]
     assert report.failures[INIT].startswith(
-        "test-gfs-forecast partition 2026-07-29T18:00 wanted 19 files for 2 variables; none succeeded"
+        "test-gfs-forecast partition 2026-07-29T18:00 wanted 19 fields of 2 variables; none succeeded"
     )
     assert "SourceFileMissing" in report.failures[INIT]
     assert_forecast_true(pair.read(), SECOND)

@@ -52,11 +52,11 @@ HOUR = Timedelta("1h")
     [
         (
             ["CorruptMessage: f000 is cut", "SourceFileMissing: f001 is none", "SourceFileMissing: f002 is none"],
-            "wanted 3 files for 1 variables; none succeeded, nothing was published. "
+            "wanted 3 fields of 1 variable; none succeeded, nothing was published. "
             "Most frequent kind of error (2 times, here the first): SourceFileMissing: f001 is none",
         ),
         (["CorruptMessage: f000 is cut"], ". Most frequent kind of error (once): CorruptMessage: f000 is cut"),
-        ([], "wanted 0 files for 1 variables; none succeeded, nothing was published. No file is expected"),
+        ([], "wanted 0 fields of 1 variable; none succeeded, nothing was published. No file is expected"),
     ],
 )
 def test_a_failure_is_told_by_the_kind_of_error_that_most_files_share(
@@ -76,7 +76,7 @@ def test_a_failure_is_told_by_the_kind_of_error_that_most_files_share(
     with pytest.raises(NothingSucceeded) as caught:
         commit_partition(dataset, workspace, plan, [outcome], run_id="run", now=INIT + SOON)
     assert str(caught.value).startswith(
-        f"test-gfs-forecast partition {INIT:%Y-%m-%dT%H:%M} wanted {len(reasons)} files"
+        f"test-gfs-forecast partition {INIT:%Y-%m-%dT%H:%M} wanted {len(reasons)} field"
     )
     assert str(caught.value).endswith(told)
 

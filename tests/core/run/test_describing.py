@@ -99,10 +99,10 @@ def test_every_dataset_has_the_same_page_of_its_own_facts(dataset: DynamicalData
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({}, "Wind"),
-        ({"comment": "At 10 m."}, "Wind. At 10 m."),
-        ({"step_type": "max"}, "Wind, highest of a window"),
-        ({"step_type": "avg", "comment": "Rain."}, "Wind, mean of a window. Rain."),
+        ({}, "Wind. Rounded by at most 0.39 % of the value."),
+        ({"comment": "At 10 m.", "keep_mantissa_bits": 10}, "Wind. At 10 m. Rounded by at most 0.049 % of the value."),
+        ({"step_type": "max", "keep_mantissa_bits": None}, "Wind, highest of a window."),
+        ({"step_type": "avg", "comment": "Rain.", "keep_mantissa_bits": None}, "Wind, mean of a window. Rain."),
     ],
 )
 def test_a_variable_is_told_in_a_line(row: dict[str, Any], told: str) -> None:

@@ -84,7 +84,7 @@ def test_a_total_outage_leaves_every_byte(published: Site) -> None:
     before = published.objects()
     published.remove(*LEADS)
     with pytest.raises(
-        NothingSucceeded, match="wanted 19 files for 2 variables; none succeeded, nothing was published"
+        NothingSucceeded, match="wanted 19 fields of 2 variables; none succeeded, nothing was published"
     ):
         published.update(SECOND + SOON)
     assert published.objects() == before
