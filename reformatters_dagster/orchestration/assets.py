@@ -256,14 +256,18 @@ def _planned(
 ) -> PartitionPlan | None:
     """The plan of a partition; None where it was chosen on the asset's page and readers do not see its labels yet.
 
-    "Latest", "Missing" and "All" include the partition that an update publishes next. It is left to that update.
+    "Latest", "Missing" and "All" include the partition that an update publishes next. It is left to that update, and an
+    observation on the partition's page says so.
     """
     try:
         return plan_partition(*reformatters.open(dataset), request, utc_now())
     except BeyondExtent as error:
         if not (context.job_name.startswith(IMPLICIT_JOB) or BACKFILL_TAG in context.run.tags):
             raise
-        context.log.warning("nothing is made of partition %s: %s", partition_key(request.label), error)
+        partition = partition_key(request.label)
+        context.log.warning("nothing is made of partition %s: %s", partition, error)
+        observed = {"nothing_made": f"{partition} is left to the update that publishes it: {error}"}
+        context.log_event(dg.AssetObservation(asset_key(dataset), partition=partition, metadata=observed))
         return None
 
 

@@ -80,6 +80,11 @@ def test_a_partition_past_the_extent_is_left_to_an_update(deployment: Deployment
         (told,) = [message for message in logged if "nothing is made of partition" in message]
         assert f"nothing is made of partition {partition_key(label)}: backfill of test-gfs-forecast" in told
         assert "run 'test_gfs_forecast__update'" in told
+        (seen, *_) = deployment.instance.fetch_observations(deployment.key, limit=1).records
+        assert seen.partition_key == partition_key(label)
+        assert seen.asset_observation is not None
+        said = str(seen.asset_observation.metadata["nothing_made"].value)
+        assert said.startswith(f"{partition_key(label)} is left to the update that publishes it: ")
     assert deployment.materializations() == []
     assert deployment.site.objects() == before
     assert from_the_page(deployment, INIT, **tags).success
