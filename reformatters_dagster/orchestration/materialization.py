@@ -61,7 +61,7 @@ def materialization_metadata(
     if (picture := _if_possible(lambda: _picture(dataset, workspace, report), report)) is not None:
         metadata["map"] = dg.MetadataValue.md(picture)
     heat_map = _if_possible(lambda: _heat_map(dataset, workspace), report)
-    shown = filter(None, (heat_map, _completeness_table(report)))
+    shown = filter(None, (heat_map, _completeness_table(report), _first_reasons(report)))
     metadata["completeness"] = dg.MetadataValue.md("\n\n".join(shown))
     if (rates := _rates_table(report.stats)) is not None:
         metadata["negative_rates"] = dg.MetadataValue.md(rates)
@@ -92,16 +92,27 @@ def materialization_metadata(
 
 def _completeness_table(report: CommitReport) -> str:
     rows = [
-        "| variable | fields expected | succeeded | missing | outdated | first reason |",
-        "|---|---:|---:|---:|---:|---|",
+        "| variable | fields expected | succeeded | missing | outdated |",
+        "|---|---:|---:|---:|---:|",
     ]
     for name in sorted(report.results):
         known = report.entry.variables[name]
-        reason = _shortened(known.first_reason or "").replace("|", "\\|")
         missing = known.expected - known.succeeded
         counts = (known.expected, known.succeeded, missing, len(known.outdated))
-        rows.append(f"| {name} | {' | '.join(map(str, counts))} | {reason} |")
+        rows.append(f"| {name} | {' | '.join(map(str, counts))} |")
     return "\n".join(rows)
+
+
+def _first_reasons(report: CommitReport) -> str:
+    """Why fields are missing or outdated, a line for each reason: a table's cell would cut off the file's name."""
+    variables: dict[str, list[str]] = {}
+    for name in sorted(report.results):
+        if reason := report.entry.variables[name].first_reason:
+            variables.setdefault(_shortened(reason), []).append(name)
+    return "\n".join(
+        f"- {'all variables' if len(names) == len(report.results) > 1 else ', '.join(names)}: {reason}"
+        for reason, names in variables.items()
+    )
 
 
 def _rates_table(stats: JobStats) -> str | None:

@@ -149,14 +149,15 @@ def test_a_materialization_says_what_was_there_and_what_it_cost(real: RealRun, s
         assert 0 < shown[f"seconds_{stage}"] < 300, stage
 
 
-def test_completeness_is_a_table_by_variable(real: RealRun) -> None:
-    rows = rows_of(real.metadata["completeness"].partition("\n\n")[2])
+def test_completeness_is_a_table_by_variable_and_the_reasons(real: RealRun) -> None:
+    _, table, reasons = real.metadata["completeness"].split("\n\n")
+    rows = rows_of(table)
     assert list(rows) == ["variable", TEMPERATURE]
-    *counts, reason = rows[TEMPERATURE]
-    assert counts == ["209", "1", "208", "0"]
-    assert reason.startswith("SourceFileMissing")
+    assert rows[TEMPERATURE] == ["209", "1", "208", "0"]
+    (reason,) = reasons.splitlines()
+    assert reason.startswith(f"- {TEMPERATURE}: SourceFileMissing")
     assert "pgrb2.0p25.f001" in reason
-    assert len(reason) <= 161
+    assert len(reason) <= len(f"- {TEMPERATURE}: ") + 161
 
 
 def test_the_completeness_of_the_newest_partitions_is_a_picture(real: RealRun) -> None:
@@ -321,10 +322,13 @@ def test_a_backfill_creates_the_store_up_to_now_and_an_update_grows_it(deploymen
     shown = metadata_of(second)
     assert (shown["published"], shown["new_labels"], shown["labels_in_store"]) == (True, 1, 2)
     assert shown["fields_missing"] == len(VARIABLES)
-    assert {name: cells[2] for name, cells in rows_of(shown["completeness"].partition("\n\n")[2]).items()} == {
+    _, table, reasons = shown["completeness"].split("\n\n")
+    assert {name: cells[2] for name, cells in rows_of(table).items()} == {
         "variable": "missing",
         **dict.fromkeys(sorted(VARIABLES), "1"),
     }
+    assert reasons.startswith("- all variables: SourceFileMissing: ")
+    assert "\n" not in reasons
     assert shown["extent"] == "2026-07-29T18:00 to 2026-07-30T00:00"
     assert shown["archives"] == f"{PRIMARY}: {shown['fields_succeeded']} fields"
     assert shown["template_hash"] == template_hash(site.dataset.template_config)
