@@ -43,6 +43,8 @@ def describe(dataset: Declaration, store_url: str) -> str:
     told = [
         attributes["description"],
         "",
+        "Open it in Python:",
+        "",
         "```python",
         *opening_lines(template, store_url),
         "```",
