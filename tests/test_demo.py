@@ -138,12 +138,13 @@ def test_the_sample_has_every_variable_and_lead_time_of_its_dataset() -> None:
     assert set(ENSEMBLE.template_config.variables) == ensemble.VARIABLES
 
 
-@pytest.mark.parametrize("hour", range(24))
-def test_no_forecast_of_the_demo_is_too_old_at_any_hour(tmp_path: Path, hour: int) -> None:
-    now = Timestamp("2026-07-29") + pd.Timedelta(hours=hour)
-    demo = open_demo(tmp_path, now, pytest.fail)
-    assert now - demo.ensemble_init < pd.Timedelta("1D") + ensemble.AGE
-    assert demo.ensemble_init in ENSEMBLE.started_by(demo.settings).template_config.append_dim.labels(now)
+def test_the_ensemble_of_the_demo_is_the_one_that_is_due_at_any_hour(tmp_path: Path) -> None:
+    for hour in range(24):
+        now = Timestamp("2026-07-29") + pd.Timedelta(hours=hour)
+        demo = open_demo(tmp_path / str(hour), now, pytest.fail)
+        due = (now - ensemble.AGE).floor("1D")
+        assert due <= demo.ensemble_init < now, now
+        assert demo.ensemble_init == ENSEMBLE.started_by(demo.settings).template_config.append_dim.start
 
 
 def completeness(said: list[str]) -> list[set[str]]:

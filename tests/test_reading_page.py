@@ -18,6 +18,7 @@ import zarr
 from markdown_it import MarkdownIt
 from obstore.exceptions import NotSupportedError
 
+from dataset_defs import DATASETS
 from tests import reading_costs
 from tests.stores import S3Bucket
 from tests.torn_shards import SHARD, updates_within_reads, values_before_and_after, write_one_shard
@@ -164,3 +165,13 @@ class WithoutRanges(SimpleHTTPRequestHandler):
 
 def test_the_table_of_costs_is_that_of_the_templates() -> None:
     assert PAGE.read_text() == reading_costs.page(), "run: uv run python -m tests.reading_costs"
+
+
+def test_the_page_tells_how_far_values_are_rounded() -> None:
+    """Of every variable of every dataset, in percent of the value."""
+    said = {"wind_": "0.8", "pressure_": "0.05", "geopotential_height_": "0.05", "": "0.4"}
+    assert all(f"{percent} %" in PAGE.read_text() for percent in said.values())
+    for data_var in (one for dataset in DATASETS for one in dataset.template_config.data_vars):
+        kind = next(kind for kind in said if data_var.name.startswith(kind))
+        if data_var.keep_mantissa_bits is not None and data_var.name != "geopotential_height_cloud_ceiling":
+            assert 100 * 2.0 ** -(data_var.keep_mantissa_bits + 1) <= float(said[kind]), data_var.name

@@ -18,7 +18,7 @@ from reformatters_dagster.core.run.replicas import degraded
 from reformatters_dagster.core.run.status import status
 from reformatters_dagster.core.source.files import FileResult
 from reformatters_dagster.core.spec.grids import LambertGrid
-from reformatters_dagster.core.spec.wording import spell_label
+from reformatters_dagster.core.spec.wording import spell_label, spell_variables
 from reformatters_dagster.core.store.reading import load_published, open_published
 from reformatters_dagster.core.store.settings import Workspace
 from reformatters_dagster.pictures import (
@@ -110,8 +110,7 @@ def _first_reasons(report: CommitReport) -> str:
         if reason := report.entry.variables[name].first_reason:
             variables.setdefault(_shortened(reason), []).append(name)
     return "\n".join(
-        f"- {'all variables' if len(names) == len(report.results) > 1 else ', '.join(names)}: {reason}"
-        for reason, names in variables.items()
+        f"- {spell_variables(names, len(report.results))}: {reason}" for reason, names in variables.items()
     )
 
 

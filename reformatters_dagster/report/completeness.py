@@ -3,12 +3,11 @@
 In: the document of `status --json`. Out: rows of a table of cells, and a text for each partition.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING
 
-from reformatters_dagster.core.spec.wording import spell_count
+from reformatters_dagster.core.spec.wording import spell_count, spell_variables
 
 if TYPE_CHECKING:
     from reformatters_dagster.core.spec.values import JSON
@@ -93,12 +92,12 @@ def _text(partition: "JSON") -> PartitionText:
     if partition["unreadable"]:
         remarks.append(f"Its ledger entry cannot be read: {partition['unreadable']}")
     elif never:
-        remarks.append(f"Never written: {_names(never, len(variables))}")
+        remarks.append(f"Never written: {spell_variables(never, len(variables))}")
     if partition["known_missing"]:
         remarks.append("What is missing is given up: it is known not to come.")
     for one in partition["unwritten_labels"]:
         span = f"{one['count']} labels that readers see, {one['first']} to {one['last']}"
-        remarks.append(f"Written by no run: {span}, of {_names(one['variables'], len(variables))}")
+        remarks.append(f"Written by no run: {span}, of {spell_variables(one['variables'], len(variables))}")
     remarks += [
         f"Outdated at {one['labels']}, waiting for {one['waits_for']}: {one['reason']}"
         for one in partition["outdated_values"]
@@ -120,7 +119,3 @@ def _text(partition: "JSON") -> PartitionText:
         ranges=tuple(ranges[:MOST_RANGES]),
         left_out=" and ".join(f"{number:,} more {what}" for number, what in more if number > 0),
     )
-
-
-def _names(names: Sequence[str], of: int) -> str:
-    return "all variables" if len(names) == of > 1 else ", ".join(names)

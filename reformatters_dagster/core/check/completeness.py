@@ -4,7 +4,7 @@ In: a published store with its ledger, and the time. Out: one CheckResult per va
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, NamedTuple
 
 from reformatters_dagster.core.check.opened import OpenedStore
@@ -129,6 +129,13 @@ def _recent(opened: OpenedStore, now: Timestamp) -> Iterator[_Recent]:
         yield _Recent(start, entry, unwritten, tuple(sorted(lacking)), due, view.give_up_age, unreadable)
 
 
+def _by_reason(lost: Mapping[str, MissingFile]) -> Iterator[str]:
+    """Each kind of error, the most frequent one first, and the first files that have it."""
+    kinds = {file: one.reason.partition(":")[0] for file, one in lost.items()}
+    for kind, _ in Counter(kinds.values()).most_common():
+        yield f"{kind}: {listed(sorted(file for file in lost if kinds[file] == kind))}"
+
+
 def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
     """What a partition lacks; None where it lacks nothing."""
     lost: dict[str, MissingFile] = {}
@@ -142,8 +149,7 @@ def _hole(recent: _Recent, now: Timestamp) -> _Hole | None:
     if recent.unwritten:
         lacking.append(f"{spell_count(len(recent.unwritten), 'variable')} altogether")
     if lost:
-        reason, _ = Counter(one.reason.partition(":")[0] for one in lost.values()).most_common(1)[0]
-        lacking.append(f"{spell_count(len(lost), 'file')} ({reason}: {listed(sorted(lost))})")
+        lacking.append(f"{spell_count(len(lost), 'file')} ({'; '.join(_by_reason(lost))})")
     if recent.lacking:
         lacking.append(f"{spell_count(len(recent.lacking), 'label')} that readers see and no run has written")
     findings = [f"lacks {' and '.join(lacking)}"] if lacking else []

@@ -3,7 +3,7 @@
 In: values. Out: words.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
@@ -32,6 +32,11 @@ def spell_label(label: object) -> str:
 def spell_count(number: int, what: str) -> str:
     """How many there are of something whose plural ends in s: `1 file`, `1,024 files`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def spell_variables(names: Sequence[str], of: int) -> str:
+    """Some variables of a dataset that has so many."""
+    return "all variables" if len(names) == of > 1 else ", ".join(names)
 
 
 def spell_bytes(count: float) -> str:

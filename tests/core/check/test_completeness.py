@@ -8,7 +8,7 @@ import pytest
 
 from reformatters_dagster.core.check.completeness import CheckCompleteness, CheckPlausibleRates
 from reformatters_dagster.core.check.validators import CheckResult, Validator
-from reformatters_dagster.core.ledger.entries import OutdatedValue, write_ledger
+from reformatters_dagster.core.ledger.entries import MissingFile, OutdatedValue, write_ledger
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.spec.variables import Deaccumulation
 from tests.datasets import INIT, RAIN, SECOND, SOON, TEMPERATURE, THIRD, VARIABLES, Site, gfs_key
@@ -85,6 +85,18 @@ def test_a_missing_file_is_told_of_while_it_is_recent(
     assert (result.passed, result.severity) == (passed, severity)
     assert result.metadata["partitions_given_up"] == given_up
     assert ("(given up: 1)" in result.message) == bool(given_up)
+
+
+def test_files_are_named_by_the_kind_of_their_error(site: Site) -> None:
+    lost = ("SourceFileMissing: f1", "CorruptMessage: cut", "SourceFileMissing: f3")
+    site.update(THIRD + SOON)
+    entry = site.ledger(SECOND)
+    assert entry is not None
+    missing = tuple(MissingFile(file=f"f{at}", labels="", reason=one, label=SECOND) for at, one in enumerate(lost, 1))
+    coverage = entry.variables[RAIN].model_copy(update={"missing": missing})
+    write_ledger(site.stores.internal, entry.model_copy(update={"variables": entry.variables | {RAIN: coverage}}))
+    told = completeness(site, THIRD + 7 * HOUR).message
+    assert "lacks 3 files (SourceFileMissing: f1, f3; CorruptMessage: f2)" in told
 
 
 def test_outdated_values_are_found(site: Site) -> None:
