@@ -1,6 +1,7 @@
 """What every test stands on: no network, no settings of this machine, the real files beside the checkout."""
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -20,6 +21,11 @@ sys.dont_write_bytecode = False
 # that ignores it, such as one that captures logs, would never end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests make hundreds of thousands of small files: in memory, where there is room, that takes a fifth of their time away.
+MEMORY, WANTED_BYTES = Path("/dev/shm"), 8 * 2**30
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= WANTED_BYTES:
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
 
 SHARED_DATA = Path(__file__).parents[1] / "../shared/data"
 NO_SHARED_DATA = "no ../shared/data"

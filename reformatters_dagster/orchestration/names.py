@@ -62,8 +62,11 @@ def asset_key(dataset: "DynamicalDataset") -> dg.AssetKey:
 
 
 def archive_key(folder: str) -> dg.AssetKey:
-    """The external asset of an archive, by the folder of a mirror that stands for it."""
-    return dg.AssetKey(["upstream", *folder.split("/")])
+    """The external asset of an archive, by the folder of a mirror that stands for it.
+
+    Its last part is what Dagster draws, and of a path on a server that would be `prod` or `grib`.
+    """
+    return dg.AssetKey(["upstream", folder.replace("/", "_")])
 
 
 def published_key(dataset: "DynamicalDataset") -> dg.AssetKey:

@@ -95,7 +95,7 @@ def draw_panel(panel: MapPanel, *, width_px: int = 700) -> bytes:
     width = width_px / DPI
     height = width * 0.9 * min(view.height_over_width, 1.2) + 1.15
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    _draw(figure, figure.add_subplot(), panel, view, characters=width_px // 8)
+    _draw(figure, figure.add_subplot(), panel, view, characters=width_px // 9)
     return to_png(figure)
 
 
@@ -113,7 +113,7 @@ def draw_maps(panels: Sequence[MapPanel], title: str, *, width_px: int = 1100) -
     figure.suptitle(textwrap.fill(title, width_px // 9), fontsize=12)
     for number, (panel, view) in enumerate(zip(panels, views, strict=True), start=1):
         axes = figure.add_subplot(rows, columns, number)
-        _draw(figure, axes, panel, view, characters=width_px // columns // 8)
+        _draw(figure, axes, panel, view, characters=width_px // columns // 9)
     return to_png(figure)
 
 

@@ -17,7 +17,7 @@ from reformatters_dagster.core.check.places import Place
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.describing import describe_variable, dimensions, facts, opening_lines
 from reformatters_dagster.core.spec.values import JSON, Timestamp
-from reformatters_dagster.core.spec.wording import spell_count
+from reformatters_dagster.core.spec.wording import spell_count, spell_label
 from reformatters_dagster.report.completeness import GRADES, cells_of, fields_missing, texts_of
 from reformatters_dagster.report.parts import Gallery
 from reformatters_dagster.report.reference import Beside, Difference
@@ -85,6 +85,7 @@ def _words(report: Report) -> Mapping[str, Any]:
         "report": report,
         "status": status,
         "attributes": template.dataset_attributes(),
+        "next_due": _next_due(report.dataset, status),
         "facts": facts(report.dataset),
         "dimensions": dimensions(template),
         "opening": "\n".join(opening_lines(template, status["store"])),
@@ -99,6 +100,12 @@ def _words(report: Report) -> Mapping[str, Any]:
         "failed": [one for one in results if not one["passed"]],
         "asked": len(results),
     }
+
+
+def _next_due(dataset: DynamicalDataset, status: JSON) -> str:
+    """When the label after the newest is to be there at the latest."""
+    following = Timestamp(status["extent"][1]) + dataset.template_config.append_dim.frequency
+    return f"{spell_label(following)} is due by {spell_label(following + dataset.soft_deadline)}"
 
 
 def _store(store: JSON, number: int) -> JSON:

@@ -122,7 +122,7 @@ def test_without_a_store_each_check_says_so(deployment: Deployment) -> None:
     assert {name: check.passed for name, check in found.items()} == {"late": False, "expected_shards": False}
     for check in found.values():
         assert "was to be opened and could not be: StoreMissing: " in (check.description or "")
-        assert "there is none: 'reformat backfill' creates it" in (check.description or "")
+        assert "there is none: `reformat backfill` with `--archive-start T` creates it" in (check.description or "")
 
 
 def test_of_a_store_that_cannot_be_read_each_check_says_so(checked: Deployment) -> None:

@@ -172,11 +172,11 @@ def why_heal(
     if abandoned:
         return Launch(request, arrivals, "a run ended after it had begun to upload, and before its commit")
     if there := len(set(unwritten) & arrivals.etags.keys()):
-        return Launch(request, arrivals, f"{there} files of published labels that no run has written are there")
+        return Launch(request, arrivals, f"files of published labels that no run has written: {there}")
     if (reason := _why_all_variables(dataset, arrivals, entry, now, published or entry.extent[1])) is not None:
         return Launch(request, arrivals, reason)
     if is_due and (unwritten := tuple(sorted(stored - entry.variables.keys()))):
-        reason = f"{len(unwritten)} variables were never written, and {_count(arrivals)} are there"
+        reason = f"variables never written: {len(unwritten)}; {_count(arrivals)} are there"
         return Launch(request.model_copy(update={"variables": unwritten}), arrivals, reason)
     return None
 
@@ -188,22 +188,22 @@ def _why_all_variables(
     waited_for = _waited_for(entry) & arrivals.etags.keys()
     if entry.upstream == arrivals.fingerprint:
         if refused := len(_asked_again(entry, arrivals)):
-            return f"{refused} files that archives refused are asked for again"
+            return f"files that archives refused, asked for again: {refused}"
         waited_for = _waited_for_still(entry, arrivals)
         if not entry.retry and not waited_for:
             return None
     if again := len(entry.published_again(arrivals.etags)):
-        return f"{again} files were published again"
+        return f"files published again: {again}"
     if arrived := len(_lacking(entry, published) & arrivals.etags.keys()):
-        return f"{arrived} files that were missing have arrived"
+        return f"missing files that have arrived: {arrived}"
     if damaged := sum(bool(coverage.damaged) for coverage in entry.variables.values()):
-        return f"shards of {damaged} variables are damaged, and are made anew"
+        return f"variables with damaged shards, made anew: {damaged}"
     if waited_for:
-        return f"{len(waited_for)} files that values wait for are there"
+        return f"files that values waited for, now there: {len(waited_for)}"
     if (arrivals.complete or _is_settled(dataset, arrivals, now)) and (
         fallen_due := _due_since(dataset, entry, arrivals)
     ):
-        return f"{fallen_due} files that were not due at its last run have arrived"
+        return f"files that were not due at its last run: {fallen_due}"
     return None
 
 

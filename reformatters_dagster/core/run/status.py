@@ -143,7 +143,7 @@ def status(
     if labels.empty:
         raise StoreMissing(
             f"the status of {dataset.dataset_id} was asked for; there is no store at {stores.primary.url}: "
-            f"`reformat backfill {dataset.dataset_id}` creates it, or correct --store"
+            f"`reformat backfill {dataset.dataset_id} --archive-start T` creates it, beginning at T; or correct --store"
         )
     chosen = _chosen(template, labels, contains, start, end)
     newest = len(chosen) if newest is None else newest

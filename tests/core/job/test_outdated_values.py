@@ -95,10 +95,10 @@ def test_a_rate_beside_a_corrected_file_stays_wanted(site: Site, refused: set[st
 def test_it_stays_wanted_while_the_file_fails(site: Site, refused: set[str]) -> None:
     filled_while_a_margin_fails(site, refused)
     before = site.objects()
-    assert heal(site, INIT + 14 * HOUR) == "1 files that values wait for are there"
+    assert heal(site, INIT + 14 * HOUR) == "files that values waited for, now there: 1"
     assert not entry_of(site).is_complete
     assert chunks(site) == {key: data for key, data in before.items() if "/c/" in key}
-    assert heal(site, INIT + 15 * HOUR) == "1 files that values wait for are there"
+    assert heal(site, INIT + 15 * HOUR) == "files that values waited for, now there: 1"
     refused.clear()
     heal(site, INIT + 16 * HOUR)
     assert entry_of(site).is_complete
@@ -154,7 +154,7 @@ def test_a_correction_that_is_refused_stays_wanted(site: Site, refused: set[str]
     heal(site, INIT + 13 * HOUR)
     assert not entry_of(site).is_complete
     refused.clear()
-    assert heal(site, INIT + 14 * HOUR) == "1 files were published again"
+    assert heal(site, INIT + 14 * HOUR) == "files published again: 1"
     assert entry_of(site).is_complete
     assert heal_at(site, INIT + 15 * HOUR) == []
 

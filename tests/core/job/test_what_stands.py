@@ -99,7 +99,7 @@ def test_a_hole_is_not_filled_at_the_price_of_another(site: Site) -> None:
     assert holes(site) == [3]
     refused.clear()
     (again,) = heal_at(site, now + 5 * HOUR)
-    assert again.reason == "1 files that were missing have arrived"
+    assert again.reason == "missing files that have arrived: 1"
     assert healed(site, again, now + 5 * HOUR).entry.is_complete
     assert heal_at(site, now + 10 * HOUR) == []
 
@@ -118,7 +118,7 @@ def test_a_correction_that_could_not_be_taken_is_taken_later(site: Site) -> None
     assert healed(site, launch, now).entry.retry
     refused.clear()
     (again,) = heal_at(site, now + 5 * HOUR)
-    assert again.reason == "1 files were published again"
+    assert again.reason == "files published again: 1"
     assert not healed(site, again, now + 5 * HOUR).entry.retry
 
 

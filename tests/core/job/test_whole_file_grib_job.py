@@ -210,7 +210,7 @@ def test_a_file_that_is_copied_after_it_was_used_is_not_read_again(site: Site, s
     in_copy(site, 2).unlink()
     in_copy(site, 2).write_bytes(copied)
     (launch,) = survey_incomplete(site.dataset, site.workspace, later, Budget(20)).launches
-    assert launch.reason == "1 files were published again"
+    assert launch.reason == "files published again: 1"
 
 
 def test_the_server_is_not_asked_for_what_it_has_replaced(site: Site, sample: Path) -> None:

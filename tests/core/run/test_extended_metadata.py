@@ -74,7 +74,7 @@ def test_labels_that_metadata_shows_before_a_run_writes_them_are_healed(
     assert all(launch.label == SECOND for launch in launches(site, now)), "the shard counts as published"
     (launch,) = heals(site, now)
     assert (launch.label, launch.request.publish, launch.request.keep_published) == (INIT, False, True)
-    assert launch.reason == "2 files of published labels that no run has written are there"
+    assert launch.reason == "files of published labels that no run has written: 2"
     run(site, launch, now)
     entry = site.ledger()
     assert entry is not None
@@ -111,7 +111,7 @@ def test_a_label_that_is_not_there_yet_waits_without_a_run_for_each_look(publish
     assert heals(site, now + HOUR) == []
     site.arrive(INIT, leads=[5])
     (launch,) = heals(site, now + HOUR)
-    assert launch.reason == "1 files that were missing have arrived"
+    assert launch.reason == "missing files that have arrived: 1"
 
 
 def test_status_tells_of_them(published: Site) -> None:
@@ -158,7 +158,7 @@ def test_what_was_missing_of_a_label_that_readers_see_by_now_is_healed(published
     assert heals(site, now) == [], "it is for an update"
     by_initialise(site)
     (launch,) = heals(site, now)
-    assert launch.reason == "1 files that were missing have arrived"
+    assert launch.reason == "missing files that have arrived: 1"
 
 
 def test_a_variable_that_wants_no_file_of_new_labels_lacks_none(analysis: Site) -> None:

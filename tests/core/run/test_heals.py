@@ -50,7 +50,7 @@ def test_a_late_file_fills_its_hole_after_the_cool_down(site: Site) -> None:
     assert cooling.waiting == [f"{partition_key(INIT)} ran 1 min 34 s ago and cools down"]
     assert heals(site, later - Timedelta("1min")) == [], "it cools down"
     (launch,) = heals(site, later)
-    assert launch.reason == "1 files that were missing have arrived"
+    assert launch.reason == "missing files that have arrived: 1"
     run(site, launch, later)
     entry = site.ledger()
     assert entry is not None
@@ -62,7 +62,7 @@ def test_a_late_file_fills_its_hole_after_the_cool_down(site: Site) -> None:
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
-        ("SourceFileUnavailable: throttled in 6 attempts", ["1 files that archives refused are asked for again"]),
+        ("SourceFileUnavailable: throttled in 6 attempts", ["files that archives refused, asked for again: 1"]),
         ("CorruptMessage: it does not end with 7777", []),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_file_published_again_is_read_again(site: Site) -> None:
     site.file(4).unlink()
     site.file(4).write_bytes(data)
     (launch,) = heals(site, later)
-    assert launch.reason == "1 files were published again"
+    assert launch.reason == "files published again: 1"
 
 
 def test_a_file_that_cannot_be_used_is_not_tried_for_ever(site: Site) -> None:
@@ -118,7 +118,7 @@ def test_variables_that_nobody_wrote_are_healed_by_themselves(site: Site) -> Non
     (launch,) = heals(site, now)
     others = tuple(name for name in IN_ORDER if name != TEMPERATURE)
     assert (
-        launch.reason == f"{len(others)} variables were never written, and {len(LEADS)} of {len(LEADS)} files are there"
+        launch.reason == f"variables never written: {len(others)}; {len(LEADS)} of {len(LEADS)} files are there"
     )
     assert launch.request.variables == others
     run(site, launch, now)
@@ -193,7 +193,7 @@ def test_past_its_age_what_has_arrived_and_could_not_be_written_waits(site: Site
     old = INIT + site.dataset.give_up_age + Timedelta(late)
     copied = replace(site, settings={"replicas": (str(site.folder / "copy"),)})
     shutil.copytree(site.stores.primary.url, copied.stores.replicas[0].url)
-    for reason in ("4 files that were missing have arrived", "a run ended after it had begun to upload"):
+    for reason in ("missing files that have arrived: 4", "a run ended after it had begun to upload"):
         survey = survey_incomplete(site.dataset, site.workspace, old, Budget(20))
         (launch,) = survey.launches
         assert launch.reason.startswith(reason)

@@ -339,7 +339,7 @@ def test_hours_that_a_heal_saw_and_could_not_publish_are_for_an_update(analysis:
     site.arrive(INIT, leads=[1])
     later = now + site.dataset.heal_cool_down + Timedelta("2h")
     (heal,) = heals(site, later)
-    assert heal.reason == "1 files that were missing have arrived"
+    assert heal.reason == "missing files that have arrived: 1"
     run(site, heal, later)
     assert len(site.read().indexes["time"]) == published
     (launch,) = launches(site, later)

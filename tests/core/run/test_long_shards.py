@@ -75,7 +75,7 @@ def test_a_hole_of_a_long_shard_is_healed_without_reading_it_all(site: Site, at_
     site.arrive(INIT, leads=[4])
     now = LAST + 2 * HOUR
     (launch,) = survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
-    assert launch.reason == "1 files that were missing have arrived"
+    assert launch.reason == "missing files that have arrived: 1"
     report = run(site, launch, now)
     assert read_labels(report, TEMPERATURE) == [INIT + 4 * HOUR]
     at_once.update(LAST)
@@ -125,7 +125,7 @@ def test_a_late_file_of_an_old_label_is_seen_while_its_shard_is_young(tmp_path: 
     assert now - pd.Timedelta("6h") > INIT + 4 * HOUR
     site.arrive(INIT, leads=[4])
     (launch,) = survey_incomplete(site.dataset, site.workspace, now, Budget(20)).launches
-    assert launch.reason == "1 files that were missing have arrived"
+    assert launch.reason == "missing files that have arrived: 1"
     (launch,) = unpublished(site, now).launches
     report = run(site, launch, now)
     assert INIT + 4 * HOUR in read_labels(report, TEMPERATURE)

@@ -155,16 +155,16 @@ def test_a_bunch_of_files_is_waited_for(analysis_dataset: DynamicalDataset, ago:
         (None, arrived(1), "never written, and 1 of 3 files are there"),
         (None, arrived(0), None),
         (entry(**SAME), arrived(), None),
-        (entry(**SAME, missing=REFUSED), arrived(), "1 files that archives refused are asked for again"),
+        (entry(**SAME, missing=REFUSED), arrived(), "files that archives refused, asked for again: 1"),
         (entry(**SAME, missing=REFUSED), arrived(2), None),
         (entry(**SAME, missing={"c": "CorruptMessage: cut"}), arrived(), None),
-        (entry(**SAME, missing={"c": "CorruptMessage: cut"}, retry=True), arrived(), "1 files that were missing have"),
-        (entry(etags=ETAGS | {"a": "0"}), arrived(), "1 files were published again"),
-        (entry(missing={"c": "SourceFileMissing: late"}), arrived(), "1 files that were missing have arrived"),
+        (entry(**SAME, missing={"c": "CorruptMessage: cut"}, retry=True), arrived(), "missing files that have arrived: 1"),
+        (entry(etags=ETAGS | {"a": "0"}), arrived(), "files published again: 1"),
+        (entry(missing={"c": "SourceFileMissing: late"}), arrived(), "missing files that have arrived: 1"),
         (entry(missing={"c": "SourceFileMissing: late"}), arrived(2), None),
-        (entry(waits_for="c"), arrived(), "1 files that values wait for are there"),
+        (entry(waits_for="c"), arrived(), "files that values waited for, now there: 1"),
         (entry(waits_for="c"), arrived(2), None),
-        (entry(**SAME, waits_for="c"), arrived(), "1 files that values wait for are there"),
+        (entry(**SAME, waits_for="c"), arrived(), "files that values waited for, now there: 1"),
         (entry(**SAME, waits_for="c"), arrived(2), None),
         (entry(**SAME, waits_for="c", etags=ETAGS | {"c": "0"}), arrived(), None),
         (
@@ -172,16 +172,16 @@ def test_a_bunch_of_files_is_waited_for(analysis_dataset: DynamicalDataset, ago:
                 **SAME, waits_for="c", why="c failed now: SourceFileUnavailable: throttled", etags=ETAGS | {"c": "0"}
             ),
             arrived(),
-            "1 files were published again",
+            "files published again: 1",
         ),
-        (entry(**SAME, missing=BESIDE, waits_for_missing="a"), arrived(), "1 files that were missing have arrived"),
+        (entry(**SAME, missing=BESIDE, waits_for_missing="a"), arrived(), "missing files that have arrived: 1"),
         (
             entry(**SAME, missing=BESIDE, waits_for_missing="a", extent=BEFORE),
             arrived(),
-            "1 files that values wait for",
+            "files that values waited for, now there: 1",
         ),
         (entry(**SAME, missing=BESIDE, waits_for_missing="a", etags=ETAGS | {"a": "0"}), arrived(), None),
-        (entry(etags={"a": "1"}), arrived(), "2 files that were not due at its last run have arrived"),
+        (entry(etags={"a": "1"}), arrived(), "files that were not due at its last run: 2"),
         (entry(etags={"a": "1"}), arrived(2, newest=LATE), None),
     ],
 )
@@ -212,7 +212,7 @@ def test_variables_that_no_run_has_written_are_healed_alone(
     if (present, now) in {(3, EARLY), (2, LATE)}:
         assert launch is not None
         assert launch.request.variables == (RAIN,)
-        assert launch.reason == f"1 variables were never written, and {present} of 3 files are there"
+        assert launch.reason == f"variables never written: 1; {present} of 3 files are there"
     else:
         assert launch is None
     assert why_heal(forecast_dataset, arrived(present), known, now, stored=frozenset(others)) is None

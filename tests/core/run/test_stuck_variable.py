@@ -119,7 +119,7 @@ def test_a_damaged_object_is_made_anew_though_nothing_else_calls_for_it(
     shard = shard_of(site, SUN)
     shard.write_bytes(shard.read_bytes()[:-7])
     (launch,) = heals(site, now)
-    assert launch.reason == "shards of 1 variables are damaged, and are made anew"
+    assert launch.reason == "variables with damaged shards, made anew: 1"
     run(site, launch, now)
     assert is_whole(site.dataset, entry_of(site))
     assert chunks(site) == at_once

@@ -227,7 +227,7 @@ def test_the_next_day_is_ingested_once_it_is_due(site: Site, two_days: Path) -> 
     next_day(site, two_days)
     assert healed(site, INIT + 27 * HOUR) == [], "files are not looked for before they are due"
     (launch,) = healed(site, INIT + 28 * HOUR)
-    assert launch.reason == f"{len(MEMBERS) * len(NEXT_DAY)} files that were not due at its last run have arrived"
+    assert launch.reason == f"files that were not due at its last run: {len(MEMBERS) * len(NEXT_DAY)}"
     run(site, launch, INIT + 28 * HOUR)
     assert lengths(site) == [840.0] * 2
     for lead in (384, 390, 840):
@@ -246,7 +246,7 @@ def test_a_file_that_is_late_on_the_first_day_heals_as_ever(site: Site) -> None:
     assert healed(site, INIT + 12 * HOUR) == []
     hidden.rename(late)
     (launch,) = healed(site, INIT + 12 * HOUR)
-    assert launch.reason == "1 files that were missing have arrived"
+    assert launch.reason == "missing files that have arrived: 1"
     run(site, launch, INIT + 12 * HOUR)
     assert lengths(site) == [384.0] * 2
 
