@@ -12,9 +12,17 @@ import pytest
 
 from tests.faults.children import STORE, digests
 from tests.faults.deployment import NOW, PUTS, Deployment, Process, Undisturbed
-from tests.faults.rows import after_each
+from tests.faults.rows import after_each_in_turn
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
+
+ENDS = (
+    pytest.param(signal.SIGKILL, False, id="killed-a new run"),
+    pytest.param(signal.SIGKILL, True, id="killed-resumed"),
+    pytest.param(signal.SIGTERM, True, id="terminated-resumed"),
+    pytest.param(signal.SIGTERM, False, id="terminated-a new run"),
+)
+"""How an update ends, and whether the next one resumes it."""
 
 
 @contextmanager
@@ -83,9 +91,7 @@ def test_an_update_killed_among_the_puts_of_its_metadata_is_resumed(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("resumed", [False, True], ids=["a new run", "resumed"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
-@pytest.mark.parametrize("puts", after_each(PUTS + 1))
+@pytest.mark.parametrize(("puts", "number", "resumed"), after_each_in_turn(PUTS + 1, ENDS))
 def test_an_update_killed_or_terminated_after_any_put_is_finished_by_the_next(
     there: Deployment, undisturbed: Undisturbed, puts: int, number: signal.Signals, resumed: bool
 ) -> None:

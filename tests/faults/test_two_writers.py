@@ -12,7 +12,7 @@ import pytest
 from tests.datasets import INIT
 from tests.faults.children import digests
 from tests.faults.deployment import NOW, PUTS, Deployment, Process, Undisturbed
-from tests.faults.rows import after_each
+from tests.faults.rows import after_each_in_turn
 
 pytest_plugins = ["tests.datasets", "tests.stores"]
 
@@ -98,10 +98,17 @@ def test_a_second_writer_while_the_first_stalls(there: Deployment, undisturbed: 
     intrude_on_one_that_stalls(there, undisturbed, 4, update)
 
 
+MEETINGS = (
+    pytest.param(intrude_on_one_alive, update, id="alive-update"),
+    pytest.param(intrude_on_one_alive, backfill_of_the_tail, id="alive-backfill_of_the_tail"),
+    pytest.param(intrude_on_one_that_stalls, backfill_of_the_tail, id="stalls-backfill_of_the_tail"),
+    pytest.param(intrude_on_one_that_stalls, update, id="stalls-update"),
+)
+"""What becomes of the first, and what the second does."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("second", [update, backfill_of_the_tail])
-@pytest.mark.parametrize("intrude", [intrude_on_one_alive, intrude_on_one_that_stalls])
-@pytest.mark.parametrize("puts", after_each(OTHER_PUTS + 1))
+@pytest.mark.parametrize(("puts", "intrude", "second"), after_each_in_turn(OTHER_PUTS + 1, MEETINGS))
 def test_a_second_writer_after_any_put_of_the_first(
     there: Deployment,
     undisturbed: Undisturbed,

@@ -4,7 +4,7 @@ import pytest
 
 from tests.simulation.world import simulate
 
-LAST, BLOCK = 200, 10
+LAST, BLOCK = 120, 10
 LEFT_OUT: dict[str, tuple[int, ...]] = {}
 """Seeds that break a promise by what is open, by what that is."""
 OPEN = tuple(seed for seeds in LEFT_OUT.values() for seed in seeds)

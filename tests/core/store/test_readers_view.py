@@ -29,6 +29,7 @@ from tests.datasets import (
     open_as_reader,
     shard_objects,
 )
+from tests.faults.rows import after_each
 from tests.stores import FaultStore, Journal, Stopped
 
 pytest_plugins = ["tests.datasets"]
@@ -201,7 +202,7 @@ def test_an_update_that_was_stopped_is_finished_by_the_next(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("puts", range(IN_ALL))
+@pytest.mark.parametrize("puts", after_each(IN_ALL, stride=3))
 def test_an_update_stopped_after_any_put_is_finished_by_the_next(
     growth: Growth, tmp_path: Path, dataset: DynamicalDataset, gfs_sample: Sample, puts: int
 ) -> None:
