@@ -28,7 +28,7 @@ class Place(Frozen):
     lead_times: str = ""
     members: str = ""
     box: tuple[float, float, float, float] | None = None
-    """South, north, west and east edge, in degrees; None where the store does not say where its points lie, or it is everywhere."""
+    """South, north, west and east edge, in degrees; None for everywhere, or where the store does not tell where points lie."""
     field: dict[str, int]
     """Positions, by dimension, of the field that has most of them: for `isel`."""
 

@@ -54,7 +54,8 @@ def empty_stores(template: TemplateConfig, stores: StoreSet) -> list[Emptied]:
     notes = [(key, size) for key, size in stores.internal.list() if not key.startswith(leases)]
     found.append(Emptied(stores.internal, [key for key, _ in notes], sum(size for _, size in notes)))
     if not any(one.keys for one in found):
-        raise StoreMissing(f"{asked}; nothing stands there: `reformat backfill {template.dataset_id} --archive-start T` creates it")
+        creates = f"`reformat backfill {template.dataset_id} --archive-start T` creates it"
+        raise StoreMissing(f"{asked}; nothing stands there: {creates}")
     return found
 
 

@@ -83,7 +83,9 @@ def open_published(store: Store) -> xr.Dataset:
         When no store stands there, or its root cannot be read.
     """
     if read_root(store) is None:
-        raise StoreMissing(f"store {store.url} was to be opened; there is none: `reformat backfill` with `--archive-start T` creates it")
+        raise StoreMissing(
+            f"store {store.url} was to be opened; there is none: `reformat backfill` with `--archive-start T` creates it"
+        )
     published: xr.Dataset = xr.open_zarr(store.reader(), chunks=None, decode_timedelta=True, consolidated=True)
     return published
 

@@ -117,9 +117,7 @@ def test_variables_that_nobody_wrote_are_healed_by_themselves(site: Site) -> Non
     now = INIT + LATE
     (launch,) = heals(site, now)
     others = tuple(name for name in IN_ORDER if name != TEMPERATURE)
-    assert (
-        launch.reason == f"variables never written: {len(others)}; {len(LEADS)} of {len(LEADS)} files are there"
-    )
+    assert launch.reason == f"variables never written: {len(others)}; {len(LEADS)} of {len(LEADS)} files are there"
     assert launch.request.variables == others
     run(site, launch, now)
     assert_forecast_true(site.read(), INIT)

@@ -158,7 +158,11 @@ def test_a_bunch_of_files_is_waited_for(analysis_dataset: DynamicalDataset, ago:
         (entry(**SAME, missing=REFUSED), arrived(), "files that archives refused, asked for again: 1"),
         (entry(**SAME, missing=REFUSED), arrived(2), None),
         (entry(**SAME, missing={"c": "CorruptMessage: cut"}), arrived(), None),
-        (entry(**SAME, missing={"c": "CorruptMessage: cut"}, retry=True), arrived(), "missing files that have arrived: 1"),
+        (
+            entry(**SAME, missing={"c": "CorruptMessage: cut"}, retry=True),
+            arrived(),
+            "missing files that have arrived: 1",
+        ),
         (entry(etags=ETAGS | {"a": "0"}), arrived(), "files published again: 1"),
         (entry(missing={"c": "SourceFileMissing: late"}), arrived(), "missing files that have arrived: 1"),
         (entry(missing={"c": "SourceFileMissing: late"}), arrived(2), None),
