@@ -53,7 +53,7 @@ def test_names_are_what_they_have_always_been(gfs: dg.Definitions) -> None:
         "noaa/gfs_forecast_published",
         "overview/noaa",
         "upstream/noaa-gfs-bdp-pds",
-        "upstream/nomads.ncep.noaa.gov/pub/data/nccf/com/gfs/prod",
+        "upstream/nomads.ncep.noaa.gov_pub_data_nccf_com_gfs_prod",
     }
     assert jobs == {f"noaa_gfs_forecast__{kind}" for kind in ("backfill", "initialise", "update", "validate")}
     assert {sensor.name for sensor in repository.sensor_defs} == {

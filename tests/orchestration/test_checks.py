@@ -151,7 +151,7 @@ def test_a_check_of_values_shows_a_map_of_the_field(deployment: Deployment) -> N
     checked = replace(deployment, site=deployment.site.having(validators=(CheckRecentNans(),)))
     checked.run("initialise", end=str(SECOND))
     found = evaluations(checked.run("validate"))["recent_nans"]
-    assert found.metadata["where_box"].value == "0 N to 90 N, 90 E to 170 E"
+    assert found.metadata["where_box"].value == "everywhere"
     assert found.metadata["where_lead_times"].value == "0 h to 9 h"
     picture = found.metadata["map"].value
     assert isinstance(picture, str)

@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests_with_backfill_policies
 from dagster._core.definitions.events import AssetKeyPartitionKey
+from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from reformatters_dagster.core.ledger.lease import hold_lease
@@ -142,6 +143,9 @@ def attempts(
     site.dataset.initialise(site.workspace, None, THIRD)
     yield Attempts(site, instance)
     sys.modules.pop("tests.orchestration.several_location", None)
+    # Dagster keeps the last job that it has reconstructed, which is that of this test's folder.
+    ReconstructableJob.get_repository_definition.cache_clear()
+    ReconstructableJob.get_definition.cache_clear()
 
 
 def test_an_attempt_from_the_failure_makes_only_what_failed(attempts: Attempts) -> None:

@@ -135,7 +135,7 @@ class CheckRecentNans(Validator):
         places = [found[name][recency].place for _, recency, name in over]
         findings = [
             f"{name!r} has {percent(share)} at {text_of(opened.labels[-1 - recency])} where "
-            f"{percent(self._allowed_at(recency))} is allowed{_where(share, place)}"
+            f"{percent(self._allowed_at(recency))} is allowed{'' if place is None else place.remark}"
             for (share, recency, name), place in zip(over, places, strict=True)
         ]
         message = (
@@ -161,6 +161,7 @@ def _nan_shares(opened: OpenedStore, data_var: DataVar, recencies: list[int], sa
     nans, values = np.zeros(len(recencies), dtype=np.int64), 0
     most = np.zeros(len(recencies), dtype=np.int64)
     places: list[Place | None] = [None] * len(recencies)
+    everywhere = np.ones(len(recencies), np.bool_)
     for column in sampled_columns(opened, array, sampled_chunks):
         block = opened.load(recent.isel(column))
         if "lead_time" in block.dims:
@@ -170,27 +171,16 @@ def _nan_shares(opened: OpenedStore, data_var: DataVar, recencies: list[int], sa
             flags = np.isnan(field.to_numpy())
             count = int(flags.sum())
             nans[at] += count
+            everywhere[at] &= flags.any(axis=tuple(range(flags.ndim - 2))).all()
             if count > most[at]:
                 most[at], places[at] = count, place_of(opened, field, flags)
         values += block.size // len(recencies)
     if not values:
         return {}
     return {
-        recency: _Nans(int(count) / values, place if place is None or count < values else _everywhere(place))
-        for recency, count, place in zip(recencies, nans, places, strict=True)
+        recency: _Nans(int(count) / values, place and place.model_copy(update={"is_everywhere": bool(whole)}))
+        for recency, count, place, whole in zip(recencies, nans, places, everywhere, strict=True)
     }
-
-
-def _everywhere(place: Place) -> Place:
-    """Of a variable without any value the box of one column of chunks would say too little."""
-    return place.model_copy(update={"box": None})
-
-
-def _where(share: float, place: Place | None) -> str:
-    """In brackets, after a space; empty where nothing is known."""
-    if share < 1 or place is None:
-        return "" if place is None else place.remark
-    return f" ({', '.join(filter(None, ('everywhere', place.text)))})"
 
 
 def _has_value(data_var: DataVar, lead_times: pd.TimedeltaIndex) -> npt.NDArray[np.bool_]:

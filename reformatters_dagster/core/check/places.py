@@ -28,7 +28,9 @@ class Place(Frozen):
     lead_times: str = ""
     members: str = ""
     box: tuple[float, float, float, float] | None = None
-    """South, north, west and east edge, in degrees; None for everywhere, or where the store does not tell where points lie."""
+    """South, north, west and east edge, in degrees; None where the store does not say where its points lie."""
+    is_everywhere: bool = False
+    """Whether they are at every point that was read, whatever box that was."""
     field: dict[str, int]
     """Positions, by dimension, of the field that has most of them: for `isel`."""
 
@@ -38,9 +40,15 @@ class Place(Frozen):
         parts = [
             f"lead times {self.lead_times}" if self.lead_times else "",
             f"members {self.members}" if self.members else "",
-            "" if self.box is None else box_text(self.box),
+            self._area,
         ]
         return ", ".join(filter(None, parts))
+
+    @property
+    def _area(self) -> str:
+        if self.is_everywhere:
+            return "everywhere"
+        return "" if self.box is None else box_text(self.box)
 
     @property
     def remark(self) -> str:
@@ -50,7 +58,7 @@ class Place(Frozen):
     def metadata(self) -> dict[str, float | int | str]:
         """The place as figures of a `CheckResult`."""
         found = {"where_variable": self.variable, "where_label": self.label, "where_lead_times": self.lead_times}
-        found |= {"where_members": self.members, "where_box": "" if self.box is None else box_text(self.box)}
+        found |= {"where_members": self.members, "where_box": self._area}
         return {key: value for key, value in found.items() if value}
 
 
