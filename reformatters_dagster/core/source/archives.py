@@ -5,6 +5,7 @@ This module does not know what the bytes mean.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -35,6 +36,9 @@ type Range = tuple[int, int | None]
 
 LIST_PAGE = 1000
 """Keys an object store hands out per request."""
+
+TOLD_EVERY = 60.0
+"""Seconds between lines of the log that an archive is waited for: hundreds of requests may wait at a time."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Archive:
         # A folder says at once whether it has a file.
         self._patience = replace(patience, attempts=1) if isinstance(self._store, LocalStore) else patience
         self._ends = patience.clock() + patience.asked_for
+        self._told = -math.inf
         self._is_bucket = not isinstance(self._store, LocalStore | HTTPStore)
 
     @property
@@ -234,6 +239,7 @@ class Archive:
             log.debug(
                 "archive=%s file=%s attempt=%s %s, again in %.1f s", self.name, key, attempt, failure.found, seconds
             )
+            self._tell_of_waiting(key, failure, attempt)
             if self._limit and failure.verdict == "throttled":
                 self._limit.postpone(seconds)
 
@@ -244,6 +250,21 @@ class Archive:
             give_up=partial(self._error_for, key),
             before_pause=before_pause,
         )
+
+    def _tell_of_waiting(self, key: str, failure: Failure, attempt: int) -> None:
+        """So that who watches a run knows what it waits for."""
+        now = self._patience.clock()
+        if now - self._told >= TOLD_EVERY:
+            self._told = now
+            attempts = self._patience.attempts
+            log.info(
+                "archive=%s is waited for: file=%s attempt=%d of %d: %s",
+                self.name,
+                key,
+                attempt,
+                attempts,
+                failure.found,
+            )
 
     def _judge(self, key: str, error: Exception) -> Failure:
         failure = archive_failure(error, self._answers)

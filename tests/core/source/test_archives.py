@@ -115,6 +115,17 @@ def test_a_broken_server_is_asked_six_times_with_growing_waits(server: FaultServ
     assert len(server.requests) == 6
 
 
+def test_an_archive_that_is_waited_for_is_told_once_a_minute(
+    server: FaultServer, time: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "reformatters_dagster")
+    archive = over_http(server, time, pause=lambda attempt, jitter: 50.0, deadline=1000.0)
+    server.script(f"noaa/{KEY}", *[Status(500)] * 3)
+    archive.get(KEY)
+    told = f"archive=noaa is waited for: file={KEY} attempt={{}} of 6: status 500"
+    assert [record.getMessage() for record in caplog.records] == [told.format(1), told.format(3)]
+
+
 def test_no_attempt_begins_after_the_deadline(server: FaultServer, time: FakeTime) -> None:
     server.script(f"noaa/{KEY}", *[Status(500)] * 9)
     with pytest.raises(SourceFileUnavailable, match="in 3 attempts"):
