@@ -119,7 +119,8 @@ def test_a_stale_replica(planted: Planted) -> None:
     shutil.copytree(before, planted.site.folder / "copy")
     (shard,) = planted.store.glob(f"{TEMPERATURE}/c/{LAST}/0/0/0")
     copy = planted.site.folder / "copy" / shard.relative_to(planted.site.folder / "primary")
-    copy.write_bytes(shard.read_bytes() + b"older")
+    (older,) = planted.store.glob(f"{TEMPERATURE}/c/{LAST - 1}/0/0/0")
+    copy.write_bytes(older.read_bytes())
     found, _ = planted.reported()
     assert found.keys() == {"replicas_match_primary"}
     assert "differs in 1 objects of the newest shard" in found["replicas_match_primary"].message
