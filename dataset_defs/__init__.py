@@ -27,6 +27,7 @@ MODULES = (
 """Each has a `DATASET`. One below another, so that two changes that add one each can be merged."""
 
 DEMO_MODULES = (
+    "dataset_defs.contrib.demo",
     "dataset_defs.ecmwf.ifs_ens.demo",
     "dataset_defs.noaa.gfs.demo",
 )

@@ -11,7 +11,7 @@ from dagster import DagsterInstance
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
-from dataset_defs.contrib.mrms_guam import DATASET as RADAR
+from dataset_defs.contrib.demo import DATASET as RADAR
 from dataset_defs.ecmwf.ifs_ens import demo as ensemble
 from dataset_defs.ecmwf.ifs_ens.demo import DATASET as ENSEMBLE
 from dataset_defs.noaa.gfs.demo import DATASET, VARIABLES

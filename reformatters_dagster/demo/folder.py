@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dataset_defs.contrib.mrms_guam import DATASET as RADAR
+from dataset_defs.contrib.demo import DATASET as RADAR
 from dataset_defs.ecmwf.ifs_ens.demo import DATASET as ENSEMBLE
 from dataset_defs.noaa.gfs.demo import DATASET
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
@@ -49,7 +49,7 @@ WORKSPACE_YAML = """\
 load_from:
   - python_module: {module_name: reformatters_dagster.demo.definitions, attribute: noaa, location_name: noaa}
   - python_module: {module_name: reformatters_dagster.demo.definitions, attribute: ecmwf, location_name: ecmwf}
-  - python_module: {module_name: dataset_defs.contrib.definitions, location_name: contrib}
+  - python_module: {module_name: reformatters_dagster.demo.definitions, attribute: contrib, location_name: contrib}
 """
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import dagster as dg
 import xarray as xr
 
-from dataset_defs.contrib.mrms_guam import DATASET as RADAR
+from dataset_defs.contrib.demo import DATASET as RADAR
 from dataset_defs.ecmwf.ifs_ens.demo import DATASET as ENSEMBLE
 from dataset_defs.ecmwf.ifs_ens.demo import MEMBERS, VARIABLES
 from dataset_defs.ecmwf.ifs_ens.files import CONTROL

@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST_REASON = 160
+LONGEST_REASON = 400
+WHY_KEPT = (
+    "source files that the published shards are made from have failed now, so these stay; `force: true` replaces them"
+)
 NEWEST_PICTURED = 24
 """How many partitions the picture of completeness shows. Each costs one read of the ledger."""
 PICTURED_FIRST = ("temperature_2m", "precipitation_surface")
@@ -66,7 +69,8 @@ def materialization_metadata(
     if (rates := _rates_table(report.stats)) is not None:
         metadata["negative_rates"] = dg.MetadataValue.md(rates)
     if report.stats.kept:
-        metadata["variables_kept"] = dg.MetadataValue.text(", ".join(sorted(report.stats.kept)))
+        names = spell_variables(sorted(set(report.stats.kept)), len(report.results))
+        metadata["variables_kept"] = dg.MetadataValue.text(f"{names}: {WHY_KEPT}")
     metadata |= {
         "store": dg.MetadataValue.text(workspace.stores.primary.url),
         "published": dg.MetadataValue.bool(bool(report.plan.label <= report.entry.extent[1])),

@@ -10,6 +10,7 @@ not import the core.
 
 import logging
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.events import DagsterEvent, DagsterEventType
@@ -87,10 +88,16 @@ def _last_result(
         passed=last.passed,
         metadata={**last.metadata, CHECKED_AT: dg.MetadataValue.timestamp(time)},
         severity=last.severity,
-        description=last.description,
+        description=_told_as_earlier(last, time),
         blocking=last.blocking,
         partition=partition,
     )
+
+
+def _told_as_earlier(last: dg.AssetCheckEvaluation, time: float) -> str:
+    """The words of a result, and when it was found: nobody has looked since."""
+    told, found = last.description or "", datetime.fromtimestamp(time, UTC)
+    return told if is_repeated(last) else f"{told} [found at {found:%Y-%m-%d %H:%M} UTC, not looked at since]"
 
 
 def _found_at(record: AssetCheckExecutionRecord) -> float:

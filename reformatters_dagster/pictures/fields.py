@@ -63,7 +63,8 @@ def draw_point(ds: xr.Dataset, place: str, *, width_px: int = 900) -> bytes:
     Parameters
     ----------
     ds : xr.Dataset
-        One place, selected; `lead_time` or `time` is left, and `ensemble_member` may be. Times without data are left out.
+        One place, selected; `lead_time` or `time` is left, and `ensemble_member` may be. Times without data are gaps
+        between others, and left out before the first and after the last.
     place : str
         Its name, for the title.
 
@@ -80,9 +81,11 @@ def draw_point(ds: xr.Dataset, place: str, *, width_px: int = 900) -> bytes:
             f"select one label of {', '.join(rest) or 'all but lead_time or time'}, and leave lead_time or time"
         )
     shown = ds[[name for name, array in ds.data_vars.items() if array.dtype.kind == "f" and along in array.dims]].load()
-    shown = shown.dropna(along, how="all")
-    if not shown.sizes[along]:
+    known = shown.notnull().to_dataarray()
+    (at,) = np.nonzero(known.any([dim for dim in known.dims if dim != along]).to_numpy())
+    if not at.size:
         raise ValueError(f"a meteogram of {place!r} was asked for; there is no data: choose another init time or place")
+    shown = shown.isel({along: slice(at[0], at[-1] + 1)})
     members = ("ensemble_member",) if "ensemble_member" in shown.dims else ()
     series = {
         str(name): Series(array.transpose(along, ...).to_numpy(), str(array.attrs.get("units", "")))

@@ -130,7 +130,8 @@ def test_the_time_of_a_result_stays_that_at_which_it_was_found(checked: Deployme
     assert repeated is not None
     assert repeated.evaluation is not None
     assert repeated.id != real.id
-    assert repeated.evaluation.description == real.evaluation.description
+    assert (repeated.evaluation.description or "").startswith(f"{real.evaluation.description} [found at 20")
+    assert (repeated.evaluation.description or "").count("not looked at since") == 1
     assert repeated.evaluation.metadata == {
         **real.evaluation.metadata,
         CHECKED_AT: dg.MetadataValue.timestamp(real.event.timestamp),

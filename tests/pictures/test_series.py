@@ -123,6 +123,14 @@ def test_a_point_of_a_store_is_a_meteogram_of_the_times_it_has() -> None:
         draw_point(GFS.isel(init_time=0, latitude=3, longitude=4, lead_time=slice(2, 3)), "Berlin")
 
 
+def test_a_time_without_data_is_a_gap_that_no_line_crosses() -> None:
+    point = GFS.isel(init_time=0, latitude=3, longitude=4)
+    whole = point.isel(lead_time=[0, 1, 1]).assign_coords(lead_time=point["lead_time"])
+    holed = whole.where(whole["lead_time"] != whole["lead_time"][1])
+    crossed, gap = (share_of(draw_point(ds, "Berlin"), RED) for ds in (whole.isel(lead_time=[0, 2]), holed))
+    assert 0 < gap < crossed / 2
+
+
 def test_a_histogram_compares_two_fields_on_the_fixed_scale() -> None:
     random = np.random.default_rng(0).normal(10, 3, (50, 50))
     alone = draw_histogram({"new": random}, title="t", units="degree_Celsius")

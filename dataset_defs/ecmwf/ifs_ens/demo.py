@@ -45,7 +45,7 @@ TEMPLATE = TemplateConfig(
         time_resolution="Forecasts initialized every 24 hours",
         forecast_domain="Forecast lead time 0-12 hours ahead",
         forecast_resolution="Forecast step 3 hourly",
-    ),
+    ).model_copy(update={"attribution": "Invented by `reformat demo`; no data of ECMWF."}),
     append_dim=AppendAxis(name="init_time", start="2026-01-01T00", frequency="24h"),
     dims=(lead_time(three_hourly_to="12h"), ensemble_member(len(MEMBERS))),
     grid=LatLonGrid(

@@ -43,7 +43,7 @@ TEMPLATE = TemplateConfig(
         time_resolution="Forecasts initialized every 6 hours",
         forecast_domain="Forecast lead time 0-12 hours ahead",
         forecast_resolution="Forecast step hourly",
-    ),
+    ).model_copy(update={"attribution": "Invented by `reformat demo`; no data of NOAA."}),
     append_dim=AppendAxis(name="init_time", start="2026-01-01T00", frequency="6h"),
     dims=(lead_time(hourly_to="12h"),),
     grid=LatLonGrid(

@@ -62,7 +62,7 @@ def kept_results[Coord: SourceFileCoord](
     if results and not any(result.succeeded for result in results):
         if made_from is not None:
             remember_doubt(job, data_var)
-        log.warning("region=%s variable=%s no file succeeded; nothing is uploaded", job.label, data_var.name)
+        log.info("region=%s variable=%s no file succeeded; nothing is uploaded", job.label, data_var.name)
         return results if made_from is None else made_from
     lost = [] if job.context.force else _lost_files(job, data_var, results)
     if not lost or not stored_keys(job, data_var):
