@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_REASON = 400
 WHY_KEPT = (
-    "source files that the published shards are made from have failed now, so these stay; `force: true` replaces them"
+    "what is published stays, since files that it is made from have failed now, or its shards cannot be continued; a run "
+    "with `force: true` replaces it"
 )
 NEWEST_PICTURED = 24
 """How many partitions the picture of completeness shows. Each costs one read of the ledger."""

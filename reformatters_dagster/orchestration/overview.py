@@ -159,4 +159,4 @@ def _sensors(dataset: DynamicalDataset, sensors: Sequence[Ticking]) -> str:
         f"{kind} **{stale[name]}**" if name in stale else f"{kind} {'on' if name in running else 'off'}"
         for name, kind in _names(dataset).items()
     )
-    return ", ".join(told)
+    return f"sensors: {', '.join(told)}"

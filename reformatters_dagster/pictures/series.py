@@ -176,6 +176,7 @@ def _draw_row(axes: "Axes", name: str, when: pd.DatetimeIndex, lines: Sequence[t
     axes.set_ylabel(f"{name}\n{units}", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.grid(color="0.85", linewidth=0.6)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if len(lines) > 1:
         axes.legend(
@@ -197,7 +198,7 @@ def _name_the_times(axes: "Axes", when: pd.DatetimeIndex) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     locator = AutoDateLocator(maxticks=12)  # type: ignore[no-untyped-call]
-    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(formatter)
     axes.set_xlabel(f"valid time, UTC: {when[0]:%a %Y-%m-%d %H:%M} to {when[-1]:%a %Y-%m-%d %H:%M}", fontsize=8)

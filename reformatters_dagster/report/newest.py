@@ -31,6 +31,7 @@ SHOWN_LEAD = pd.Timedelta("24h")
 MAP_WIDTH, SERIES_WIDTH = 620, 800
 SHOWN_FIRST = ("temperature_2m", "precipitation_surface", "pressure_reduced_to_mean_sea_level", "wind_u_10m")
 """Variables that people recognise at a glance; others follow as the template has them."""
+WITH_BARBS = {"wind_u_10m", "wind_v_10m"}
 PLACES = (("Berlin", 52.52, 13.41), ("Boulder", 40.01, -105.27), ("Hagåtña, Guam", 13.48, 144.75))
 FARTHEST = 0.3
 """Degrees from a place to the next point of a grid that holds it; on a coarser grid half of its step."""
@@ -41,6 +42,8 @@ def maps_of(opened: OpenedStore, names: Sequence[str], label: Timestamp) -> Gall
     gallery = Gallery("Maps")
     decoded = 0
     wanted = in_order(opened, names)
+    if {*wanted} >= WITH_BARBS:
+        wanted.remove("wind_v_10m")  # the map of the other shows both
     for name in wanted:
         array = opened.ds[name]
         labels = position_of(array, opened.append_dim, label)

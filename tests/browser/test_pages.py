@@ -58,7 +58,7 @@ def reads_why_a_check_failed(served: Served, pictures: Path) -> None:
     served.open(f"{ASSET}?view=checks")
     page = served.page
     page.get_by_text("complete_partitions", exact=True).first.click()
-    expect(page.get_by_text("recent partitions incomplete: 1").first).to_be_visible()
+    expect(page.get_by_text("1 recent partition is incomplete").first).to_be_visible()
     expect(page.get_by_text("Latest execution")).to_be_visible()
     picture_of(page, "check", pictures)
 

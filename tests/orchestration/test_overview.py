@@ -58,7 +58,7 @@ def test_a_dataset_in_good_order_has_no_bold_words(site: Site, instance: dg.Dags
     assert told == [
         "2026-07-29T18:00 is 5.0 h old, the next is due at 12 h",
         "last week 100 % of 1 partition",
-        "upstream on, heal on",
+        "sensors: upstream on, heal on",
     ]
     assert set(figures.values()) == {0}
 
@@ -79,7 +79,7 @@ def test_what_is_wrong_is_bold_and_counted(site: Site, instance: dg.DagsterInsta
     share, _, lacking = told[1].removeprefix("last week **").partition(" %**, ")
     assert 40 < float(share) < 60
     assert lacking == "1 of 1 partition incomplete"
-    assert told[2:] == ["replicas lack **1 partition**", "upstream **silent for 2.0 h**, heal **fails**"]
+    assert told[2:] == ["replicas lack **1 partition**", "sensors: upstream **silent for 2.0 h**, heal **fails**"]
     assert figures == {
         "datasets_late": 1,
         "datasets_incomplete": 1,
@@ -92,7 +92,7 @@ def test_what_is_wrong_is_bold_and_counted(site: Site, instance: dg.DagsterInsta
 def test_sensors_that_are_off_are_told_and_are_not_stale(site: Site, instance: dg.DagsterInstance) -> None:
     switch(instance, InstigatorType.SENSOR, site.dataset.job_name("upstream"), on=False)
     told, figures = shown(looked_at(site, instance), instance)
-    assert told == ["no store yet", "upstream off, heal off"]
+    assert told == ["no store yet", "sensors: upstream off, heal off"]
     assert figures["stale_sensors"] == 0
 
 

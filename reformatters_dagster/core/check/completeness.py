@@ -54,7 +54,7 @@ class CheckCompleteness(LedgerCheck):
         severity: Severity = "ERROR" if any(hole.given_up_lately for hole in holes) else "WARN"
         given_up_too = f" (given up: {len(given_up)})" if given_up else ""
         message = (
-            f"recent partitions incomplete: {len(holes)}{given_up_too}: "
+            f"{spell_count(len(holes), 'recent partition')} {'is' if len(holes) == 1 else 'are'} incomplete{given_up_too}: "
             f"{listed([hole.text for hole in reversed(holes)], '; ')}; "
             f"`reformat status {opened.dataset_id} --missing` names every missing file"
         )

@@ -34,8 +34,11 @@ class CheckCurrentData(Validator):
         newest = labels.max() if labels.size else axis.start - axis.frequency
         found = text_of(newest) if labels.size else "none"
         late = max(math.ceil((due - newest) / axis.frequency), 0)
-        message = f"{axis.name} {text_of(due)} is due, the newest published is {found}"
+        message = f"{axis.name} {text_of(due)} was due and is published, the newest is {found}"
         if late:
-            message += f"; run `reformat update {opened.dataset_id}` and see what upstream has"
+            message = (
+                f"{axis.name} {text_of(due)} is due, the newest published is {found}; run `reformat update "
+                f"{opened.dataset_id}` and see what upstream has"
+            )
         metadata: dict[str, float | int | str] = {"due": text_of(due), "newest": found, "steps_late": late}
         return CheckResult(name=self.name, passed=late == 0, message=message, metadata=metadata)

@@ -82,7 +82,7 @@ class CheckStatsDrift(Validator):
         if not drifts:
             message = f"{measured} variables of the newest {opened.append_dim} are like those before"
             if not measured:
-                message = f"no variable has {LEAST} labels before the newest to compare it with"
+                message = f"nothing to compare yet: no variable has {LEAST} labels before the newest"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         message = (
             f"at {opened.append_dim} {text_of(opened.labels[-1])} {listed(drifts, '; ')}; compare with the source, whose units, "

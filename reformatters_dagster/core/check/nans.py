@@ -130,7 +130,8 @@ class CheckRecentNans(Validator):
             "variables_measured": len(found),
         }
         if not over:
-            message = f"at most {percent(worst)} NaN ({worst_name!r}) in the newest labels of {opened.append_dim}"
+            found_most = f"at most {percent(worst)} NaN ({worst_name!r})" if worst else "no NaN"
+            message = f"{found_most} in the newest labels of {opened.append_dim}"
             return CheckResult(name=self.name, passed=True, message=message, metadata=metadata)
         places = [found[name][recency].place for _, recency, name in over]
         findings = [

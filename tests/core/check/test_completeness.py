@@ -51,7 +51,7 @@ def test_a_hole_behind_the_newest_labels_is_found(site: Site) -> None:
     result = completeness(site, THIRD + 7 * HOUR)
     assert (result.passed, result.severity) == (False, "WARN")
     assert result.message == (
-        "recent partitions incomplete: 1: 2026-07-29T18:00 lacks 2 files (SourceFileMissing: "
+        "1 recent partition is incomplete: 2026-07-29T18:00 lacks 2 files (SourceFileMissing: "
         f"{gfs_key(INIT, 3)}, {gfs_key(INIT, 5)}); "
         "`reformat status test-gfs-forecast --missing` names every missing file"
     )
