@@ -104,7 +104,9 @@ class Memory(Frozen):
     """What leases say, by partition."""
 
 
-def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def build_upstream_sensor(
+    dataset: DynamicalDataset, update_job: UnresolvedAssetJobDefinition, *, patience: Patience = LISTING_PATIENCE
+) -> dg.SensorDefinition:
     """A sensor that launches an update for the partition to publish next, once its files have arrived.
 
     It decides from upstream, ledger and store, so a lost cursor loses nothing. One update of a dataset runs at a time. After an
@@ -119,7 +121,7 @@ def build_upstream_sensor(dataset: DynamicalDataset, update_job: UnresolvedAsset
         description="Launches an operational update when the next partition's source files are there.",
     )
     def upstream(context: dg.SensorEvaluationContext, reformatters: Reformatters) -> dg.SensorResult | dg.SkipReason:
-        begun, workspace, memory, budget = _open(context, dataset, reformatters)
+        begun, workspace, memory, budget = _open(context, dataset, reformatters, patience)
         signs = end_lost_runs(context.instance, dataset, workspace.stores.internal, memory.signs, utc_now())
         memory = memory.model_copy(update={"signs": signs})
         running = _unfinished(context.instance, {EXCLUSIVE_TAG: dataset.dataset_id})
@@ -140,6 +142,7 @@ def build_heal_sensor(
     validate_job: UnresolvedAssetJobDefinition,
     *,
     pod: Mapping[str, Any],
+    patience: Patience = LISTING_PATIENCE,
 ) -> dg.SensorDefinition:
     """A sensor that runs a published partition again when missing files have appeared or files have changed.
 
@@ -160,7 +163,7 @@ def build_heal_sensor(
         description="Fills holes of recent partitions when late or corrected source files appear.",
     )
     def heal(context: dg.SensorEvaluationContext, reformatters: Reformatters) -> dg.SensorResult | dg.SkipReason:
-        begun, workspace, memory, budget = _open(context, dataset, reformatters)
+        begun, workspace, memory, budget = _open(context, dataset, reformatters, patience)
         leases = sweep_leases(workspace.stores.internal, memory.leases, utc_now())
         memory = memory.model_copy(update={"leases": leases})
         survey = survey_incomplete(begun, workspace, utc_now(), budget)
@@ -177,10 +180,10 @@ def build_heal_sensor(
 
 
 def _open(
-    context: dg.SensorEvaluationContext, dataset: DynamicalDataset, reformatters: Reformatters
+    context: dg.SensorEvaluationContext, dataset: DynamicalDataset, reformatters: Reformatters, patience: Patience
 ) -> tuple[DynamicalDataset, Workspace, Memory, Budget]:
     """A dataset and its workspace, with a patience that fits a tick; what the last tick left; and time to list."""
-    begun, workspace = reformatters.open(dataset, LISTING_PATIENCE)
+    begun, workspace = reformatters.open(dataset, patience)
     return begun, workspace, _read_cursor(context.cursor), Budget(LISTING_BUDGET)
 
 

@@ -59,7 +59,7 @@ def _subject(run: dg.DagsterRun) -> str:
     return f"{job} {partition}" if partition else job
 
 
-def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun, read: int = FAILURES_READ) -> bool:
     """Whether an earlier run of the same subject was told a short while before: see `_is_told`."""
     own = instance.get_run_record_by_id(run.run_id)
     if own is None:
@@ -68,12 +68,12 @@ def told_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     if BACKFILL_TAG in tags:
         tags.pop("dagster/partition", None)
     failed = dg.RunsFilter(job_name=run.job_name, tags=tags, statuses=[dg.DagsterRunStatus.FAILURE])
-    records = instance.get_run_records(failed, limit=FAILURES_READ, order_by="update_timestamp")
+    records = instance.get_run_records(failed, limit=read, order_by="update_timestamp")
     others = [one for one in records if one.dagster_run.run_id != run.run_id]
     times = sorted(ended_at(one) for one in others if _subject(one.dagster_run) == _subject(run))
     own_time = ended_at(own)
     earlier = [time for time in times if time <= own_time]
-    return _is_told(earlier, own_time, since_known=len(records) < FAILURES_READ)
+    return _is_told(earlier, own_time, since_known=len(records) < read)
 
 
 def ended_at(record: dg.RunRecord) -> float:
@@ -98,13 +98,13 @@ def _is_told(failures: Sequence[float], time: float, *, since_known: bool) -> bo
     return time - told < within
 
 
-def failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[Alert]:
+def failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun, read: int = EVALUATIONS_READ) -> Iterator[Alert]:
     """An alert for every ERROR check that failed in a run, unless it was told a short while before."""
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     newest = {_evaluation_of(entry).asset_check_key: entry for entry in entries}  # a step may be executed again
     for entry in newest.values():
         evaluation = _evaluation_of(entry)
-        if _is_error(evaluation) and not is_repeated(evaluation) and not check_told_before(instance, entry):
+        if _is_error(evaluation) and not is_repeated(evaluation) and not check_told_before(instance, entry, read):
             yield Alert(
                 kind="check failed",
                 subject=f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}",
@@ -113,17 +113,17 @@ def failed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[
             )
 
 
-def check_told_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> bool:
+def check_told_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry, read: int) -> bool:
     """Whether a failed check was told a short while before, and has not passed since: see `_is_told`."""
-    failures, since_known = _failures_before(instance, entry)
+    failures, since_known = _failures_before(instance, entry, read)
     return _is_told(failures, entry.timestamp, since_known=since_known)
 
 
-def _failures_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> tuple[list[float], bool]:
+def _failures_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry, read: int) -> tuple[list[float], bool]:
     """Times at which other runs saw a check fail since it last passed, and whether these are all such times."""
     key = _evaluation_of(entry).asset_check_key
     evaluated = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
-    records = instance.event_log_storage.get_asset_check_execution_history(key, EVALUATIONS_READ, status=evaluated)
+    records = instance.event_log_storage.get_asset_check_execution_history(key, read, status=evaluated)
     events = [one.event for one in records if one.event is not None and one.run_id != entry.run_id]
     failures: list[float] = []
     # Records are in the order in which their runs began.
@@ -135,7 +135,7 @@ def _failures_before(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> t
             return failures[::-1], True
         if _is_error(evaluation):
             failures.append(event.timestamp)
-    return failures[::-1], len(records) < EVALUATIONS_READ
+    return failures[::-1], len(records) < read
 
 
 def _evaluation_of(entry: dg.EventLogEntry) -> dg.AssetCheckEvaluation:

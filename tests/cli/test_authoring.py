@@ -1,5 +1,7 @@
 """`update-template` writes what `--check` compares."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import dataset_defs
 from reformatters_dagster.cli import app
 from tests.cli.deployment import ID, assert_fails
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_committed_templates_are_in_sync() -> None:
     result = CliRunner().invoke(app, ["update-template", "--all", "--check"])
@@ -16,18 +20,25 @@ def test_committed_templates_are_in_sync() -> None:
     assert (result.exit_code, result.stdout) == (0, told)
 
 
-def test_update_template_writes_what_check_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reformatters_dagster.core.spec.template.TEMPLATES", tmp_path)
-    runner = CliRunner()
-    missing = runner.invoke(app, ["update-template", ID, "--check"])
-    assert missing.exit_code == 1
+def test_update_template_writes_what_check_compares(tmp_path: Path) -> None:
+    """In a checkout of its own, which has no template yet."""
+    for name in ("reformatters_dagster", "dataset_defs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-c", "from reformatters_dagster.cli import app; app()", "update-template"]
+
+    def update(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    missing = update(ID, "--check")
+    assert missing.returncode == 1
     assert f"run `reformat update-template {ID}`" in missing.stdout
-    assert list(tmp_path.iterdir()) == []
-    assert runner.invoke(app, ["update-template", ID]).stdout == f"{ID}: wrote {tmp_path / ID / 'latest.zarr'}\n"
-    assert runner.invoke(app, ["update-template", ID, "--check"]).exit_code == 0
-    (tmp_path / ID / "latest.zarr/temperature_2m/zarr.json").write_text("{}")
-    differing = runner.invoke(app, ["update-template", "--all", "--check"])
-    assert differing.exit_code == 1
+    templates = tmp_path / "templates"
+    assert not templates.exists()
+    assert update(ID).stdout == f"{ID}: wrote {templates / ID / 'latest.zarr'}\n"
+    assert update(ID, "--check").returncode == 0
+    (templates / ID / "latest.zarr/temperature_2m/zarr.json").write_text("{}")
+    differing = update("--all", "--check")
+    assert differing.returncode == 1
     assert "differs in temperature_2m/zarr.json" in differing.stdout
 
 

@@ -33,13 +33,19 @@ from sentry_sdk.transport import Transport
 
 from reformatters_dagster.core.check.current_data import CheckCurrentData
 from reformatters_dagster.core.check.shards import CheckExpectedShards
-from reformatters_dagster.orchestration import trouble
 from reformatters_dagster.orchestration.alert_sensors import build_alert_sensors
 from reformatters_dagster.orchestration.alerts import Alert, Alerts, open_alerts
 from reformatters_dagster.orchestration.build import build_definitions
 from reformatters_dagster.orchestration.names import BACKFILL_TAG
 from reformatters_dagster.orchestration.standing import CHECKED_AT
-from reformatters_dagster.orchestration.trouble import failed_checks, failed_run, silent_sensors, told_before
+from reformatters_dagster.orchestration.trouble import (
+    EVALUATIONS_READ,
+    FAILURES_READ,
+    failed_checks,
+    failed_run,
+    silent_sensors,
+    told_before,
+)
 from tests.datasets import INIT, SECOND
 from tests.orchestration.deployments import Deployment
 
@@ -163,12 +169,14 @@ def test_a_failed_run_is_told_once(deployment: Deployment, webhook: Webhook) -> 
     assert body["facts"]["job"] == "test_gfs_forecast__update"
 
 
-def told_at(instance: dg.DagsterInstance, hours: Iterable[int], *tags: dict[str, str]) -> list[int]:
+def told_at(
+    instance: dg.DagsterInstance, hours: Iterable[int], *tags: dict[str, str], read: int = FAILURES_READ
+) -> list[int]:
     """Hours at which a failed run was told; one was launched at each of those, the tags by turns."""
     found = []
     for hour in hours:
         time = NOON + pd.Timedelta(hours=hour)
-        if not told_before(instance, failed_at(instance, time, time, tags[hour % len(tags)])):
+        if not told_before(instance, failed_at(instance, time, time, tags[hour % len(tags)]), read):
             found.append(hour)
     return found
 
@@ -212,11 +220,8 @@ def test_runs_of_a_backfill_that_fail_days_apart_are_told_by_when_they_fail(inst
     assert told == [0, 7, 40]
 
 
-def test_runs_that_have_always_failed_are_told_once_in_a_quarter_of_a_day(
-    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trouble, "FAILURES_READ", 4)
-    assert told_at(instance, range(20), {"dagster/partition": "2026-07-29T18:00"}) == [0, 6, 12, 18]
+def test_runs_that_have_always_failed_are_told_once_in_a_quarter_of_a_day(instance: dg.DagsterInstance) -> None:
+    assert told_at(instance, range(20), {"dagster/partition": "2026-07-29T18:00"}, read=4) == [0, 6, 12, 18]
 
 
 @pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:dagster")
@@ -240,6 +245,7 @@ def evaluate(
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
     name: str = "late",
     repeated: bool = False,
+    read: int = EVALUATIONS_READ,
 ) -> list[str]:
     """Record a run's evaluation of a check so many hours from noon; subjects that are told after it."""
     run, key = instance.create_run_for_job(CHECKED), dg.AssetKey("mrms")
@@ -252,7 +258,7 @@ def evaluate(
         time = (NOON + pd.Timedelta(hours=hours)).timestamp()
         entry = dg.EventLogEntry(None, "debug", "", run.run_id, time, job_name=run.job_name, dagster_event=event)  # type: ignore[no-untyped-call]
         instance.store_event(entry)
-    return [alert.subject for alert in failed_checks(instance, run)]
+    return [alert.subject for alert in failed_checks(instance, run, read)]
 
 
 NOON = pd.Timestamp("2026-07-30T12", tz="UTC")
@@ -309,15 +315,12 @@ def test_a_sensor_that_is_late_goes_by_the_time_of_the_evaluation(kept: dg.Dagst
 
 
 @pytest.mark.slow
-def test_a_check_that_has_always_failed_is_told_once_in_a_quarter_of_a_day(
-    kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_that_has_always_failed_is_told_once_in_a_quarter_of_a_day(kept: dg.DagsterInstance) -> None:
     """Where its first failure is too long ago to be read."""
-    monkeypatch.setattr(trouble, "EVALUATIONS_READ", 4)
-    told = [hours for hours in range(24) if evaluate(kept, hours) == TOLD]
+    told = [hours for hours in range(24) if evaluate(kept, hours, read=4) == TOLD]
     assert told == [0, 6, 12, 18]
-    assert evaluate(kept, 29) == TOLD
-    assert evaluate(kept, 29.5) == []
+    assert evaluate(kept, 29, read=4) == TOLD
+    assert evaluate(kept, 29.5, read=4) == []
 
 
 @pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning:dagster")

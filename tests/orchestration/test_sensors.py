@@ -8,12 +8,12 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from reformatters_dagster.core.spec.errors import StoreUnavailable
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timedelta
-from reformatters_dagster.orchestration import sensors
 from reformatters_dagster.orchestration.names import (
     BACKFILL_TAG,
     DATASET_TAG,
@@ -22,7 +22,7 @@ from reformatters_dagster.orchestration.names import (
     MODE_TAG,
 )
 from reformatters_dagster.orchestration.resources import utc_now
-from reformatters_dagster.orchestration.sensors import LISTING_PATIENCE
+from reformatters_dagster.orchestration.sensors import LISTING_PATIENCE, RETRIED_WITHIN
 from reformatters_dagster.sample_upstream import write_sample_upstream
 from tests.datasets import (
     INIT,
@@ -136,19 +136,21 @@ def test_an_update_whose_process_was_lost_does_not_hold_up_the_next(watched: Wat
     ],
 )
 def test_a_lost_run_that_dagster_begins_again_is_not_over(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch, tags: dict[str, str], kind: str, waits: str | None
+    watched: Watched, tags: dict[str, str], kind: str, waits: str | None
 ) -> None:
     watched.announce(FIRST)
     if kind == "heal":
         watched.publish(FIRST)
     request = only(watched.tick(kind))
     lost = request.with_replaced_attrs(tags={**request.tags, **tags})
-    watched.record_run(lost, dg.DagsterRunStatus.FAILURE, kind)
+    run = watched.record_run(lost, dg.DagsterRunStatus.FAILURE, kind)
     if waits is None:
         assert str(only(watched.tick(kind)).run_key).endswith("#2")
         return
     assert waits in skipped(watched.tick(kind))
-    monkeypatch.setattr(sensors, "RETRIED_WITHIN", Timedelta(0))
+    failed = DagsterEvent(DagsterEventType.RUN_FAILURE.value, run.job_name)
+    long_ago = (utc_now() - RETRIED_WITHIN - Timedelta("1min")).to_pydatetime()
+    watched.deployment.instance.run_storage.handle_run_event(run.run_id, failed, long_ago)
     assert str(only(watched.tick(kind)).run_key).endswith("#2")
 
 
@@ -210,14 +212,12 @@ def test_what_arrives_is_observed_once(watched: Watched) -> None:
     assert len(watched.tick(cursor=first.cursor).asset_events) == 2
 
 
-def test_a_listing_that_failed_makes_no_arrival_new(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listing_that_failed_makes_no_arrival_new(watched: Watched) -> None:
     watched.announce(FIRST, leads=[0, 1, 2])
     first = watched.tick()
     assert len(first.asset_events) == 2
-    monkeypatch.setattr(sensors, "LISTING_PATIENCE", replace(LISTING_PATIENCE, asked_for=0.0))
-    second = watched.tick(cursor=first.cursor)
+    second = watched.tick(cursor=first.cursor, patience=replace(LISTING_PATIENCE, asked_for=0.0))
     assert f"{partition_key(FIRST)} could not be listed" in skipped(second)
-    monkeypatch.undo()
     assert list(watched.tick(cursor=second.cursor).asset_events) == []
 
 
@@ -237,15 +237,14 @@ def test_an_upstream_that_is_not_there_fails_the_tick(watched: Watched) -> None:
 
 @pytest.mark.parametrize("kind", ["upstream", "heal"])
 def test_a_store_that_never_answers_fails_the_tick_before_dagster_gives_it_up(
-    watched: Watched, silence: Silence, monkeypatch: pytest.MonkeyPatch, kind: str
+    watched: Watched, silence: Silence, kind: str
 ) -> None:
     """Its thread would go on to wait, and those of the code location are few."""
     assert LISTING_PATIENCE.asked_for + 2 * LISTING_PATIENCE.timeout <= 45, "archives, then a last answer of each"
-    monkeypatch.setattr(sensors, "LISTING_PATIENCE", replace(LISTING_PATIENCE, timeout=0.3))
     site = replace(watched.site, settings={"store": silence.url})
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match="whether the object is there is not known"):
-        Watched(replace(watched.deployment, site=site)).tick(kind)
+        Watched(replace(watched.deployment, site=site)).tick(kind, patience=replace(LISTING_PATIENCE, timeout=0.3))
     assert time.monotonic() - began < 10.0
 
 

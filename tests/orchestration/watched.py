@@ -10,8 +10,10 @@ import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from reformatters_dagster.core.spec.axes import AppendAxis
+from reformatters_dagster.core.spec.retries import Patience
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.orchestration.resources import Reformatters, utc_now
+from reformatters_dagster.orchestration.sensors import build_heal_sensor, build_upstream_sensor
 from tests.datasets import LEADS, PRIMARY, TEMPERATURE, Sample, Site, gfs_forecast, gfs_key
 from tests.orchestration.deployments import Deployment
 
@@ -46,8 +48,15 @@ class Watched:
         """Metadata alone, which is what sensors go by."""
         self.deployment.run("initialise", end=str(max(labels) + CYCLE))
 
-    def tick(self, kind: str = "upstream", cursor: str | None = None) -> SensorExecutionData:
+    def tick(
+        self, kind: str = "upstream", cursor: str | None = None, patience: Patience | None = None
+    ) -> SensorExecutionData:
         sensor = self.deployment.definitions.resolve_sensor_def(self.site.dataset.job_name(kind))
+        if patience is not None:
+            job = dg.define_asset_job("job")
+            upstream = build_upstream_sensor(self.site.dataset, job, patience=patience)
+            heal = build_heal_sensor(self.site.dataset, job, job, pod={}, patience=patience)
+            sensor = {"upstream": upstream, "heal": heal}[kind]
         resources = {"reformatters": Reformatters.from_settings(self.deployment.settings)}
         with dg.build_sensor_context(
             instance=self.deployment.instance,

@@ -15,7 +15,6 @@ from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.spec.zarr_documents import shard_keys
 
 MOST_HOLES = 100
-"""How many partitions with missing shards are looked up in the ledger, one request each. Where there are more, none is."""
 MOST_TOLD = 4
 """How many groups of variables a message tells of."""
 
@@ -32,6 +31,8 @@ class CheckExpectedShards(Validator):
     """
 
     name: str = "expected_shards"
+    most_holes: int = MOST_HOLES
+    """How many partitions with missing shards are looked up in the ledger, one request each. Where there are more, none is."""
 
     def check(self, opened: OpenedStore, now: Timestamp) -> CheckResult:
         absent = [data_var.name for data_var in opened.data_vars if data_var.name not in opened.ds]
@@ -41,7 +42,7 @@ class CheckExpectedShards(Validator):
                 wanted = _wanted_shards(opened, data_var)
                 expected += len(wanted)
                 lacking[data_var.name] = wanted - opened.shard_keys(data_var.name)
-        excused = _without_source(opened, lacking, now)
+        excused = _without_source(opened, lacking, now, self.most_holes)
         missing = dict[frozenset[str], list[str]]()
         for name, keys in lacking.items():
             missing.setdefault(frozenset(keys - excused.get(name, set())), []).append(name)
@@ -70,10 +71,12 @@ def _wanted_shards(opened: OpenedStore, data_var: DataVar) -> set[str]:
     return {key for key in _expected_shards(array) if _place_of(key) >= first}
 
 
-def _without_source(opened: OpenedStore, lacking: dict[str, set[str]], now: Timestamp) -> dict[str, set[str]]:
-    """Missing shards, by variable, that no run could make; empty where more than MOST_HOLES partitions have missing shards."""
+def _without_source(
+    opened: OpenedStore, lacking: dict[str, set[str]], now: Timestamp, most_holes: int
+) -> dict[str, set[str]]:
+    """Missing shards, by variable, that no run could make; empty where more than `most_holes` partitions have missing shards."""
     places = {_place_of(key) for keys in lacking.values() for key in keys}
-    if opened.ledger is None or len(places) > MOST_HOLES:
+    if opened.ledger is None or len(places) > most_holes:
         return {}
     partitions = dict(enumerate(opened.shards()))
     given_up = {

@@ -70,6 +70,8 @@ def find_arrivals(
     *,
     known: LedgerEntry | None = None,
     settled_before: Timestamp | None = None,
+    older_looked_for: int = OLDER_LOOKED_FOR,
+    listings_at_once: int = LISTINGS_AT_ONCE,
 ) -> Arrivals:
     """List what has arrived for the partition that starts at a label; nothing is fetched or written.
 
@@ -80,6 +82,10 @@ def find_arrivals(
     settled_before : Timestamp, optional
         In a shard of many labels, files of labels before this are taken from `known` where it has them, and only a few of
         the others are listed: to list a shard of many days takes long. Default: those past the give-up age.
+    older_looked_for : int
+        How many of those others.
+    listings_at_once : int
+        How many folders, at most.
 
     Raises
     ------
@@ -97,7 +103,7 @@ def find_arrivals(
             unknown = job.upstream_objects(since=min(settled_before, told_through(known) + MOMENT))
             unknown |= {key: objects[key] for key in objects.keys() & known.lacking}
             settled = {key: known.etags[key] for key in objects if key not in unknown and key in known.etags}
-        older = _spread(sorted(unknown.keys() - recent.keys()), OLDER_LOOKED_FOR)
+        older = _spread(sorted(unknown.keys() - recent.keys()), older_looked_for)
         listed = {key: unknown[key] for key in [*older, *recent]}
         left_out = len(unknown) - len(listed)
     archive = workspace.upstream.listed_for(label, now)
@@ -105,7 +111,7 @@ def find_arrivals(
         raise SourceFileUnavailable(
             f"files of {label:%Y-%m-%dT%H:%M} were to be listed; no archive that keeps them can list"
         )
-    found = _list_wanted(archive, listed)
+    found = _list_wanted(archive, listed, listings_at_once)
     whole = settled | _whole(listed, found)
     fingerprint = _digest([(info.key, info.size, info.etag) for info in found])
     asked = len(objects) - left_out if left_out else None
@@ -276,7 +282,7 @@ def _digest(marks: Sequence[object]) -> str:
     return hashlib.sha256(repr(marks).encode()).hexdigest()[:12]
 
 
-def _list_wanted(archive: Archive, wanted: Wanted) -> list[FileInfo]:
+def _list_wanted(archive: Archive, wanted: Wanted, at_once: int = LISTINGS_AT_ONCE) -> list[FileInfo]:
     """The wanted objects that an archive has, in the order of keys within each folder."""
     folders: dict[str, list[str]] = {}
     for key in sorted({key for keys in wanted.values() for key in keys}):
@@ -295,7 +301,7 @@ def _list_wanted(archive: Archive, wanted: Wanted) -> list[FileInfo]:
             raise
 
     # A source with a folder per variable takes a listing for each; one after the other, a sensor's time would run out.
-    with ThreadPoolExecutor(min(LISTINGS_AT_ONCE, len(folders)), "list") as pool:
+    with ThreadPoolExecutor(min(at_once, len(folders)), "list") as pool:
         return [info for found in pool.map(list_one, folders.items()) for info in found]
 
 

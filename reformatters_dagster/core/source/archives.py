@@ -67,6 +67,8 @@ class Archive:
         Shared by the archives of one host.
     stop : Event, optional
         Once it is set no further request begins.
+    list_page : int
+        Keys to ask for at a time.
 
     Attributes
     ----------
@@ -99,10 +101,12 @@ class Archive:
         patience: Patience,
         limit: RateLimit | None = None,
         stop: Event | None = None,
+        list_page: int = LIST_PAGE,
     ) -> None:
         self.name = source.folder
         self._stop = stop or Event()
         self._answers = source.answers
+        self._list_page_size = list_page
         self._limit = limit
         self._store, self.url, self._prefix = open_archive(source, mirror, patience)
         # A folder says at once whether it has a file.
@@ -197,7 +201,7 @@ class Archive:
 
     def _list_page(self, path: str, after: str | None) -> "Sequence[ObjectMeta]":
         self._take_turn()
-        return next(self._store.list(path, offset=after, chunk_size=LIST_PAGE), ())
+        return next(self._store.list(path, offset=after, chunk_size=self._list_page_size), ())
 
     def _take_turn(self) -> None:
         if self._limit:

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from reformatters_dagster.core.check.opened import OpenedStore
-from reformatters_dagster.core.check.shards import CheckExpectedShards
+from reformatters_dagster.core.check.shards import MOST_HOLES, CheckExpectedShards
 from reformatters_dagster.core.check.validators import CheckResult
 from reformatters_dagster.core.ledger.entries import LedgerEntry, LedgerView, MissingFile, VariableCoverage
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
@@ -159,8 +159,8 @@ def holed(publish: Publish) -> OpenedStore:
     return store.open()
 
 
-def shards_of(opened: OpenedStore, ledger: LedgerView | None, now: str) -> CheckResult:
-    return CheckExpectedShards().check(replace(opened, ledger=ledger), Timestamp(now))
+def shards_of(opened: OpenedStore, ledger: LedgerView | None, now: str, most_holes: int = MOST_HOLES) -> CheckResult:
+    return CheckExpectedShards(most_holes=most_holes).check(replace(opened, ledger=ledger), Timestamp(now))
 
 
 def test_expected_shards_that_the_source_never_had_are_excused_once_given_up(holed: OpenedStore) -> None:
@@ -203,15 +203,12 @@ def test_expected_shards_excuses_only_the_variable_that_has_no_file(holed: Opene
     assert result.message.startswith("lacking 1 of 10 shards: 'temperature_2m', from")
 
 
-def test_expected_shards_asks_the_ledger_of_few_partitions_only(
-    holed: OpenedStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expected_shards_asks_the_ledger_of_few_partitions_only(holed: OpenedStore) -> None:
     asked: list[Timestamp] = []
     ledger = ledger_of({0: [ABSENT], 1: [ABSENT]}, asked=asked)
     assert shards_of(holed, ledger, "2026-08-29").passed
     assert len(asked) == 2
-    monkeypatch.setattr("reformatters_dagster.core.check.shards.MOST_HOLES", 1)
-    assert not shards_of(holed, ledger, "2026-08-29").passed
+    assert not shards_of(holed, ledger, "2026-08-29", most_holes=1).passed
     assert len(asked) == 2
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from reformatters_dagster.core.run import arrivals
 from reformatters_dagster.core.run.arrivals import find_arrivals
 from reformatters_dagster.core.run.launches import Budget, survey_incomplete, survey_unpublished
 from reformatters_dagster.core.source.files import FileResult
@@ -180,14 +179,13 @@ def test_an_update_needs_no_copy_while_the_server_has_the_run(site: Site, sample
 
 def test_an_archive_that_is_out_is_not_asked_for_every_folder(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is one for each variable, and a sensor has to ask another archive within the same tick."""
-    monkeypatch.setattr(arrivals, "LISTINGS_AT_ONCE", 1)
     closed = tuple(archive.model_copy(update={"answers": {404: "refused"}}) for archive in site.dataset.archives)
     with FaultServer({}) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
         out = replace(site.having(archives=closed), settings={"upstream": "s3://mirror"})
         with pytest.raises(SourceFileUnavailable, match="was refused"):
-            find_arrivals(out.dataset, out.workspace, INIT, INIT + SOON)
+            find_arrivals(out.dataset, out.workspace, INIT, INIT + SOON, listings_at_once=1)
         assert len(server.requests) == 1
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reformatters_dagster.core.run import arrivals as arrivals_module
 from reformatters_dagster.core.run.arrivals import Arrivals, _before, _spread, find_arrivals, find_elsewhere
 from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.axes import lead_time
@@ -123,14 +122,15 @@ def test_a_shard_in_progress_wants_what_can_be_there(analysis: Site) -> None:
 
 @pytest.mark.parametrize(("older_looked_for", "asked"), [(2, 5), (3, 6), (24, None)])
 def test_of_a_shard_nobody_began_a_few_of_the_older_files_are_looked_for(
-    analysis: Site, monkeypatch: pytest.MonkeyPatch, older_looked_for: int, asked: int | None
+    analysis: Site, older_looked_for: int, asked: int | None
 ) -> None:
     """A folder for each init time of a year would be a listing of minutes."""
-    monkeypatch.setattr(arrivals_module, "OLDER_LOOKED_FOR", older_looked_for)
     now, since = INIT + Timedelta("100h"), INIT + Timedelta("3h")
 
     def look() -> Arrivals:
-        return find_arrivals(analysis.dataset, analysis.workspace, INIT, now, settled_before=since)
+        return find_arrivals(
+            analysis.dataset, analysis.workspace, INIT, now, settled_before=since, older_looked_for=older_looked_for
+        )
 
     found = look()
     assert (found.expected, found.present, found.asked) == (7, asked or 7, asked)

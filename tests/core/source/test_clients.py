@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from reformatters_dagster.core.source import archives as download
 from reformatters_dagster.core.source.archives import Archive
 from reformatters_dagster.core.source.upstream import Upstream
 from reformatters_dagster.core.spec.errors import SourceFileMissing, SourceFileUnavailable
@@ -57,9 +56,8 @@ def test_real_archives_are_asked_at_home_whatever_the_environment_says_of_the_fi
 
 
 @pytest.mark.usefixtures("s3_environment")
-def test_a_bucket_as_mirror(time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "LIST_PAGE", 3)
-    archive = Archive(source(), mirror="s3://upstream/up/", patience=time.patience())
+def test_a_bucket_as_mirror(time: FakeTime) -> None:
+    archive = Archive(source(), mirror="s3://upstream/up/", patience=time.patience(), list_page=3)
     assert archive.url == "s3://upstream/up/noaa"
     assert archive.get("gfs.20260729/3")[0] == b"noaa/gfs.20260729/3"
     assert archive.get_ranges("gfs.20260729/3", [(0, 4), (5, 8), (9, 10)]) == [b"noaa", b"gfs", b"2"]
