@@ -6,6 +6,7 @@ empty folders of that object, and the lock file beside it.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal
 
 import obstore
@@ -176,7 +177,9 @@ def _look_at_replica(replica: Store) -> Finding:
 
 def look_at_archive(archive: Archive) -> Finding:
     """Whether an archive answers. It is asked once for a file that it does not have."""
-    subject = f"upstream {archive.name}"
+    subject, folder = f"upstream {archive.name}", archive.url.removeprefix("file://")
+    if "://" not in folder and not Path(folder).is_dir():
+        return skipped(subject, f"{folder} is no folder: the mirror has nothing of this archive")
     try:
         archive.head(ABSENT_KEY)
     except SourceFileMissing:
