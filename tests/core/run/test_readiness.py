@@ -124,6 +124,10 @@ def test_a_replica_is_read_and_not_written(tmp_path: Path, silence: Silence) -> 
 
 def test_an_archive_that_answers_is_told_from_one_that_does_not(tmp_path: Path, silence: Silence) -> None:
     source = SourceArchive(url="s3://weather", folder="weather", region="us-east-1")
+    absent = look_at_archive(Archive(source, mirror=str(tmp_path), patience=SHORT))
+    nothing = f"{tmp_path}/weather is no folder: the mirror has nothing of this archive"
+    assert absent == Finding(subject="upstream weather", status="skipped", message=nothing)
+    (tmp_path / "weather").mkdir()
     answers = look_at_archive(Archive(source, mirror=str(tmp_path), patience=SHORT))
     assert answers == Finding(subject="upstream weather", status="ok", message=f"{tmp_path}/weather answers")
     silent = look_at_archive(Archive(source, mirror=silence.url, patience=SHORT))
