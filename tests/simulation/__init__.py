@@ -5,7 +5,7 @@ In: a seed. Out: one line, or the first promise that was broken, by name.
 | module | what lies in it |
 |---|---|
 | `scheduler` | the virtual clock, and processes that run one at a time |
-| `threads` | what stands for the standard library's threads |
+| `threads` | what stands for the standard library's threads, and for zarr's |
 | `chance` | random numbers that depend on the seed and a name only |
 | `objects` | object stores in memory, asked as obstore is asked |
 | `weather` | upstream files: when they come, and what is in them |

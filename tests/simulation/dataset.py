@@ -9,14 +9,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, override
+from typing import Any, ClassVar, Self, override
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from reformatters_dagster.core.job.forecast_job import ForecastRegionJob
-from reformatters_dagster.core.job.grib_job import GribRegionJob, write_messages
+from reformatters_dagster.core.job.grib_job import GribRegionJob
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.source.archives import Archive
 from reformatters_dagster.core.source.files import Downloaded, ForecastFileCoord, SourceFileCoord, local_name
@@ -40,6 +40,7 @@ _TOTAL = GribField(element="APCP", level="surface", parameter=(0, 1, 8), surface
 
 
 _EXTENDED: dict[object, xr.Dataset] = {}
+_STARTED: dict[object, TinyTemplate] = {}
 
 
 class SimulatedTemplate(TinyTemplate):
@@ -52,6 +53,15 @@ class SimulatedTemplate(TinyTemplate):
         if key not in _EXTENDED:
             _EXTENDED[key] = super().get_template(end)
         return _EXTENDED[key]
+
+    @override
+    def started_at(self, start: Timestamp) -> Self:
+        key = type(self), self.folder, self.dataset_id, start
+        if key not in _STARTED:
+            _STARTED[key] = super().started_at(start)
+        found = _STARTED[key]
+        assert isinstance(found, type(self))
+        return found
 
 
 class FileCoord(SourceFileCoord):
@@ -105,13 +115,12 @@ class SimulatedSource[Coord: FileCoord](GribRegionJob[Coord]):
         # As files of messages have it: variables that are read apart have other ranges, and so another local copy.
         ranges = [(VARIABLES.index(data_var.name), info.size) for data_var in data_vars]
         path = folder / local_name(coord, ranges)
-        spans = write_messages(path, {data_vars[0].name: data})
-        whole = spans[data_vars[0].name]
+        path.write_bytes(data)
         return Downloaded(
             path=path,
             archive=archive.name,
             etag=info.etag,
-            spans={data_var.name: whole for data_var in data_vars},
+            spans={data_var.name: (0, len(data)) for data_var in data_vars},
             fetched=info.size,
         )
 

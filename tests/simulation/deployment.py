@@ -89,16 +89,16 @@ class Deployment:
         terms = replace(self.declared.lease_terms, sleep=self.scheduler.sleep, clock=self.scheduler.monotonic)
         self.dataset = replace(self.declared, lease_terms=terms)
         self.faults.on_stall = self._stalled
+        self._ours, self._theirs = self._patient(STORE_PATIENCE), self._patient(UPSTREAM_PATIENCE)
 
     def workspace(self) -> Workspace:
         """The places, opened as every process opens them anew."""
-        ours, theirs = self._patient(STORE_PATIENCE), self._patient(UPSTREAM_PATIENCE)
 
         def opened(bucket: Bucket) -> SimulatedStore:
-            return SimulatedStore(bucket, self.obstore, ours, VARIABLES)
+            return SimulatedStore(bucket, self.obstore, self._ours, VARIABLES)
 
         stores = StoreSet(opened(self.primary), tuple(map(opened, self.replicas)), opened(self.internal))
-        return Workspace(stores=stores, upstream=Upstream(self.dataset.archives, patience=theirs), tmp=self.tmp)
+        return Workspace(stores=stores, upstream=Upstream(self.dataset.archives, patience=self._theirs), tmp=self.tmp)
 
     def _patient(self, patience: Patience) -> Patience:
         return replace(

@@ -159,6 +159,7 @@ class Faults:
         """Told of a process that stands still, and for how many seconds."""
         self._seed = seed
         self._left_out = frozenset(left_out)
+        self._rows: dict[Kind, list[tuple[float, Wrong]]] = {}
 
     def occurs(self, name: str) -> bool:
         """Note that a fault is about to happen; whether it does."""
@@ -180,19 +181,30 @@ class Faults:
 
     def cannot_read(self, process: str, key: str) -> bool:
         """Whether a process cannot read a file."""
+        if self.calm or not self.families.unreadable_files:
+            return False
         drawn = chance(self._seed, process, "reads", key).random()
-        return not self.calm and drawn < self.families.unreadable_files and self.occurs(f"{process} cannot read {key}")
+        return drawn < self.families.unreadable_files and self.occurs(f"{process} cannot read {key}")
 
     def lies_about(self, process: Process, key: str) -> bool:
         """Whether a listing that a process has just asked for says the opposite of what is there."""
-        found = lot(self._seed, process.name, process.steps, "lies", key)
         return (
             not self.calm
-            and found < self.families.lying_listings
+            and lot(self._seed, process.name, process.steps, "lies", key) < self.families.lying_listings
             and self.occurs(f"{process.name}#{process.steps} is told a lie about {key}")
         )
 
     def _wrong(self, drawn: float, kind: Kind) -> Wrong | None:
+        if kind not in self._rows:
+            self._rows[kind] = self._rows_of(kind)
+        for rate, wrong in self._rows[kind]:
+            if drawn < rate:
+                return wrong
+            drawn -= rate
+        return None
+
+    def _rows_of(self, kind: Kind) -> list[tuple[float, Wrong]]:
+        """How often what goes wrong with a request."""
         families = self.families
         rows: list[tuple[float, Wrong]] = [(families.kills, "kill"), (families.stalls, "stall")]
         if kind in {"source", "listing"}:
@@ -205,8 +217,4 @@ class Faults:
             rows += [(families.conflicts / 2, "conflict"), (families.conflicts / 2, "conflict that landed")]
         if kind not in {"source", "listing"}:
             rows.append((families.expired_credentials, "denied"))
-        for rate, wrong in rows:
-            if drawn < rate:
-                return wrong
-            drawn -= rate
-        return None
+        return [row for row in rows if row[0]]

@@ -5,10 +5,11 @@ they write, they write each time; requests that they make, they make each time.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +20,7 @@ import xarray as xr
 
 from reformatters_dagster.core.job import cutting, files, parts, positions
 from reformatters_dagster.core.spec import template_files, zarr_documents
+from reformatters_dagster.core.spec.values import JSON, Names
 from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY
 from reformatters_dagster.core.store import reading
 from reformatters_dagster.core.store.location import Store
@@ -29,11 +31,19 @@ type Files = dict[str, bytes]
 
 def replace_everywhere(stack: ExitStack, function: Callable[..., Any], replacement: Callable[..., Any]) -> None:
     """Put a function in the place of another in every module of the project that has imported it from its own."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("reformatters_dagster.core") and name != function.__module__:
-            for attribute, value in list(vars(module).items()):
-                if value is function:
-                    stack.enter_context(patch.object(module, attribute, replacement))
+    for module, attribute in _places(function, len(sys.modules)):
+        stack.enter_context(patch.object(module, attribute, replacement))
+
+
+@cache
+def _places(function: Callable[..., Any], _modules: int) -> list[tuple[ModuleType, str]]:
+    """Modules, so many of which are loaded by now, and the name in each by which it knows a function."""
+    ours = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("reformatters_dagster.core") and name != function.__module__
+    ]
+    return [(module, name) for module in ours for name, value in vars(module).items() if value is function]
 
 
 class Remembered:
@@ -57,12 +67,12 @@ class Remembered:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
 
-    def opened(self, function: Callable[..., Any], store: Store, *args: object) -> Any:
-        """What a function reads of a store, once for each version of it. The requests are the same each time."""
+    def opened(self, function: Callable[..., Any], store: Store, names: Sequence[str], *args: object) -> Any:
+        """What a function reads of some arrays, once for each version of them. The requests are the same each time."""
         assert isinstance(store, SimulatedStore)
         if store.get_or_none(ROOT_KEY) is not None:
             store.ask_for_all()
-        key = function.__name__, store.visible()
+        key = function.__name__, store.visible(names)
         if key not in self._opened:
             self._opened[key] = function(store.still(), *args)
         return self._opened[key]
@@ -88,30 +98,36 @@ def _remembered() -> Remembered:
 def remembering() -> Iterator[None]:
     """Let the slow pure functions answer from memory."""
     memory = _remembered()
-    write_metadata, write_arrays = template_files.write_metadata, template_files.write_arrays
-    published_labels, open_published = reading.published_labels, reading.open_published
-
-    def metadata(ds: xr.Dataset, path: Path) -> None:
-        memory.written(("metadata", _identity(ds)), path, lambda path: write_metadata(ds, path))
+    write_arrays = template_files.write_arrays
+    published_labels, published_indexes = reading.published_labels, reading.published_indexes
 
     def arrays(ds: xr.Dataset, names: Any, path: Path) -> None:
         names = tuple(names)
         memory.written(("arrays", names, _identity(ds)), path, lambda path: write_arrays(ds, names, path))
 
     def labels(store: Store, append_dim: str) -> pd.DatetimeIndex:
-        found: pd.DatetimeIndex = memory.opened(published_labels, store, append_dim)
+        found: pd.DatetimeIndex = memory.opened(published_labels, store, [append_dim], append_dim)
         return found
 
-    def opened(store: Store) -> xr.Dataset:
-        found: xr.Dataset = memory.opened(open_published, store)
+    def indexes(store: Store, dims: Names) -> dict[str, pd.Index]:
+        found: dict[str, pd.Index] = memory.opened(published_indexes, store, dims, dims)
         return found
+
+    root_of = memory.asked(reading.root_of, _of_root)
+
+    def root(store: Store) -> JSON | None:
+        found = store.get_or_none(ROOT_KEY)
+        return None if found is None else root_of(store, found[0])
 
     with ExitStack() as stack:
         for function, replacement in (
-            (write_metadata, metadata),
+            (template_files.metadata_objects, memory.asked(template_files.metadata_objects, _identity)),
             (write_arrays, arrays),
             (published_labels, labels),
-            (open_published, opened),
+            (published_indexes, indexes),
+            (reading.root_of, root_of),
+            (reading.read_root, root),
+            (zarr_documents.read_root_at, memory.asked(zarr_documents.read_root_at, _of_path)),
             (parts.template_in, memory.asked(parts.template_in, _of_window)),
             (files.files_of_region, memory.asked(files.files_of_region, _of_files)),
             (files.files_beside, memory.asked(files.files_beside, _of_files)),
@@ -120,6 +136,7 @@ def remembering() -> Iterator[None]:
             (cutting.regions_of, memory.asked(cutting.regions_of, _of_regions)),
             (zarr_documents.is_decodable, memory.asked(zarr_documents.is_decodable, _of_chunk)),
             (zarr_documents.chunk_values, memory.asked(zarr_documents.chunk_values, _of_chunk)),
+            (zarr_documents.replace_values, memory.asked(zarr_documents.replace_values, _of_values)),
         ):
             replace_everywhere(stack, function, replacement)
         yield
@@ -147,11 +164,24 @@ def _of_regions(template: Any, template_ds: Any, *, start: Any = None, end: Any 
     return id(template_ds), start, end, None if contains is None else tuple(contains)
 
 
+def _of_path(path: Path) -> object:
+    return path
+
+
+def _of_root(store: Store, data: bytes) -> object:
+    return data
+
+
 def _of_chunk(array: Any, data: bytes) -> object:
     return repr(array), data
 
 
+def _of_values(array: Any, data: bytes, values: npt.NDArray[Any]) -> object:
+    return repr(array), values.tobytes()
+
+
 def _identity(ds: xr.Dataset) -> object:
     """What makes the metadata of two templates the same."""
-    coords = tuple((str(name), one.shape, one.values.tobytes()) for name, one in ds.coords.items())
-    return coords, tuple((str(name), one.encoding.get("shards")) for name, one in ds.data_vars.items()), repr(ds.attrs)
+    variables = ds.variables.items()
+    coords = tuple((name, one.shape, one.values.tobytes()) for name, one in variables if name not in ds.data_vars)
+    return coords, tuple((name, ds.variables[name].encoding.get("shards")) for name in ds.data_vars), repr(ds.attrs)

@@ -4,8 +4,10 @@ In: keys and bytes, from the real `Store` and its `Connection`. Out: bytes and E
 seed has for the request.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
 from reformatters_dagster.core.spec.retries import Patience
+from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY
 from reformatters_dagster.core.store.connection import Connection
 from reformatters_dagster.core.store.location import Store
 from tests.simulation.faults import Faults, Kind
@@ -221,9 +224,12 @@ class SimulatedStore(Store):
         super().__init__(Connection(f"sim://{bucket.name}", connect, patience))
         self._obstore = obstore
 
-    def visible(self) -> frozenset[tuple[str, bytes]]:
-        """Key and content of everything but the shards."""
-        return frozenset((key, data) for key, (data, _) in self._bucket.objects.items() if not self._is_shard(key))
+    def visible(self, names: Collection[str]) -> frozenset[tuple[str, bytes]]:
+        """Everything of some arrays: their documents in the root, and key and content of each object."""
+        folders = tuple(f"{name}/" for name in names)
+        objects = self._bucket.objects
+        found = frozenset((key, data) for key, (data, _) in objects.items() if key.startswith(folders))
+        return found | _documents(objects[ROOT_KEY][0], tuple(names)) if ROOT_KEY in objects else found
 
     def ask_for_all(self) -> None:
         """The request that a reader is, all of its parts in one."""
@@ -245,6 +251,12 @@ class SimulatedStore(Store):
     def _is_shard(self, key: str) -> bool:
         name, chunks, _ = key.partition("/c/")
         return bool(chunks) and name in self._sharded
+
+
+@lru_cache(maxsize=4096)
+def _documents(root: bytes, names: tuple[str, ...]) -> frozenset[tuple[str, bytes]]:
+    documents = json.loads(root)["consolidated_metadata"]["metadata"]
+    return frozenset((name, json.dumps(documents[name]).encode()) for name in names)
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,21 @@ def ledger_is_true(primary: Bucket, internal: Bucket, upstream: Upstream, shard:
                         break
 
 
+def looked_at(primary: Bucket, internal: Bucket, upstream: Upstream, shard: int) -> object:
+    """All that `ledger_is_true` looks at, by its versions: as long as it is the same, so is what is found."""
+    layout = upstream.layout
+    objects = tuple(f"{variable}/c/{shard}/" for variable in VARIABLES)
+    partitions = [partition_key(layout.first_of(one)) for one in (shard - 1, shard) if one >= 0]
+    notes = tuple(key for one in partitions for key in (f"ledger/{one}.json", f"progress/{one}/"))
+    return (
+        primary.objects[reader.ROOT][1],
+        [(key, etag) for key, (_, etag) in primary.objects.items() if key.startswith(objects)],
+        sorted(key for key in primary.lost if key.startswith(objects)),
+        [(key, etag) for key, (_, etag) in internal.objects.items() if key.startswith(notes)],
+        [upstream.changes[file] for file in range(shard * layout.shard - 1, (shard + 1) * layout.shard)],
+    )
+
+
 def _is_beside_lacking(found: Known, variable: str, file: int) -> bool:
     """Whether the ledger lacks a file of the same shard that a value is made from, beside its own."""
     before = found.layout.before(file) if variable == RATE else None

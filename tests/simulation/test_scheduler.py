@@ -1,9 +1,15 @@
 """The virtual clock: whose turn it is, and what a process that was killed can still do."""
 
+import threading
+from typing import Any, ClassVar, override
+
+import numpy as np
 import pytest
+import zarr
+from zarr.storage import MemoryStore
 
 from tests.simulation.scheduler import Killed, Process, Scheduler
-from tests.simulation.threads import SimulatedEvent, SimulatedLock, SimulatedThread
+from tests.simulation.threads import InlinePool, SimulatedEvent, SimulatedLock, SimulatedThread, inline_zarr
 
 
 @pytest.fixture
@@ -77,6 +83,39 @@ def test_an_event_wakes_who_waits_for_it(scheduler: Scheduler) -> None:
     scheduler.spawn(Process("a"), work)
     scheduler.run(100.0)
     assert seen == [(False, 1.0), (True, 5.0)]
+
+
+class Watched(MemoryStore):
+    """A store that notes which threads ask it."""
+
+    threads: ClassVar[set[int]] = set()
+
+    @override
+    async def get(self, *args: Any, **kwargs: Any) -> Any:
+        self.threads.add(threading.get_ident())
+        return await super().get(*args, **kwargs)
+
+
+def test_zarr_works_in_the_thread_that_asks_it() -> None:
+    store, values = Watched(), np.arange(6.0).reshape(2, 3)
+    with inline_zarr():
+        zarr.create_array(store, shape=(2, 3), chunks=(1, 3), shards=(2, 3), dtype="float64")[...] = values
+        np.testing.assert_array_equal(zarr.open_array(store, mode="r")[...], values)
+        with pytest.raises(FileNotFoundError):
+            zarr.open_array(MemoryStore(), mode="r")
+    assert Watched.threads == {threading.get_ident()}
+    np.testing.assert_array_equal(zarr.open_array(store, mode="r")[...], values)
+    assert len(Watched.threads) == 2, "zarr has its own thread again"
+
+
+def test_a_pool_tells_what_became_of_its_calls() -> None:
+    with InlinePool() as pool:
+        good, bad = pool.submit(int, "1"), pool.submit(int, "x")
+        assert list(pool.map(int, ("1", "2"))) == [1, 2]
+    assert (good.done(), good.result(), good.exception(), good.cancelled()) == (True, 1, None, False)
+    assert isinstance(bad.exception(), ValueError)
+    with pytest.raises(ValueError, match="invalid literal"):
+        bad.result()
 
 
 def test_a_lock_is_held_over_steps(scheduler: Scheduler) -> None:

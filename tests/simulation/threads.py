@@ -1,16 +1,20 @@
-"""What stands for the threads of the standard library while a simulation runs.
+"""What stands for the threads of the standard library, and for that of zarr, while a simulation runs.
 
 A pool does its work at once, in the thread that hands it over: its requests are steps of the process like all others. The
-heart of a lease is a thread of the process.
+heart of a lease is a thread of the process. The event loop of zarr runs where it is asked; it makes no requests.
 """
 
-from collections.abc import Callable, Collection, Iterator
+import asyncio
+import sys
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures._base import DoneAndNotDoneFutures
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from unittest.mock import patch
+
+from zarr.core.sync import sync
 
 from tests.simulation.scheduler import Fiber, Killed, Scheduler
 
@@ -27,6 +31,30 @@ POOLS = (
 """Modules that make thread pools."""
 
 
+class Done(Future[Any]):
+    """What has become of a call, without the lock of a future that somebody may wait for."""
+
+    def __init__(self, value: Any = None, error: BaseException | None = None) -> None:
+        self._value, self._error = value, error
+
+    def result(self, timeout: float | None = None) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        return self._error
+
+    def done(self) -> bool:
+        return True
+
+    def cancel(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+
 class InlinePool(Executor):
     """A pool that does its work when it is handed over."""
 
@@ -34,14 +62,12 @@ class InlinePool(Executor):
         pass
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            return Done(fn(*args, **kwargs))
         except Killed:
             raise
         except BaseException as error:
-            future.set_exception(error)
-        return future
+            return Done(error=error)
 
 
 class InlineThread:
@@ -138,4 +164,30 @@ def simulated_threads(scheduler: Scheduler) -> Iterator[None]:
         stack.enter_context(patch(f"{CORE}.ledger.lease.Thread", partial(SimulatedThread, scheduler)))
         stack.enter_context(patch(f"{CORE}.ledger.lease.Event", partial(SimulatedEvent, scheduler)))
         stack.enter_context(patch(f"{CORE}.ledger.lease.Lock", partial(SimulatedLock, scheduler)))
+        yield
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.new_event_loop()
+
+
+def _at_once[T](work: Coroutine[Any, Any, T], loop: object = None, timeout: float | None = None) -> T:
+    """As zarr's `sync`, without its thread."""
+    return _loop().run_until_complete(work)
+
+
+async def _called[T](function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    """As `asyncio.to_thread`, without a thread."""
+    return function(*args, **kwargs)
+
+
+@contextmanager
+def inline_zarr() -> Iterator[None]:
+    """Let zarr work in the thread that asks it: to hand a small array over to another one takes longer than to read it."""
+    with ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("zarr.") and vars(module).get("sync") is sync:
+                stack.enter_context(patch.object(module, "sync", _at_once))
+        stack.enter_context(patch("asyncio.to_thread", _called))
         yield

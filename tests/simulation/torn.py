@@ -37,8 +37,10 @@ def _decoded(compressed: bytes, chunk: Shape) -> Values | None:
 
 def never_published(values: Values, number: Shape, history: Sequence[bytes], shard: Shape, chunk: Shape) -> bool:
     """Whether a chunk holds a value that no version of its shard has had at that place."""
-    had = np.zeros(chunk, np.bool_)
-    for data in history:
+    had, is_nan = np.zeros(chunk, np.bool_), np.isnan(values)
+    for data in reversed(history):
         then = decode_shard(data, shard, chunk)[inside(number, chunk)]
-        had |= (then == values) | (np.isnan(then) & np.isnan(values))
-    return not had.all()
+        had |= (then == values) | (np.isnan(then) & is_nan)
+        if had.all():
+            return False
+    return True

@@ -8,6 +8,7 @@ version of a file has other values, so that a value tells which versions it was 
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -170,8 +171,11 @@ class Upstream:
     history: dict[int, list[Version]] = field(default_factory=dict)
     """Every version of a file that there was."""
     out_until: float = 0.0
+    changes: Counter[int] = field(default_factory=Counter)
+    """How often something has happened to a file."""
 
     def happen(self, event: FileEvent, now: float) -> None:
+        self.changes[event.file] += 1
         key = self.layout.key_of(event.file)
         if event.state in {"index", "wrong index"}:
             of = next((one for one in self.history.get(event.file, ()) if one.number == event.version), None)
@@ -215,6 +219,8 @@ class SimulatedArchive:
         self._upstream, self._scheduler, self._faults, self._epoch = upstream, scheduler, faults, epoch
         self._is_copy = is_copy
         self._objects = upstream.copies if is_copy else upstream.objects
+        self._told: dict[str, tuple[Version | Index, dict[str, Any]]] = {}
+        """What was last said of an object, and of which."""
 
     def get(self, path: str, *, options: Any = None) -> "SimulatedAnswer":
         self._ask("source", path)
@@ -245,6 +251,13 @@ class SimulatedArchive:
             raise GenericError(f"{key}: Server returned non-2xx status code: 500")
 
     def _meta(self, key: str, version: Version | Index) -> dict[str, Any]:
+        of, told = self._told.get(key, (None, {}))
+        if of is not version:
+            told = self._described(key, version)
+            self._told[key] = version, told
+        return told
+
+    def _described(self, key: str, version: Version | Index) -> dict[str, Any]:
         modified = self._epoch + timedelta(seconds=version.written)
         return {
             "path": key,

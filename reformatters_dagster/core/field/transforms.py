@@ -61,7 +61,8 @@ def seconds_since_reset(times: pd.DatetimeIndex, reset: Timedelta | None) -> npt
     """
     if reset is None:
         raise ValueError("valid times need a reset to be deaccumulated, found None; give lead times, or set the reset")
-    return np.asarray((times - times[:1].floor(reset)[0]).total_seconds(), dtype=np.float64)
+    microseconds, window = times.as_unit("us").asi8, reset // pd.Timedelta("1us")
+    return np.asarray((microseconds - microseconds[:1] // window * window) / 1e6, dtype=np.float64)
 
 
 def deaccumulate_in_place(

@@ -23,7 +23,7 @@ def regions_of(
     contains: Collection[Timestamp] | None = None,
 ) -> list[slice]:
     """Regions of a template, ascending; the filters are those of `region.filter_regions`."""
-    labels = pd.DatetimeIndex(template_ds.indexes[template.append_dim.name])
+    labels = pd.DatetimeIndex(template_ds.get_index(template.append_dim.name))
     regions = shard_regions(len(labels), template.shard_length)
     return filter_regions(regions, labels, start=start, end=end, contains=contains)
 
@@ -32,7 +32,7 @@ def regions_to_update(template: TemplateConfig, template_ds: xr.Dataset, publish
     """The last region that the store holds, and every one since; all of them when it holds no label."""
     if not len(published):
         return regions_of(template, template_ds)
-    newest = pd.DatetimeIndex(template_ds.indexes[template.append_dim.name])[-1]
+    newest = pd.DatetimeIndex(template_ds.get_index(template.append_dim.name))[-1]
     # Metadata may have been made for labels that are yet to come.
     return regions_of(template, template_ds, start=min(published[-1], newest))
 

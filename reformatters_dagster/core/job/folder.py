@@ -25,16 +25,21 @@ def job_folder(job: RegionHooks[Any]) -> Iterator[Path]:
     TmpDiskFull
         When the disk has less room than two variables take, or runs out of it in the block.
     """
-    context, dataset_id = job.context, job.context.template_config.dataset_id
-    with tmp_folder(context.tmp, dataset_id) as folder:
-        needed, free = _bytes_needed(job), shutil.disk_usage(folder).free
-        if free < needed:
-            raise TmpDiskFull(
-                f"region {job.label} of {dataset_id} needs {needed:,} bytes in {context.tmp}; {free:,} are free: "
-                "point REFORMATTERS_TMP at a larger disk"
-            )
+    with tmp_folder(job.context.tmp, job.context.template_config.dataset_id) as folder:
+        refuse_small_disk(job)
         with on_tmp_disk(folder):
             yield folder
+
+
+def refuse_small_disk(job: RegionHooks[Any]) -> None:
+    """Raise `TmpDiskFull` when the disk of the tmp folder, which stands, has less room than two variables take."""
+    tmp = job.context.tmp
+    needed, free = _bytes_needed(job), shutil.disk_usage(tmp).free
+    if free < needed:
+        raise TmpDiskFull(
+            f"region {job.label} of {job.context.template_config.dataset_id} needs {needed:,} bytes in {tmp}; {free:,} are "
+            "free: point REFORMATTERS_TMP at a larger disk"
+        )
 
 
 def sweep_job_folders(job: RegionHooks[Any]) -> None:

@@ -45,12 +45,14 @@ class ForecastRegionJob[Coord: ForecastFileCoord](RegionJob[Coord]):
         `expected_forecast_length`.
         """
         template = self.context.template_config
-        init_times = pd.DatetimeIndex(region_ds.indexes["init_time"])
+        init_times = pd.DatetimeIndex(region_ds.get_index("init_time"))
         longest = dict(zip(init_times, template.expected_forecast_length(init_times), strict=True))
         has_hour_0 = self.every_variable_has_hour_0 or all(data_var.has_hour_0 for data_var in data_vars)
         fields = self.coord_fields(data_vars)
         dims = (template.append_dim.name, *(dim.name for dim in template.dims))
-        places = (dict(zip(dims, labels, strict=True)) for labels in product(*(region_ds.indexes[dim] for dim in dims)))
+        places = (
+            dict(zip(dims, labels, strict=True)) for labels in product(*(region_ds.get_index(dim) for dim in dims))
+        )
         coords = [
             self.source_file_coord.model_validate({**place, **fields})
             for place in places

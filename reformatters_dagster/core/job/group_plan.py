@@ -64,7 +64,7 @@ def _continuable[Coord: SourceFileCoord](
     job: RegionHooks[Coord], known: PublishedShard, group: Sequence[DataVar]
 ) -> Iterator[tuple[str, Changed]]:
     """Variables of a group whose published shards can be continued, with what the shards lack."""
-    labels = pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])[: region_positions(job).stop]
+    labels = pd.DatetimeIndex(job.template_ds.get_index(job.append_dim))[: region_positions(job).stop]
     files = [(coord.key(), position) for coord, position in files_of_region(job, group).items()]
     distances = {coord.key(): distance for coord, distance in files_beside(job, group).items()}
     for data_var in group:

@@ -7,6 +7,7 @@ In: what the job is about, its `context`, `region` and `data_vars`. Out: which f
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -46,10 +47,10 @@ class RegionHooks[Coord: SourceFileCoord](ABC):
     def append_dim(self) -> AppendDim:
         return self.context.template_config.append_dim.name
 
-    @property
+    @cached_property
     def label(self) -> Timestamp:
         """First label of the region."""
-        return pd.Timestamp(self.template_ds.indexes[self.append_dim][self.region.start])
+        return pd.Timestamp(self.template_ds.get_index(self.append_dim)[self.region.start])
 
     @classmethod
     def operational_update_jobs(

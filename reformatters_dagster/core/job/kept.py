@@ -130,7 +130,7 @@ class _Account:
     ) -> None:
         self._job, self._entry, self._coverage = job, entry, coverage
         self._through = coverage.through or entry.region[1]
-        self._last = pd.Timestamp(job.template_ds.indexes[job.append_dim][region_positions(job).stop - 1])
+        self._last = pd.Timestamp(job.template_ds.get_index(job.append_dim)[region_positions(job).stop - 1])
         # One file may hold several members, of which the ledger lacks some.
         self._missing = {(one.file, one.labels): one for one in coverage.missing}
         beside = sum(one.label is not None and not self._is_own(one.label) for one in coverage.missing)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import xarray as xr
 
 from reformatters_dagster.core.field.buffer import Arena, FieldBuffer, spatial_windows
@@ -70,5 +69,6 @@ def _field_positions[Coord: SourceFileCoord](
     coords: Sequence[Coord], region_ds: xr.Dataset, dims: Sequence[Dim]
 ) -> dict[Coord, tuple[int, ...]]:
     labels = [coord.out_loc() for coord in coords]
-    along = [region_ds.indexes[dim].get_indexer(pd.Index([one[dim] for one in labels])).tolist() for dim in dims]
+    places = {dim: {label: at for at, label in enumerate(region_ds.get_index(dim))} for dim in dims}
+    along = [[places[dim][one[dim]] for one in labels] for dim in dims]
     return dict(zip(coords, zip(*along, strict=True), strict=True))

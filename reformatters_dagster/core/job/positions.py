@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from reformatters_dagster.core.job.hooks import RegionHooks
@@ -54,6 +53,7 @@ def labels_text(coord: SourceFileCoord) -> str:
 
 def positions_of(job: RegionHooks[Any], coords: Sequence[SourceFileCoord]) -> list[int]:
     """Position of each file's fields."""
-    labels = job.template_ds.indexes[job.append_dim]
-    found = np.array([label_of(job, coord).to_datetime64() for coord in coords], "datetime64[us]")
-    return [int(at) for at in labels.get_indexer(pd.DatetimeIndex(found))]
+    labels = job.template_ds.get_index(job.append_dim).to_numpy()
+    wanted = np.array([label_of(job, coord).to_datetime64() for coord in coords], labels.dtype)
+    at = labels.searchsorted(wanted)
+    return [int(one) for one in np.where(labels.take(at, mode="clip") == wanted, at, -1)]

@@ -89,8 +89,8 @@ def _told_if_implausible(variable: str, stats: JobStats, label: Timestamp) -> It
 def _step_seconds(region_ds: xr.Dataset, rule: Deaccumulation) -> npt.NDArray[np.float64]:
     """Seconds since the source began to accumulate, for each step."""
     if "lead_time" in region_ds.indexes:
-        return pd.TimedeltaIndex(region_ds.indexes["lead_time"]).total_seconds().to_numpy()
-    return seconds_since_reset(pd.DatetimeIndex(region_ds.indexes["time"]), rule.reset)
+        return pd.TimedeltaIndex(region_ds.get_index("lead_time")).total_seconds().to_numpy()
+    return seconds_since_reset(pd.DatetimeIndex(region_ds.get_index("time")), rule.reset)
 
 
 def _but_the_ends(flagged: Steps) -> Steps:

@@ -60,7 +60,7 @@ def account_for(
         Labels of the append dimension that readers see after the commit.
     """
     template = job.context.template_config
-    all_labels = pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])
+    all_labels = pd.DatetimeIndex(job.template_ds.get_index(job.append_dim))
     own = all_labels[job.region]
     known = previous.variables if previous else {}
     unwritten = {name for name, files in results.items() if name in known and not any(f.succeeded for f in files)}

@@ -6,6 +6,7 @@ In: a request, a dataset, the places of a deployment, and the time it is. Out: a
 from typing import NamedTuple
 
 from reformatters_dagster.core.job.context import OnProgress, ignore_progress
+from reformatters_dagster.core.job.folder import refuse_small_disk, sweep_job_folders
 from reformatters_dagster.core.ledger.progress import unfinished_runs
 from reformatters_dagster.core.run.dataset import DynamicalDataset
 from reformatters_dagster.core.run.guards import refuse_empty_history, refuse_other_times, refuse_unknown_run
@@ -86,10 +87,13 @@ def backfill(
     ------
     Refused
         As `plan_backfill`, before anything is written.
+    TmpDiskFull
+        When the tmp disk has too little room: before a store is created.
     """
     resumes = "" if root_run == run_id else root_run
     plan = plan_backfill(dataset, workspace, request, now, resumes=resumes)
     if plan.writes_metadata:
+        _refuse_small_disk(dataset, workspace, plan, now)
         dataset.initialise(workspace, plan.end, now)
     report, variables = RunReport(plan.partitions), request.variables or tuple(dataset.template_config.variables)
     for at, label in enumerate(plan.partitions):
@@ -158,6 +162,15 @@ def plan_backfill(
     elif case in {CREATE, REWRITE}:
         raise NoPartition(_explain_no_partition(template, request, end, creates=case is CREATE))
     return BackfillPlan(end, partitions, case.metadata)
+
+
+def _refuse_small_disk(dataset: DynamicalDataset, workspace: Workspace, plan: BackfillPlan, now: Timestamp) -> None:
+    """Refuse a tmp disk on which the first partition cannot be made, once what killed jobs have left there is gone."""
+    context, template_ds = dataset.context(workspace, now), dataset.template_config.get_template(plan.end)
+    workspace.tmp.mkdir(parents=True, exist_ok=True)
+    for job in dataset.region_job.get_jobs(context, template_ds, contains=plan.partitions[:1]):
+        sweep_job_folders(job)
+        refuse_small_disk(job)
 
 
 def _choose(

@@ -120,8 +120,10 @@ def survey_incomplete(dataset: Declaration, workspace: Workspace, now: Timestamp
     noted = abandoned_partitions(internal)
     look = _HealLook(dataset, workspace, now, published, _stored_variables(dataset, workspace), noted)
     recent = list(_recent_published(dataset, published, now))
-    shown = published[published < recent[-1]] if recent else published
-    older = [label for label in shown[:: template.shard_length][::-1] if partition_key(label) in noted] if noted else []
+    older: list[Timestamp] = []
+    if noted:
+        shown = published[published < recent[-1]] if recent else published
+        older = [label for label in shown[:: template.shard_length][::-1] if partition_key(label) in noted]
     for label in [*recent, *older]:
         if budget.is_spent:
             look.survey.waiting.append(f"the listing budget ended before {partition_key(label)}")
@@ -199,8 +201,9 @@ class _HealLook:
 def _not_wholly_published(dataset: Declaration, published: int, now: Timestamp) -> list[Timestamp]:
     """First labels of every shard that has begun and is not wholly published, oldest first, where so many labels are."""
     template = dataset.template_config
-    first = template.append_dim.start + (published // template.shard_length) * template.shard_duration
-    return [label.as_unit("us") for label in pd.date_range(first, now, freq=template.shard_duration)]
+    start, length = template.append_dim.start, template.shard_duration
+    shards = range(published // template.shard_length, (now - start) // length + 1)
+    return [(start + shard * length).as_unit("us") for shard in shards]
 
 
 def is_whole(dataset: Declaration, entry: LedgerEntry, shown: pd.DatetimeIndex | None = None) -> bool:

@@ -56,7 +56,7 @@ def entry_before(
 def _unknown(job: RegionJob[Any], version: Expected) -> LedgerEntry:
     template = job.context.template_config
     published = published_labels(job.context.stores.primary, job.append_dim)
-    own = pd.DatetimeIndex(job.template_ds.indexes[job.append_dim])[job.region]
+    own = pd.DatetimeIndex(job.template_ds.get_index(job.append_dim))[job.region]
     extent = (published[0], published[-1]) if len(published) else (own[0], own[0] - template.append_dim.frequency)
     return LedgerEntry(
         partition=partition_key(job.label),

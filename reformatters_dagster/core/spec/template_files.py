@@ -1,24 +1,53 @@
-"""A template on disk: metadata-only Zarr v3, as it is committed and as every tmp store starts.
+"""A template as metadata-only Zarr v3: as it is committed, as a commit puts it, and as every tmp store starts.
 
-In: an `xr.Dataset` as `TemplateConfig.get_template` gives it. Out: documents and coordinate values in a folder; or the reverse.
+In: an `xr.Dataset` as `TemplateConfig.get_template` gives it. Out: documents and coordinate values, in memory or in a folder; or
+the reverse.
 """
 
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from reformatters_dagster.core.spec.zarr_documents import consolidate
+from reformatters_dagster.core.spec.zarr_documents import Objects, consolidated
+
+if TYPE_CHECKING:
+    from zarr.abc.buffer import Buffer as AnyBuffer
+    from zarr.storage import MemoryStore
 
 
-def write_metadata(ds: xr.Dataset, path: Path) -> None:
-    """Write metadata and coordinate values of a template, but no data chunk, as consolidated Zarr v3.
+def metadata_objects(ds: xr.Dataset) -> Objects:
+    """Metadata and coordinate values of a template, but no data chunk, as consolidated Zarr v3: objects by key.
 
     Parameters
     ----------
     ds : xr.Dataset
         As `get_template` gives it: encodings carry chunks, shards, compressors, fill values.
+
+    Raises
+    ------
+    ValueError
+        For an array without an explicit fill value.
+    """
+    from zarr.storage import MemoryStore
+
+    if unfilled := [str(name) for name in ds.variables if "fill_value" not in ds[name].encoding]:
+        raise ValueError(f"arrays {unfilled} have no explicit fill_value in their encoding; every array needs one")
+    objects: dict[str, AnyBuffer] = {}
+    store = MemoryStore(objects)
+    coordinates = ds.drop_vars(list(ds.data_vars))
+    coordinates.to_zarr(store, mode="w-", zarr_format=3, consolidated=False, write_empty_chunks=True)
+    write_arrays(ds, map(str, ds.data_vars), store)
+    return consolidated(objects)
+
+
+def write_metadata(ds: xr.Dataset, path: Path) -> None:
+    """Write `metadata_objects` to a folder.
+
+    Parameters
+    ----------
     path : Path
         Replaced when it stands; only a folder named `latest.zarr` or `*-tmp.zarr` is ever replaced.
 
@@ -27,34 +56,32 @@ def write_metadata(ds: xr.Dataset, path: Path) -> None:
     ValueError
         For a path of another name, or an array without an explicit fill value.
     """
-
     if path.name != "latest.zarr" and not path.name.endswith("-tmp.zarr"):
         raise ValueError(f"{path} would be overwritten; only 'latest.zarr' and '*-tmp.zarr' may be")
-    if unfilled := [str(name) for name in ds.variables if "fill_value" not in ds[name].encoding]:
-        raise ValueError(f"arrays {unfilled} have no explicit fill_value in their encoding; every array needs one")
+    objects = metadata_objects(ds)
     shutil.rmtree(path, ignore_errors=True)
-    coordinates = ds.drop_vars(list(ds.data_vars))
-    coordinates.to_zarr(path, mode="w-", zarr_format=3, consolidated=False, write_empty_chunks=True)
-    write_arrays(ds, map(str, ds.data_vars), path)
-    consolidate(path)
+    for key, data in objects.items():
+        file = path / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
 
 
-def write_arrays(ds: xr.Dataset, names: Iterable[str], path: Path) -> None:
-    """Write the documents of some data variables as `write_metadata` does, and nothing else. Shards can be written then.
+def write_arrays(ds: xr.Dataset, names: Iterable[str], store: "Path | MemoryStore") -> None:
+    """Write the documents of some data variables as `metadata_objects` does, and nothing else. Shards can be written then.
 
     Parameters
     ----------
     ds : xr.Dataset
         As `get_template` gives it.
-    path : Path
-        A store that has none of these variables yet.
+    store : Path or MemoryStore
+        It has none of these variables yet.
     """
     import zarr
 
     for name in names:
         encoding = ds[name].encoding
         zarr.create_array(
-            path,
+            store,
             name=name,
             shape=ds[name].shape,
             dtype=encoding["dtype"],

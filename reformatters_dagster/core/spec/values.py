@@ -62,7 +62,7 @@ type Names = Sequence[str]
 def _naive(time: pd.Timestamp) -> pd.Timestamp:
     if time.tzinfo is not None:
         raise ValueError(f"{time!r} carries a time zone; times are naive UTC")
-    return time.as_unit("us")
+    return time if time.unit == "us" else time.as_unit("us")
 
 
 Time = Annotated[Timestamp, BeforeValidator(pd.Timestamp), AfterValidator(_naive)]

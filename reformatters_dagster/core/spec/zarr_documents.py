@@ -9,8 +9,9 @@ which puts objects.
 import itertools
 import json
 import logging
+import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ _FIELDS = {
 }
 
 type Values = np.ndarray[tuple[int, ...], np.dtype[Any]]
+type Objects = Mapping[str, bytes]
+"""What a store holds, by key."""
 
 
 def document_key(name: str) -> str:
@@ -90,11 +93,18 @@ def read_document(path: Path, name: str) -> JSON:
     return document
 
 
+def keys_below(objects: Objects, prefix: str) -> list[str]:
+    """Key of the object at a prefix, or of every object below it."""
+    return sorted(key for key in objects if key == prefix or key.startswith(f"{prefix}/"))
+
+
 def keys_on_disk(folder: Path, prefix: str) -> list[str]:
     """Key of the object at a prefix, or of every object below it, of a store on local disk."""
     path = folder / prefix
-    files = [path] if path.is_file() else [below for below in path.rglob("*") if below.is_file()]
-    return sorted(file.relative_to(folder).as_posix() for file in files)
+    if path.is_file():
+        return [prefix]
+    below = (os.path.relpath(parent, folder) + f"/{name}" for parent, _, names in os.walk(path) for name in names)
+    return sorted(below)
 
 
 def documents_of(root: JSON) -> dict[str, JSON]:
@@ -212,12 +222,12 @@ def is_decodable(array: JSON, data: bytes) -> bool:
 
 
 def replace_values(array: JSON, data: bytes, values: Values) -> bytes:
-    """The object `data` of an array with other values, which must not all be the fill value."""
+    """The object `data` of an array with other values."""
     import zarr
     from zarr.storage import MemoryStore
 
     objects = _one_chunk(array, data)
-    zarr.open_array(MemoryStore(objects), mode="r+")[...] = values
+    zarr.open_array(MemoryStore(objects), mode="r+", config={"write_empty_chunks": True})[...] = values
     return objects[_one_chunk_key(array)].to_bytes()
 
 
@@ -233,18 +243,20 @@ def _one_chunk_key(array: JSON) -> str:
     return "/".join(["c", *("0" for _ in object_shape(array))])
 
 
-def consolidate(path: Path) -> None:
-    """Write the root document of a store on local disk anew, with the documents of all arrays in name order.
+def consolidated(store: "dict[str, AnyBuffer]") -> Objects:
+    """The objects of a store in memory, with the documents of all arrays in its root, in name order.
 
     The order makes it the same on every machine.
     """
     import zarr
     from zarr.errors import ZarrUserWarning
+    from zarr.storage import MemoryStore
 
     with warnings.catch_warnings():
         # The specification does not have it yet; all readers that we name read it.
         warnings.simplefilter("ignore", ZarrUserWarning)
-        zarr.consolidate_metadata(path)
-    root = read_root_at(path)
+        zarr.consolidate_metadata(MemoryStore(store))
+    objects = {key: data.to_bytes() for key, data in store.items()}
+    root = json.loads(objects[ROOT_KEY])
     root["consolidated_metadata"]["metadata"] = dict(sorted(documents_of(root).items()))
-    (path / ROOT_KEY).write_text(json.dumps(root, indent=2) + "\n")
+    return {**objects, ROOT_KEY: (json.dumps(root, indent=2) + "\n").encode()}

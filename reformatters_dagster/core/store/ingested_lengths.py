@@ -3,23 +3,28 @@
 In: forecast lengths of some init times. Out: these values in every store; all other values stay.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from reformatters_dagster.core.spec.values import Lengths, Timestamp
-from reformatters_dagster.core.spec.zarr_documents import first_axis_key, read_document
+from reformatters_dagster.core.spec.template_files import metadata_objects
+from reformatters_dagster.core.spec.values import JSON, Lengths, Timestamp
+from reformatters_dagster.core.spec.zarr_documents import (
+    ROOT_KEY,
+    Objects,
+    arrays_of,
+    chunk_values,
+    first_axis_key,
+    object_shape,
+    replace_values,
+)
 from reformatters_dagster.core.store.location import Store
-from reformatters_dagster.core.store.metadata import put_grown, sound_chunk, tmp_metadata
+from reformatters_dagster.core.store.metadata import put_grown, sound_chunk
 from reformatters_dagster.core.store.settings import Workspace
-
-if TYPE_CHECKING:
-    import zarr
 
 INGESTED = "ingested_forecast_length"
 
@@ -43,41 +48,37 @@ def merge_ingested_lengths(template_ds: xr.Dataset, workspace: Workspace, length
     """
     if INGESTED not in template_ds.coords or not lengths:
         return
-    labels = template_ds.indexes["init_time"]
+    labels = template_ds.get_index("init_time")
     found = labels.get_indexer(pd.DatetimeIndex(list(lengths)))
     positions = {int(at): length for at, length in zip(found, lengths.values(), strict=True) if at >= 0}
-    alone = xr.Dataset(coords={INGESTED: template_ds[INGESTED].variable})
-    with tmp_metadata(alone, workspace.tmp) as tmp_store:
-        workspace.stores.each_in_write_order(
-            lambda store: _merge_into(store, workspace.stores.primary, tmp_store, positions)
-        )
+    objects = metadata_objects(xr.Dataset(coords={INGESTED: template_ds[INGESTED].variable}))
+    workspace.stores.each_in_write_order(lambda store: _merge_into(store, workspace.stores.primary, objects, positions))
 
 
-def _merge_into(store: Store, primary: Store, tmp_store: Path, positions: Mapping[int, Lengths]) -> None:
-    import zarr
-
-    document = read_document(tmp_store, INGESTED)
-    array = zarr.open_array(tmp_store / INGESTED, mode="r+", config={"write_empty_chunks": True})
-    # Whole chunks: zarr drops values past the end of an array when it writes all values before it, and another run may have
-    # written lengths there of labels that it is about to publish.
-    array.resize((-(-array.shape[0] // array.chunks[0]) * array.chunks[0], *array.shape[1:]))
-    for chunk in sorted({position // array.chunks[0] for position in positions}):
-        key = first_axis_key(INGESTED, chunk, array.ndim)
-        ours = {at: length for at, length in positions.items() if at // array.chunks[0] == chunk}
-        sound = partial(sound_chunk, store, key, document, primary=primary)
-        put_grown(store, key, partial(_with_lengths, array, tmp_store / key, ours, sound))
+def _merge_into(store: Store, primary: Store, objects: Objects, positions: Mapping[int, Lengths]) -> None:
+    array = arrays_of(json.loads(objects[ROOT_KEY]))[INGESTED]
+    length, *others = object_shape(array)
+    for chunk in sorted({position // length for position in positions}):
+        key = first_axis_key(INGESTED, chunk, 1 + len(others))
+        ours = {at % length: value for at, value in positions.items() if at // length == chunk}
+        sound = partial(sound_chunk, store, key, array, primary=primary)
+        put_grown(store, key, partial(_with_lengths, array, objects[key], ours, sound))
 
 
 def _with_lengths(
-    array: "zarr.Array[Any]",
-    chunk: Path,
+    array: JSON,
+    template: bytes,
     lengths: Mapping[int, Lengths],
     sound: Callable[[bytes], bytes | None],
     found: bytes | None,
 ) -> bytes:
-    """A chunk of the stored coordinate with other lengths at some positions; `chunk` is overwritten with it."""
-    if found is not None and (undamaged := sound(found)) is not None:
-        chunk.write_bytes(undamaged)
+    """A chunk of the stored coordinate with other lengths at some positions within it, or that of the template with them.
+
+    Whole chunks: another run may have written lengths past the end of the array, of labels that it is about to publish.
+    """
+    undamaged = None if found is None else sound(found)
+    before = template if undamaged is None else undamaged
+    values = chunk_values(array, before).copy()
     for position, length in lengths.items():
-        array[position] = length / np.timedelta64(1, "s")
-    return chunk.read_bytes()
+        values[position] = length / np.timedelta64(1, "s")
+    return replace_values(array, before, values)

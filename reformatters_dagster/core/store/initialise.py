@@ -7,8 +7,9 @@ import logging
 
 from reformatters_dagster.core.spec.errors import StoreExists, TimeNotOnGrid
 from reformatters_dagster.core.spec.template import TemplateConfig
+from reformatters_dagster.core.spec.template_files import metadata_objects
 from reformatters_dagster.core.spec.values import Timestamp
-from reformatters_dagster.core.store.metadata import put_metadata, put_template, tmp_metadata
+from reformatters_dagster.core.store.metadata import put_metadata, put_template
 from reformatters_dagster.core.store.reading import published_labels
 from reformatters_dagster.core.store.replica_guards import refuse_lost_primary
 from reformatters_dagster.core.store.settings import Workspace
@@ -23,11 +24,10 @@ def create_store(template: TemplateConfig, workspace: Workspace, end: Timestamp)
     Several runs may do this at once: one creates the store, the others find it. `refuse_lost_primary` says when none does.
     """
     refuse_lost_primary(template, workspace)
-    with tmp_metadata(template.get_template(end), workspace.tmp) as tmp_store:
-        try:
-            put_metadata(tmp_store, workspace.stores, expected_root="absent")
-        except StoreExists:
-            log.info("store=%s was created by another run", workspace.stores.primary.url)
+    try:
+        put_metadata(metadata_objects(template.get_template(end)), workspace.stores, expected_root="absent")
+    except StoreExists:
+        log.info("store=%s was created by another run", workspace.stores.primary.url)
 
 
 def initialise_store(template: TemplateConfig, workspace: Workspace, end: Timestamp, now: Timestamp) -> int:

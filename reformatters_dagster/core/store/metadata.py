@@ -1,20 +1,16 @@
 """Metadata of the final stores: coordinates, array documents, then the root.
 
-In: a template, a tmp store with its metadata, or a primary. Out: metadata that readers can open at every moment between the puts.
+In: a template, its metadata as objects, or a primary. Out: metadata that readers can open at every moment between the puts.
 """
 
 import json
 import logging
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from reformatters_dagster.core.shard.tmp_folder import tmp_folder
-from reformatters_dagster.core.shard.writer import on_tmp_disk
 from reformatters_dagster.core.spec.errors import (
     CommitConflict,
     CorruptRoot,
@@ -24,11 +20,12 @@ from reformatters_dagster.core.spec.errors import (
     StoreMissing,
     TemplateDrift,
 )
-from reformatters_dagster.core.spec.template_files import write_metadata
+from reformatters_dagster.core.spec.template_files import metadata_objects
 from reformatters_dagster.core.spec.values import JSON, Frozen
 from reformatters_dagster.core.spec.zarr_documents import (
     DAMAGED_DOCUMENT,
     ROOT_KEY,
+    Objects,
     append_dim_of,
     arrays_of,
     chunk_values,
@@ -37,7 +34,7 @@ from reformatters_dagster.core.spec.zarr_documents import (
     document_key,
     documents_of,
     is_decodable,
-    keys_on_disk,
+    keys_below,
     length_along,
     replace_values,
 )
@@ -63,39 +60,29 @@ class MetadataReceipt(Frozen):
 
 def put_template(template_ds: xr.Dataset, workspace: Workspace) -> None:
     """Put a template's metadata and coordinates, the root last; a null replaces no value that the store holds."""
-    with tmp_metadata(template_ds, workspace.tmp) as tmp_store:
-        found = workspace.stores.primary.get_or_none(ROOT_KEY)
-        put_metadata(tmp_store, workspace.stores, expected_root="absent" if found is None else found[1])
-
-
-@contextmanager
-def tmp_metadata(template_ds: xr.Dataset, tmp: Path) -> Iterator[Path]:
-    """A tmp store with the metadata of a template; it is deleted at the end of the block."""
-    with tmp_folder(tmp, "metadata") as folder:
-        path = folder / "metadata-tmp.zarr"
-        with on_tmp_disk(path):
-            write_metadata(template_ds, path)
-        yield path
+    found = workspace.stores.primary.get_or_none(ROOT_KEY)
+    expected = "absent" if found is None else found[1]
+    put_metadata(metadata_objects(template_ds), workspace.stores, expected_root=expected)
 
 
 def put_metadata(
-    tmp_store: Path, stores: StoreSet, *, expected_root: Expected, keep: Collection[str] = ()
+    objects: Objects, stores: StoreSet, *, expected_root: Expected, keep: Collection[str] = ()
 ) -> MetadataReceipt:
-    """Put a tmp store's metadata into each store: coordinates, array documents, then the root by compare-and-swap.
+    """Put metadata into each store: coordinates, array documents, then the root by compare-and-swap.
 
     Readers go by the root alone. Objects that are put before it only grow: a coordinate chunk keeps every value for which
-    the tmp store has a null, and the document of a longer array stays. So every label of a root is there, in whatever
+    the new one has a null, and the document of a longer array stays. So every label of a root is there, in whatever
     order two writers put their objects. One that is damaged is replaced: a coordinate chunk of a replica by the primary's,
-    so far as the tmp store has nulls.
+    so far as the new one has nulls.
 
     Parameters
     ----------
-    tmp_store : Path
-        Consolidated metadata and coordinate values. Its data chunks are not read.
+    objects : mapping of key to bytes
+        Consolidated metadata and coordinate values, as of `metadata_objects`. Data chunks among them are not put.
     expected_root : "absent" or ETag
         What the primary's root was when this run read it; "absent" creates the store or fails.
     keep : collection of str
-        Coordinates whose stored values stay, even where the tmp store has other values.
+        Coordinates whose stored values stay, even where the new ones are others.
 
     Raises
     ------
@@ -104,7 +91,7 @@ def put_metadata(
     CommitConflict
         When the primary's root is no longer the expected one.
     Retraction
-        When the primary publishes more labels than the tmp store. A replica that does so keeps its root: an earlier run
+        When the primary publishes more labels than the metadata have. A replica that does so keeps its root: an earlier run
         ended between replica and primary.
     TemplateDrift
         When a store has another structure; as `CorruptRoot` when the root of a replica cannot be read.
@@ -112,9 +99,9 @@ def put_metadata(
         When a replica has no store while the primary has one: it would lack all that was published before.
     """
     metadata = _Metadata(
-        (tmp_store / ROOT_KEY).read_bytes(),
-        read=lambda key: (tmp_store / key).read_bytes(),
-        keys_below=partial(keys_on_disk, tmp_store),
+        objects[ROOT_KEY],
+        read=objects.__getitem__,
+        keys_below=partial(keys_below, objects),
         keep=frozenset(keep),
     )
     if stores.tolerate is None:
@@ -212,7 +199,7 @@ def sound_chunk(store: Store, key: str, array: JSON, found: bytes, primary: Stor
 
 
 class _Metadata:
-    """The metadata of a tmp store or of a primary, and how each of its objects is put."""
+    """The metadata of a template or of a primary, and how each of its objects is put."""
 
     def __init__(
         self,
@@ -259,7 +246,7 @@ class _Metadata:
 
         def grown(found: bytes | None) -> bytes:
             wanted = self.read(key)
-            if found is None or name not in self.arrays:
+            if found is None or found == wanted or name not in self.arrays:
                 return wanted
             return found if self._length(found) > self._length(wanted) else wanted
 
@@ -319,7 +306,7 @@ class _Metadata:
             )
 
     def refuse_other_root(self, primary: Store, expected: Expected) -> bytes | None:
-        """Refuse a primary that changed since this run read it, or that the tmp store's metadata does not fit.
+        """Refuse a primary that changed since this run read it, or that the metadata do not fit.
 
         Returns
         -------

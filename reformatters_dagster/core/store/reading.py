@@ -22,7 +22,7 @@ from reformatters_dagster.core.spec.errors import (
 )
 from reformatters_dagster.core.spec.failures import Failure, UnusableAnswer, is_past_end, store_failure
 from reformatters_dagster.core.spec.retries import Patience, ask_patiently, twice_as_long
-from reformatters_dagster.core.spec.values import JSON, Timestamp
+from reformatters_dagster.core.spec.values import JSON, Dim, Names, Timestamp
 from reformatters_dagster.core.spec.zarr_documents import (
     DAMAGED_DOCUMENT,
     ROOT_KEY,
@@ -82,12 +82,26 @@ def open_published(store: Store) -> xr.Dataset:
     StoreMissing, CorruptRoot
         When no store stands there, or its root cannot be read.
     """
-    if read_root(store) is None:
+    return _opened(store)
+
+
+def _opened(store: Store, only: frozenset[str] | None = None) -> xr.Dataset:
+    root = read_root(store)
+    if root is None:
         raise StoreMissing(
             f"store {store.url} was to be opened; there is none: `reformat backfill` with `--archive-start T` creates it"
         )
-    published: xr.Dataset = xr.open_zarr(store.reader(), chunks=None, decode_timedelta=True, consolidated=True)
+    others = [] if only is None else sorted(arrays_of(root).keys() - only)
+    published: xr.Dataset = xr.open_zarr(
+        store.reader(), chunks=None, decode_timedelta=True, consolidated=True, drop_variables=others
+    )
     return published
+
+
+def published_indexes(store: Store, dims: Names) -> dict[Dim, pd.Index]:
+    """Labels of some dimensions, as `open_published` has them, of which nothing else is read. Raises what it raises."""
+    published = _opened(store, only=frozenset(dims))
+    return {dim: published.indexes[dim] for dim in dims}
 
 
 def load_published(array: xr.DataArray, patience: Patience = READ_PATIENCE) -> xr.DataArray:

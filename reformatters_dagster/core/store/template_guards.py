@@ -13,7 +13,7 @@ from reformatters_dagster.core.store.guards import (
     refuse_unpublished_variables,
     refuse_version_mismatch,
 )
-from reformatters_dagster.core.store.reading import open_published, published_labels, read_root
+from reformatters_dagster.core.store.reading import published_indexes, published_labels, read_root
 from reformatters_dagster.core.store.replica_guards import refuse_lost_primary
 from reformatters_dagster.core.store.settings import Workspace
 
@@ -38,9 +38,9 @@ def check_store(template: TemplateConfig, workspace: Workspace) -> None:
     )
     template.get_template(template.append_dim.start)  # refuses a committed template that is not the code's
     refuse_structure_drift(read_root_at(template.path), store_root, template.append_dim.name)
-    published = open_published(workspace.stores.primary)
+    published = published_indexes(workspace.stores.primary, [dim.name for dim in template.all_dims])
     for dim in template.all_dims:
-        refuse_other_labels(dim.name, list(dim.index()), list(published.indexes[dim.name]))
+        refuse_other_labels(dim.name, list(dim.index()), list(published[dim.name]))
 
 
 def refuse_unpublished(template: TemplateConfig, workspace: Workspace, variables: Names | None) -> None:

@@ -242,6 +242,13 @@ def test_a_length_of_a_label_that_is_about_to_be_published_stays(published: Site
     assert ingested(published) == [3 * HOUR, 9 * HOUR]
 
 
+def test_lengths_may_all_be_unknown(published: Site) -> None:
+    template = published.dataset.template_config.get_template(INIT + Timedelta("1us"))
+    merge_ingested_lengths(template, published.workspace, {INIT: np.array("NaT", dtype="timedelta64[h]")})
+    assert published.workspace.stores.primary.exists("ingested_forecast_length/c/0")
+    assert pd.isna(ingested(published)[0])
+
+
 def test_lengths_that_stand_there_are_not_put_again(published: Site) -> None:
     journal, template = Journal(), published.dataset.template_config.get_template(INIT + Timedelta("1us"))
     stores = watched(published.workspace.stores, journal)

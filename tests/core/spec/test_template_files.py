@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from reformatters_dagster.core.spec.axes import AppendAxis
-from reformatters_dagster.core.spec.template_files import differing_files, write_metadata
+from reformatters_dagster.core.spec.template_files import differing_files, metadata_objects, write_metadata
 from tests.core.spec.on_disk import END, START, chunk_files, committed, document, opened, written
 from tests.tiny import TinyTemplate, tiny_template
 
@@ -37,6 +37,13 @@ def test_a_template_is_written_the_same_on_another_machine(forecast: TinyTemplat
     command = [sys.executable, "-W", "error", "-c", WRITE_IT, str(tmp_path)]
     subprocess.run(command, check=True, cwd=CHECKOUT, env=os.environ | ELSEWHERE, timeout=120)
     assert differing_files(forecast.path, tiny_template(tmp_path).path) == []
+
+
+def test_a_template_is_the_same_in_memory_as_on_disk(forecast: TinyTemplate, tmp_path: Path) -> None:
+    ds, path = forecast.get_template(END), tmp_path / "a-tmp.zarr"
+    write_metadata(ds, path)
+    on_disk = {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    assert metadata_objects(ds) == on_disk
 
 
 def test_differences_are_named(forecast: TinyTemplate, tmp_path: Path) -> None:

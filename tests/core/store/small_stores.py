@@ -99,6 +99,11 @@ def consolidate(path: Path) -> None:
         zarr.consolidate_metadata(path)
 
 
+def objects_at(path: Path) -> dict[str, bytes]:
+    """What a store on disk holds, by key."""
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
 def write_values(tmp_store: Path) -> None:
     """Every value of forecast `k` is `k + 1`."""
     for name in (GRID, SERIES):
@@ -117,7 +122,7 @@ def update(tmp_store: Path, stores: StoreSet, shards: range, expected: str) -> M
     for shard in shards:
         for name in (GRID, SERIES):
             publish_chunks(tmp_store, stores, name, shard)
-    return put_metadata(tmp_store, stores, expected_root=expected)
+    return put_metadata(objects_at(tmp_store), stores, expected_root=expected)
 
 
 def published_inits(store: Store) -> int:

@@ -25,6 +25,7 @@ from reformatters_dagster.core.spec.values import Float32Array
 from reformatters_dagster.core.store.metadata import put_metadata
 from reformatters_dagster.core.store.stores import StoreSet, open_store_set
 from reformatters_dagster.core.store.upload import publish_chunks
+from tests.core.store.small_stores import objects_at
 from tests.tiny import TinyTemplate, tiny_template
 
 CHECKOUT = Path(__file__).parents[3]
@@ -71,7 +72,7 @@ def publish(template: TinyTemplate, stores: StoreSet, tmp_store: Path, values: d
             for name in values:
                 write_shards(values[name][region], tmp_store, name, region)
                 publish_chunks(tmp_store, stores, name, shard_index(region, template.shard_length))
-    put_metadata(tmp_store, stores, expected_root="absent" if root is None else root[1])
+    put_metadata(objects_at(tmp_store), stores, expected_root="absent" if root is None else root[1])
 
 
 @pytest.fixture(scope="module", params=EXTENTS, ids=lambda labels: f"{labels} labels")
