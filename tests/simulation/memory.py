@@ -1,4 +1,4 @@
-"""What a simulation remembers instead of making it again: the results of pure functions that take longer than a whole run.
+"""What a simulation remembers instead of making it again: results of pure functions, some of which take longer than a whole run.
 
 In: functions of the code under test. Out: the same functions, which answer from memory where they are asked the same again. What
 they write, they write each time; requests that they make, they make each time.
@@ -183,5 +183,9 @@ def _of_values(array: Any, data: bytes, values: npt.NDArray[Any]) -> object:
 def _identity(ds: xr.Dataset) -> object:
     """What makes the metadata of two templates the same."""
     variables = ds.variables.items()
-    coords = tuple((name, one.shape, one.values.tobytes()) for name, one in variables if name not in ds.data_vars)
+    coords = tuple(
+        (name, one.shape, one.dtype, one.encoding.get("chunks"), one.values.tobytes())
+        for name, one in variables
+        if name not in ds.data_vars
+    )
     return coords, tuple((name, ds.variables[name].encoding.get("shards")) for name in ds.data_vars), repr(ds.attrs)

@@ -141,8 +141,8 @@ def looked_at(primary: Bucket, internal: Bucket, upstream: Upstream, shard: int)
     """All that `ledger_is_true` looks at, by its versions: as long as it is the same, so is what is found."""
     layout = upstream.layout
     objects = tuple(f"{variable}/c/{shard}/" for variable in VARIABLES)
-    partitions = [partition_key(layout.first_of(one)) for one in (shard - 1, shard) if one >= 0]
-    notes = tuple(key for one in partitions for key in (f"ledger/{one}.json", f"progress/{one}/"))
+    partition = partition_key(layout.first_of(shard))
+    notes = f"ledger/{partition}.json", f"progress/{partition}/"
     return (
         primary.objects[reader.ROOT][1],
         [(key, etag) for key, (_, etag) in primary.objects.items() if key.startswith(objects)],

@@ -36,7 +36,6 @@ MATTERS: dict[str, Change] = {
     "an object of another variable": _put(f"{RATE}/c/1/0/0"),
     "an object that vanishes": _lose,
     "its entry": _note("ledger/2026-03-01T12:00.json"),
-    "the entry before": _note("ledger/2026-03-01T00:00.json"),
     "a note": _note(f"progress/2026-03-01T12:00/{RATE}.json"),
     "the first file": _file(LENGTH),
     "the last file": _file(2 * LENGTH - 1),
@@ -44,6 +43,7 @@ MATTERS: dict[str, Change] = {
 }
 DOES_NOT: dict[str, Change] = {
     "an object of another shard": _put(f"{INSTANT}/c/11/0/0"),
+    "the entry before": _note("ledger/2026-03-01T00:00.json"),
     "the entry after": _note("ledger/2026-03-02T00:00.json"),
     "a lease": _note("lease/2026-03-01T12:00.json"),
     "a file of another shard": _file(2 * LENGTH),

@@ -97,6 +97,7 @@ class Watched(MemoryStore):
 
 
 def test_zarr_works_in_the_thread_that_asks_it() -> None:
+    Watched.threads.clear()
     store, values = Watched(), np.arange(6.0).reshape(2, 3)
     with inline_zarr():
         zarr.create_array(store, shape=(2, 3), chunks=(1, 3), shards=(2, 3), dtype="float64")[...] = values

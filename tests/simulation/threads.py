@@ -45,8 +45,14 @@ class Done(Future[Any]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         return self._error
 
+    def __repr__(self) -> str:
+        return f"Done({self._value!r}, {self._error!r})"
+
     def done(self) -> bool:
         return True
+
+    def running(self) -> bool:
+        return False
 
     def cancel(self) -> bool:
         return False
@@ -184,7 +190,10 @@ async def _called[T](function: Callable[..., T], /, *args: Any, **kwargs: Any) -
 
 @contextmanager
 def inline_zarr() -> Iterator[None]:
-    """Let zarr work in the thread that asks it: to hand a small array over to another one takes longer than to read it."""
+    """Let zarr work in the thread that asks it: to hand a small array over to another one takes longer than to read it.
+
+    One thread alone may ask it in the block.
+    """
     with ExitStack() as stack:
         for name, module in list(sys.modules.items()):
             if name.startswith("zarr.") and vars(module).get("sync") is sync:

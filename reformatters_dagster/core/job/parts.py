@@ -19,6 +19,7 @@ from reformatters_dagster.core.job.hooks import RegionHooks
 from reformatters_dagster.core.job.positions import template_at
 from reformatters_dagster.core.job.stretches import Stretch
 from reformatters_dagster.core.source.files import SourceFileCoord
+from reformatters_dagster.core.spec.errors import TemplateDrift
 from reformatters_dagster.core.spec.values import Dim, Window
 
 
@@ -68,7 +69,15 @@ def make_parts[Coord: SourceFileCoord](
 def _field_positions[Coord: SourceFileCoord](
     coords: Sequence[Coord], region_ds: xr.Dataset, dims: Sequence[Dim]
 ) -> dict[Coord, tuple[int, ...]]:
-    labels = [coord.out_loc() for coord in coords]
     places = {dim: {label: at for at, label in enumerate(region_ds.get_index(dim))} for dim in dims}
-    along = [[places[dim][one[dim]] for one in labels] for dim in dims]
-    return dict(zip(coords, zip(*along, strict=True), strict=True))
+    found = {}
+    for coord in coords:
+        labels = coord.out_loc()
+        for dim in dims:
+            if labels[dim] not in places[dim]:
+                raise TemplateDrift(
+                    f"{coord.key()} was to be read at {dim} {labels[dim]}; the template has no such label: correct "
+                    "`generate_source_file_coords`, or the dimension"
+                )
+        found[coord] = tuple(places[dim][labels[dim]] for dim in dims)
+    return found

@@ -52,8 +52,8 @@ def labels_text(coord: SourceFileCoord) -> str:
 
 
 def positions_of(job: RegionHooks[Any], coords: Sequence[SourceFileCoord]) -> list[int]:
-    """Position of each file's fields."""
+    """Position of each file's fields along the append dimension, whose labels ascend; -1 where it has no such label."""
     labels = job.template_ds.get_index(job.append_dim).to_numpy()
-    wanted = np.array([label_of(job, coord).to_datetime64() for coord in coords], labels.dtype)
-    at = labels.searchsorted(wanted)
-    return [int(one) for one in np.where(labels.take(at, mode="clip") == wanted, at, -1)]
+    wanted = np.array([label_of(job, coord).to_datetime64() for coord in coords], "datetime64[us]")
+    last_before = labels.searchsorted(wanted, side="right") - 1
+    return [int(at) if at >= 0 and labels[at] == label else -1 for at, label in zip(last_before, wanted, strict=True)]

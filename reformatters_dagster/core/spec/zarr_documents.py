@@ -115,13 +115,13 @@ def documents_of(root: JSON) -> dict[str, JSON]:
     TemplateDrift
         When the root holds no consolidated metadata: this project did not write it.
     """
-    consolidated = root.get("consolidated_metadata")
-    if not consolidated:
+    found = root.get("consolidated_metadata")
+    if not found:
         raise TemplateDrift(
             f"consolidated metadata was expected in a root zarr.json; it has {sorted(root)}: "
             "another program rewrote it; restore it, or start a new dataset version"
         )
-    documents: dict[str, JSON] = consolidated["metadata"]
+    documents: dict[str, JSON] = found["metadata"]
     return documents
 
 

@@ -15,7 +15,6 @@ from reformatters_dagster.core.spec.template_files import metadata_objects
 from reformatters_dagster.core.spec.values import JSON, Lengths, Timestamp
 from reformatters_dagster.core.spec.zarr_documents import (
     ROOT_KEY,
-    Objects,
     arrays_of,
     chunk_values,
     first_axis_key,
@@ -52,33 +51,40 @@ def merge_ingested_lengths(template_ds: xr.Dataset, workspace: Workspace, length
     found = labels.get_indexer(pd.DatetimeIndex(list(lengths)))
     positions = {int(at): length for at, length in zip(found, lengths.values(), strict=True) if at >= 0}
     objects = metadata_objects(xr.Dataset(coords={INGESTED: template_ds[INGESTED].variable}))
-    workspace.stores.each_in_write_order(lambda store: _merge_into(store, workspace.stores.primary, objects, positions))
+    array, chunks = arrays_of(json.loads(objects[ROOT_KEY]))[INGESTED], dict(objects)
+    workspace.stores.each_in_write_order(
+        lambda store: _merge_into(store, workspace.stores.primary, array, chunks, positions)
+    )
 
 
-def _merge_into(store: Store, primary: Store, objects: Objects, positions: Mapping[int, Lengths]) -> None:
-    array = arrays_of(json.loads(objects[ROOT_KEY]))[INGESTED]
+def _merge_into(
+    store: Store, primary: Store, array: JSON, chunks: dict[str, bytes], positions: Mapping[int, Lengths]
+) -> None:
+    """Merge into one store; `chunks` holds those of the store before, or else of the template, and then those of this one."""
     length, *others = object_shape(array)
     for chunk in sorted({position // length for position in positions}):
         key = first_axis_key(INGESTED, chunk, 1 + len(others))
         ours = {at % length: value for at, value in positions.items() if at // length == chunk}
         sound = partial(sound_chunk, store, key, array, primary=primary)
-        put_grown(store, key, partial(_with_lengths, array, objects[key], ours, sound))
+        put_grown(store, key, partial(_with_lengths, array, chunks, key, ours, sound))
 
 
 def _with_lengths(
     array: JSON,
-    template: bytes,
+    chunks: dict[str, bytes],
+    key: str,
     lengths: Mapping[int, Lengths],
     sound: Callable[[bytes], bytes | None],
     found: bytes | None,
 ) -> bytes:
-    """A chunk of the stored coordinate with other lengths at some positions within it, or that of the template with them.
+    """A chunk of the coordinate with other lengths at some positions within it; it is kept in `chunks`.
 
-    Whole chunks: another run may have written lengths past the end of the array, of labels that it is about to publish.
+    Of the whole chunk: another run may have written lengths past the end of the array, of labels that it is about to publish.
     """
     undamaged = None if found is None else sound(found)
-    before = template if undamaged is None else undamaged
+    before = chunks[key] if undamaged is None else undamaged
     values = chunk_values(array, before).copy()
     for position, length in lengths.items():
         values[position] = length / np.timedelta64(1, "s")
-    return replace_values(array, before, values)
+    chunks[key] = replace_values(array, before, values)
+    return chunks[key]

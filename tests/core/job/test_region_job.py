@@ -1,15 +1,18 @@
 """A region job from files to chunks: true values and honest results."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import pandas as pd
+import pytest
 import xarray as xr
 
 from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob, GfsSourceFileCoord
 from reformatters_dagster.core.job.positions import labels_text
 from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, VariableCoverage
 from reformatters_dagster.core.source.files import SourceFileStatus
+from reformatters_dagster.core.spec.errors import TemplateDrift
 from reformatters_dagster.core.spec.values import MOMENT
 from reformatters_dagster.core.spec.variables import DataVar
 from reformatters_dagster.core.store.initialise import create_store
@@ -69,6 +72,26 @@ def test_a_rate_needs_the_total_of_the_hour_before(site: Site) -> None:
             assert field.isnull().all()
         else:
             assert_true(field, RAIN, INIT, lead)
+
+
+class BeyondJob(GfsForecastRegionJob):
+    """A job that wants a file of a lead time that its template does not have."""
+
+    def generate_source_file_coords(
+        self, region_ds: xr.Dataset, data_vars: Sequence[DataVar]
+    ) -> list[GfsSourceFileCoord]:
+        *others, last = super().generate_source_file_coords(region_ds, data_vars)
+        return [*others, last.model_copy(update={"lead_time": 999 * HOUR})]
+
+
+def test_a_file_of_a_label_that_the_template_lacks_is_refused(site: Site) -> None:
+    site.arrive(INIT)
+    beyond = replace(site, dataset=replace(site.dataset, region_job=BeyondJob))
+    with pytest.raises(
+        TemplateDrift,
+        match=r"f999 was to be read at lead_time 41 days 15:00:00; the template has no such label: correct `generate_source",
+    ):
+        beyond.job().process()
 
 
 def forget_sunshine(site: Site) -> None:

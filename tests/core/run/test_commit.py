@@ -26,6 +26,8 @@ from reformatters_dagster.core.spec.errors import (
 from reformatters_dagster.core.spec.values import Timedelta, Timestamp
 from reformatters_dagster.core.store.ingested_lengths import merge_ingested_lengths
 from reformatters_dagster.core.store.location import Etag, Expected
+from reformatters_dagster.core.store.metadata import copy_metadata
+from reformatters_dagster.core.store.stores import open_store
 from tests.core.run.sites import VARIABLES, ingested, init_times
 from tests.datasets import (
     INIT,
@@ -240,6 +242,25 @@ def test_a_length_of_a_label_that_is_about_to_be_published_stays(published: Site
     merge_ingested_lengths(shorter, published.workspace, {INIT: np.array(3, dtype="timedelta64[h]")})
     assert before == [9 * HOUR]
     assert ingested(published) == [3 * HOUR, 9 * HOUR]
+
+
+@pytest.mark.parametrize("damaged", [b"damaged", None], ids=["damaged", "lost"])
+def test_lengths_that_the_primary_has_lost_are_those_of_the_last_replica(
+    published: Site, tmp_path: Path, damaged: bytes | None
+) -> None:
+    published.arrive(SECOND)
+    published.update(SECOND + SOON)
+    primary, key = published.workspace.stores.primary, "ingested_forecast_length/c/0"
+    replica = open_store(str(tmp_path / "replica"), "a/v1.zarr")
+    copy_metadata(primary, replica, primary.get("zarr.json")[0])
+    if damaged is None:
+        primary.delete(key)
+    else:
+        primary.put(key, damaged)
+    pair = replace(published.workspace, stores=replace(published.workspace.stores, replicas=(replica,)))
+    template = published.dataset.template_config.get_template(SECOND + Timedelta("1us"))
+    merge_ingested_lengths(template, pair, {SECOND: np.array(3, dtype="timedelta64[h]")})
+    assert ingested(published) == [9 * HOUR, 3 * HOUR]
 
 
 def test_lengths_may_all_be_unknown(published: Site) -> None:
