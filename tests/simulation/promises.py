@@ -344,18 +344,20 @@ def _uploaded(internal: Bucket, found: Known, variable: str) -> set[int]:
 
 
 def waits_in_vain(internal: Bucket, upstream: Upstream, shard: int) -> bool:
-    """Whether a rate of a shard is made again and again, and a file beside it that was used has been taken back."""
+    """Whether a rate of a shard is lacking or outdated, and a file beside it that was used cannot be used any more."""
     found, files = (
         known(internal, upstream.layout, shard),
         range(shard * upstream.layout.shard, (shard + 1) * upstream.layout.shard),
     )
     return found is not None and any(
-        not found.claims(RATE, file) and _is_beside_vanished(found, upstream, file) for file in files
+        (not found.claims(RATE, file) or found.awaited_at(RATE, file) is not None)
+        and _is_beside_vanished(found, upstream, file)
+        for file in files
     )
 
 
 def _is_beside_vanished(found: Known, upstream: Upstream, file: int) -> bool:
-    """Whether a file that a rate may be made from was used, and has been taken back: to read it again fails for good."""
+    """Whether a file that a rate may be made from was used, and cannot be used any more: to read it again fails for good."""
     beside = range(file - 2, file + 2)  # where the rate before cannot be made, its file does not count as used
     return any(found.claims(RATE, one) and not upstream.usable(one) for one in beside)
 
