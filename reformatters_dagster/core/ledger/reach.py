@@ -38,10 +38,7 @@ def unwritten_labels(
         coverage = entry.variables.get(data_var.name)
         if coverage is None:
             continue
-        through = coverage.through or entry.region[1]
-        if not len(published) or published[-1] <= through:
-            continue
-        labels = published[published.searchsorted(through, side="right") :]
+        labels = published[published.searchsorted(coverage.through or entry.region[1], side="right") :]
         if data_var.available_from is not None:
             labels = labels[labels.searchsorted(data_var.available_from) :]
         if len(labels):

@@ -9,7 +9,6 @@ which puts objects.
 import itertools
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -101,10 +100,8 @@ def keys_below(objects: Objects, prefix: str) -> list[str]:
 def keys_on_disk(folder: Path, prefix: str) -> list[str]:
     """Key of the object at a prefix, or of every object below it, of a store on local disk."""
     path = folder / prefix
-    if path.is_file():
-        return [prefix]
-    below = (os.path.relpath(parent, folder) + f"/{name}" for parent, _, names in os.walk(path) for name in names)
-    return sorted(below)
+    files = [path] if path.is_file() else [below for below in path.rglob("*") if below.is_file()]
+    return sorted(file.relative_to(folder).as_posix() for file in files)
 
 
 def documents_of(root: JSON) -> dict[str, JSON]:
