@@ -1,7 +1,7 @@
 """moto's S3 in a process of its own, safe for puts with a condition, and failing on request.
 
-In: faults as JSON, posted to `FAULTS_PATH`, and a gate, posted to `GATE_PATH`. Out: the port on standard output, then
-answers.
+In: faults as JSON, posted to `FAULTS_PATH`, a gate, posted to `GATE_PATH`, and when what was put off lands, posted to
+`LATE_PATH`. Out: the port on standard output, then answers.
 """
 
 import io
@@ -19,6 +19,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 FAULTS_PATH = "/__faults"
 GATE_PATH = "/__gate"
+LATE_PATH = "/__late"
 """POST what `_Gate` takes to set a gate, or `open` (`serve` or `drop`) to open it; GET to look at it."""
 
 
@@ -76,6 +77,7 @@ class _FaultyApp:
         self._app = app
         self._faults: list[dict[str, Any]] = []
         self._gate = _Gate()
+        self._late: list[dict[str, Any]] = []
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
 
@@ -86,6 +88,8 @@ class _FaultyApp:
             return [b""]
         if env["PATH_INFO"] == GATE_PATH:
             return self._at_gate(env, start)
+        if env["PATH_INFO"] == LATE_PATH:
+            return self._land(start)
         gate = self._gate
         if not gate.watches(env):
             return self._serve(env, start)
@@ -111,8 +115,22 @@ class _FaultyApp:
         start("200 OK", [("Content-Length", str(len(answer)))])
         return [answer]
 
+    def _land(self, start: Callable[..., Any]) -> Iterable[bytes]:
+        """Serve what was put off, and tell how each ended."""
+        statuses: list[str] = []
+        for env in self._late:
+            list(self._app(env, lambda status, headers, *_: statuses.append(status)))
+        self._late = []
+        answer = json.dumps([int(status.split()[0]) for status in statuses]).encode()
+        start("200 OK", [("Content-Length", str(len(answer)))])
+        return [answer]
+
     def _serve(self, env: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         fault = self._due(env)
+        if fault.get("put_off"):
+            self._late.append({**env, "wsgi.input": io.BytesIO(_body(env))})
+            start("503 Put Off", [("Content-Length", "0")])
+            return [b""]
         if "status" in fault:
             _body(env)
             answer = f"<Error><Code>{fault.get('code', '')}</Code><Message>on request</Message></Error>".encode()

@@ -26,7 +26,7 @@ from reformatters_dagster.core.store.stores import StoreSet
 if TYPE_CHECKING:
     from zarr.abc.store import Store as ZarrStore
 
-FAULTS_PATH, GATE_PATH = "/__faults", "/__gate"
+FAULTS_PATH, GATE_PATH, LATE_PATH = "/__faults", "/__gate", "/__late"
 KEYS_PER_PAGE = 100
 """Of a list; a real S3 gives 1000."""
 
@@ -114,6 +114,10 @@ class FaultStore(Store):
         self.before_put(self.url, key)
         return self.inner.put(key, data, only_if=only_if)
 
+    def put_over(self, key: str, data: bytes | Path, found: Etag | None) -> Etag:
+        self.before_put(self.url, key)
+        return self.inner.put_over(key, data, found)
+
     def get(self, key: str) -> tuple[bytes, Etag]:
         self.before_get(key)
         return self.inner.get(key)
@@ -124,6 +128,10 @@ class FaultStore(Store):
     def list(self, prefix: str = "") -> list[tuple[str, int]]:
         self.before_list(prefix)
         return self.inner.list(prefix)
+
+    def etags(self, prefix: str) -> dict[str, Etag]:
+        self.before_list(prefix)
+        return self.inner.etags(prefix)
 
     def delete(self, key: str) -> None:
         self.inner.delete(key)
@@ -155,9 +163,14 @@ class S3Server:
         Each has any of `methods`, `path` (a regular expression), `headers` (names that must be there), `token` (the session
         token that must have come along), `after` and `times` (let so many matching requests through, then hit so many),
         and one of `status` with `code`, `drop_answer` (the request is served and the connection cut), `cut_body` (half the
-        body is sent).
+        body is sent), `put_off` (answered with 503, and carried out when `land` is called).
         """
         self._send("POST", FAULTS_PATH, json.dumps(faults).encode())
+
+    def land(self) -> list[int]:
+        """Carry out what was put off; the status of each request."""
+        statuses: list[int] = json.loads(self._send("POST", LATE_PATH, b""))
+        return statuses
 
     def gate(self, path: str = "", after: int | None = None, signed_by: str = "") -> None:
         """Let so many puts of matching paths through, and hold what follows until the gate is opened; None holds nothing.

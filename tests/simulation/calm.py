@@ -12,6 +12,7 @@ from reformatters_dagster.core.spec.errors import NothingSucceeded
 from tests.simulation import promises
 from tests.simulation.deployment import MAX_ATTEMPTS, Deployment, Run
 from tests.simulation.layouts import HOUR, START
+from tests.simulation.objects import Bucket
 from tests.simulation.weather import Upstream
 
 CALM = 5.5 * HOUR
@@ -29,6 +30,7 @@ class Calm:
     deployment: Deployment
     upstream: Upstream
     give_up_age: pd.Timedelta
+    began: float
 
     def broken(self) -> Iterator[tuple[str, str]]:
         """Promise and example of what is wrong with store, ledger and launches."""
@@ -48,9 +50,10 @@ class Calm:
         return max(self._now, self.deployment.cools_until + NEXT_HEAL) if is_left else self._now
 
     @property
-    def has_marks(self) -> bool:
-        """Whether a replica that may lag was left out by the last update: the next one mends it."""
-        return bool(self.deployment.internal.below("degraded"))
+    def needs_next_update(self) -> bool:
+        """Whether the next update mends a replica: one that was left out, or one with documents that no root shows yet."""
+        ahead = (key for replica in self.deployment.replicas for key in self._differing(replica))
+        return bool(self.deployment.internal.below("degraded")) or any(not promises.is_shard(key) for key in ahead)
 
     def broken_places(self) -> Iterator[tuple[str, str]]:
         """Promise and example of what is wrong with notes and replicas."""
@@ -61,11 +64,14 @@ class Calm:
         shards = promises.shards(primary, self.upstream.layout)
         waiting = tuple(f"{name}/c/{shard}/" for shard in shards for name in self._stuck(shard))
         for replica in self.deployment.replicas:
-            theirs, ours = replica.content(), primary.content()
-            differing = sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key))
-            told = [key for key in differing if key not in primary.lost and not key.startswith(waiting)]
+            told = [key for key in self._differing(replica) if not key.startswith(waiting)]
             if told:
                 yield "replicas are equal", f"{replica.name} differs in {', '.join(told[:5])}"
+
+    def _differing(self, replica: Bucket) -> list[str]:
+        theirs, ours = replica.content(), self.deployment.primary.content()
+        differing = sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key))
+        return [key for key in differing if key not in self.deployment.primary.lost]
 
     @property
     def _now(self) -> float:
@@ -75,9 +81,15 @@ class Calm:
         return promises.stuck(self.deployment.primary, self.deployment.internal, self.upstream, shard)
 
     def _is_in_vain(self, run: Run) -> bool:
-        """Whether a run is one of those that are tried again for ever, less and less often."""
-        if run.number <= MAX_ATTEMPTS:
+        """Whether a run is one of those that are tried again for ever, less and less often, or one that had to wait until now.
+
+        What is tried for the first times may have waited for other heals; what was tried in vain has cooled down.
+        """
+        in_calm = [one for one in self.deployment.runs if one.label == run.label and one.created >= self.began]
+        if run.number <= MAX_ATTEMPTS < len(in_calm):
             return False
+        if run.number > MAX_ATTEMPTS and [one for one in in_calm if one.fingerprint == run.fingerprint] == [run]:
+            return True
         shard = self.upstream.layout.file_of(run.label) // self.upstream.layout.shard
         if isinstance(run.error, NothingSucceeded) or self._stuck(shard):
             return True

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 LOOKED_WITHIN = Timedelta("2h")
 """Its sensors tick less often than those of a deployment."""
+MAX_HEALS = 2
 MAX_ATTEMPTS, COOL_DOWN, LONGEST_COOL_DOWN = 3, 900.0, 6 * 3600.0
 RESTARTED_AFTER = 300.0
 """Seconds after which a run whose process has died is begun again, or not."""
@@ -155,25 +156,30 @@ class Deployment:
             self.tell(f"{process.name} failed: {error}")
             return
         self.tell(f"{process.name}: {len(found.launches)} launches; {'; '.join(found.waiting)}")
-        for launch in found.launches[: 1 if kind == "update" else 2]:
-            self._launch(launch, kind)
+        at_work = sum(run.kind == kind and not run.process.ended for run in self.runs)
+        most = 1 if kind == "update" else MAX_HEALS - at_work
+        for launch in found.launches:
+            if most > 0:
+                most -= self._launch(launch, kind)
 
-    def _launch(self, launch: Launch, kind: str) -> None:
+    def _launch(self, launch: Launch, kind: str) -> bool:
+        """Begin a run, unless it has to wait; whether it was begun."""
         if any(run.label == launch.label and not run.process.ended for run in self.runs):
-            return
+            return False
         same = [run for run in self.runs if (run.label, run.fingerprint) == (launch.label, launch.arrivals.fingerprint)]
         if launch.few_attempts and len(same) >= MAX_ATTEMPTS:
-            return
+            return False
         if len(same) >= MAX_ATTEMPTS:
             cooling = min(COOL_DOWN * 2 ** (len(same) - MAX_ATTEMPTS), LONGEST_COOL_DOWN)
             if self.scheduler.now < same[-1].created + cooling:
                 self.cools_until = max(self.cools_until, same[-1].created + cooling)
-                return
+                return False
         request = launch.request
         if launch.past_give_up and len(same) >= MAX_ATTEMPTS:
             request = request.model_copy(update={"accept_missing": True})
         self.tell(f"launch {kind} of {launch.label}: {launch.reason}")
         self.start(kind, request, launch.arrivals.fingerprint, number=len(same) + 1)
+        return True
 
     def start(self, kind: str, request: PartitionRequest, fingerprint: str = "", number: int = 1) -> Run:
         """Begin a run of one partition."""

@@ -308,7 +308,10 @@ def _whole(upstream: Upstream, file: int) -> set[int | None]:
 
 
 def _best(found: Known | None, upstream: Upstream, variable: str, file: int) -> set[int | None]:
-    """The version of a file that can be used, or was used for a shard before it vanished."""
+    """The version of a file that can be used, or was used for a shard before it vanished.
+
+    Of two versions that variables were made from, the earlier is told.
+    """
     now, is_claimed = upstream.usable(file), found is not None and found.claims(variable, file)
     versions = found.versions(file) if found is not None and is_claimed else set()
     # Versions of two archives cannot be compared: what was read from the other one stays.
@@ -316,7 +319,12 @@ def _best(found: Known | None, upstream: Upstream, variable: str, file: int) -> 
         return _whole(upstream, file)
     if now is not None:
         return {now.number}
-    return {*versions} if is_claimed else {None}
+    if not is_claimed:
+        return {None}
+    return {
+        *versions,
+        *(one for one in _whole(upstream, file) if one is not None and versions and one >= min(versions)),
+    }
 
 
 def _is_held_up(primary: Bucket, internal: Bucket, upstream: Upstream, shown: int) -> bool:
@@ -332,13 +340,16 @@ def _is_stuck(primary: Bucket, internal: Bucket, upstream: Upstream, found: Know
     must_be_made_anew = not layout.continues or _has_lost(primary, variable, files.start // layout.shard)
     uploaded = set() if layout.continues else _uploaded(internal, found, variable)
     held = {file for file in files if found.claims(variable, file)} | uploaded
+    if variable == RATE and layout.continues and (first := layout.before(files.start)) is not None:
+        held |= {first} if found.versions(first) else set()
     return must_be_made_anew and not all(map(upstream.usable, held))
 
 
 def _uploaded(internal: Bucket, found: Known, variable: str) -> set[int]:
-    """Files that an upload has used which no run has accounted for: the shard may hold them."""
-    note = internal.objects.get(f"progress/{found.entry.partition}/{variable}.json")
-    results = [] if note is None else json.loads(note[0])["results"]
+    """Files that a whole upload has used which no run has accounted for: the shard holds them."""
+    stored = internal.objects.get(f"progress/{found.entry.partition}/{variable}.json")
+    note = {} if stored is None else json.loads(stored[0])
+    results = note["results"] if note.get("finished") else []
     coords = [result["coord"] for result in results if result["status"] == "Succeeded"]
     return {found.layout.file_of(pd.Timestamp(one["init_time"]), pd.Timedelta(one["lead_time"])) for one in coords}
 

@@ -166,7 +166,8 @@ def simulated_threads(scheduler: Scheduler) -> Iterator[None]:
         for module in POOLS:
             stack.enter_context(patch(f"{CORE}.{module}.ThreadPoolExecutor", InlinePool))
         stack.enter_context(patch(f"{CORE}.job.pools.Thread", InlineThread))
-        stack.enter_context(patch(f"{CORE}.job.pools.wait", _all_done))
+        for module in ("job.pools", "run.mending"):
+            stack.enter_context(patch(f"{CORE}.{module}.wait", _all_done))
         stack.enter_context(patch(f"{CORE}.ledger.lease.Thread", partial(SimulatedThread, scheduler)))
         stack.enter_context(patch(f"{CORE}.ledger.lease.Event", partial(SimulatedEvent, scheduler)))
         stack.enter_context(patch(f"{CORE}.ledger.lease.Lock", partial(SimulatedLock, scheduler)))

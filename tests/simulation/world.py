@@ -174,10 +174,10 @@ class World:
             self.scheduler.run(END)
             self._begin_calm()
             self.scheduler.run(END + CALM)
-            calm = Calm(self.deployment, self.upstream, self.choices.give_up_age)
+            calm = Calm(self.deployment, self.upstream, self.choices.give_up_age, END)
             self.scheduler.run(calm.lasts_until)
             self._look_at_all(calm.broken())
-            if calm.has_marks:
+            if calm.needs_next_update:
                 self._bring_one_more_label()
                 self.scheduler.run(self.scheduler.now + NEXT_UPDATE)
             self._look_at_all(calm.broken_places())

@@ -6,6 +6,7 @@ In: a job's hooks. Out: coords, their positions, and the keys of the objects tha
 import fnmatch
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import xarray as xr
 
@@ -54,6 +55,15 @@ def files_beside[Coord: SourceFileCoord](job: RegionHooks[Coord], data_vars: Seq
             for coord, at in zip(files, positions_of(job, files), strict=True):
                 beside[coord] = region.start - at if at < region.start else at - region.stop + 1
     return beside
+
+
+def comparable_archives(job: RegionHooks[Any]) -> frozenset[str | None]:
+    """Archives whose ETags can be compared with what is listed.
+
+    None is among them: the published shard was already made from the file, and its ETag is the one known from then.
+    """
+    listed = job.context.upstream.listed_for(job.label, job.context.now)
+    return frozenset({None, None if listed is None else listed.name})
 
 
 def upstream_objects[Coord: SourceFileCoord](

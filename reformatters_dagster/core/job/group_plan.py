@@ -7,10 +7,11 @@ are published.
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from reformatters_dagster.core.job.files import files_beside, files_of_region
+from reformatters_dagster.core.job.files import comparable_archives, files_beside, files_of_region
 from reformatters_dagster.core.job.hooks import RegionHooks
 from reformatters_dagster.core.job.positions import positions_of, processing_positions, region_positions
 from reformatters_dagster.core.job.published import all_shards_stand
@@ -98,13 +99,24 @@ def judge_read[Coord: SourceFileCoord](
         near = range(region.start - reach, region.stop + reach)
         found = Judgement([one for at, one in placed if one.coord in plan.coords or (not one.succeeded and at in near)])
     else:
-        assert job.context.published is not None
-        etags = job.context.published.entry.etags
+        etags = _etags_held(job, data_var)
         found = judge(plan.coords, plan.changed[data_var.name], placed, etags.get, reach, made)
     if not any(result.was_read for result in found.results):
         return found
     beside = [(at, result) for at, result in placed if result.coord not in plan.coords and result.succeeded]
     return _telling_of(job, plan, found, beside, made, reach)
+
+
+def _etags_held(job: RegionHooks[Any], data_var: DataVar) -> dict[str, str]:
+    """ETags of the files that published shards which are continued are made from; empty where they cannot be compared."""
+    assert job.context.published is not None
+    etags, upload = dict(job.context.published.entry.etags), job.context.uploads.get(data_var.name)
+    if upload is not None and upload.settled:
+        comparable = comparable_archives(job)
+        for file in upload.results:
+            if file.coord.key() in upload.settled:
+                etags[file.coord.key()] = (file.etag or "") if file.archive in comparable else ""
+    return etags
 
 
 def _telling_of[Coord: SourceFileCoord](
@@ -116,14 +128,13 @@ def _telling_of[Coord: SourceFileCoord](
     reach: int,
 ) -> Judgement:
     """A judgement whose results tell of the files beside the region that values were made from."""
-    listed = job.context.upstream.listed_for(job.label, job.context.now)
+    comparable = comparable_archives(job)
     tellers: dict[SourceFileCoord, dict[str, str]] = {}
     for at, result in beside:
         within = {coord: own for coord, own in plan.coords.items() if abs(own - at) <= reach}
         if within and all(own in made and own not in found.withheld for own in within.values()):
-            comparable = listed is not None and result.archive == listed.name
             told = tellers.setdefault(next(iter(within)), {})
-            told[result.coord.key()] = (result.etag or "") if comparable else ""
+            told[result.coord.key()] = (result.etag or "") if result.archive in comparable else ""
     results = [
         one.model_copy(update={"beside": tellers[one.coord]}) if one.coord in tellers else one for one in found.results
     ]

@@ -53,12 +53,14 @@ def kept_results[Coord: SourceFileCoord](
     """What to report of a variable whose published shards stay as they are; None when this job replaces them.
 
     They stay when nothing new was read, when no file succeeded, and, unless the context forces it, when a file failed that
-    they are made from.
+    they are made from. Those that an upload has left half replaced are put again though nothing new was read: then every object,
+    in every store, holds the same files.
     """
-    if plan.continues and not any(result.was_read for result in results):
-        return results
     upload = job.context.uploads.get(data_var.name)
-    made_from = None if upload is None else _results_of(job, data_var, upload)
+    is_half_replaced = upload is not None and not upload.finished and bool(plan.stretches)
+    if plan.continues and not is_half_replaced and not any(result.was_read for result in results):
+        return results
+    made_from = None if upload is None or not upload.finished else _results_so_far(job, data_var, upload)
     if results and not any(result.succeeded for result in results):
         if made_from is not None:
             remember_doubt(job, data_var)
@@ -104,13 +106,27 @@ def _results_of(job: RegionHooks[Any], data_var: DataVar, upload: Upload) -> Seq
     return upload.results if wanted <= {file.coord for file in upload.results} else None
 
 
+def _results_so_far(job: RegionHooks[Any], data_var: DataVar, upload: Upload) -> Sequence[FileResult]:
+    """The files a finished upload made its shards from, and those that are wanted only since: the shards lack them."""
+    known = {file.coord for file in upload.results}
+    new = [coord for coord in files_of_region(job, [data_var]) if coord not in known]
+    reason = "KeptShard: the shard that stays was made before this file was wanted"
+    return [
+        *upload.results,
+        *(FileResult(coord=one, was_tried=False).advance(SourceFileStatus.DOWNLOAD_FAILED, reason) for one in new),
+    ]
+
+
 def _lost_files(job: RegionHooks[Any], data_var: DataVar, results: Sequence[FileResult]) -> list[FileResult]:
-    """Files that failed, and that the published shards are made from, or may be."""
+    """Files that failed, and that the published shards are made from, or may be.
+
+    What an upload that did not end has put is no loss: no commit has claimed it, and no reader saw all of it.
+    """
     failed = [result for result in results if not result.succeeded]
     if not failed:
         return []
     upload, entry = job.context.uploads.get(data_var.name), job.context.entry
-    uploaded = frozenset() if upload is None else upload.used
+    uploaded = frozenset() if upload is None else upload.settled
     account = None
     if entry is not None and data_var.name in entry.variables:
         account = _Account(job, entry, entry.variables[data_var.name], results)

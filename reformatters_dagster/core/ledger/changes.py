@@ -8,6 +8,8 @@ The first row that is true of a position decides:
 ========================================================================  ========  ====  =================================
 what is known of the position                                             state     read  the published shard holds there
 ========================================================================  ========  ====  =================================
+a whole upload that the ledger does not tell of has its file: the rows                    a value
+from "its file was published again" decide
 the ledger lacks its file, which no archive refused, and its label is     GIVEN_UP  no    nothing
 before `retry_since`
 the ledger lacks its file                                                 LACKING   yes   nothing
@@ -28,12 +30,11 @@ makes of each state.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
 
 import pandas as pd
 
 from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, VariableCoverage
-from reformatters_dagster.core.ledger.progress import Upload
+from reformatters_dagster.core.ledger.progress import Outdated, Upload
 from reformatters_dagster.core.spec.values import Timestamp
 
 
@@ -71,14 +72,6 @@ class State(IntEnum):
     def is_read(self) -> bool:
         """Whether its file is wanted again."""
         return self in {State.OUTDATED, State.LACKING}
-
-
-class Outdated(NamedTuple):
-    """Why a published value is outdated."""
-
-    waits_for: str
-    """Key of the file that failed when it was to be made again."""
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -150,6 +143,7 @@ def changed_positions(
         outdated=outdated.keys(),
         tried_from=0 if known.retry_since is None else int(labels.searchsorted(known.retry_since)),
         last_known=last_known,
+        settled=frozenset() if upload is None else upload.settled,
         certain=None if upload is None else upload.used - upload.doubtful - upload.older(known.entry.etags),
         ends=_ends(files) if missing_beside or newer_beside else frozenset(),
     )
@@ -176,6 +170,8 @@ class _Evidence:
     """Position of the first label whose outdated values are made again."""
     last_known: int
     """Position of the last label that the ledger tells of."""
+    settled: frozenset[str]
+    """Keys that a whole upload has used that the ledger does not tell of."""
     certain: frozenset[str] | None
     """Keys that an upload has used for certain that the ledger does not tell of; None when there is no such upload."""
     ends: frozenset[int]
@@ -183,12 +179,13 @@ class _Evidence:
 
     def state_of(self, key: str, position: int) -> State:
         """The rows of the module's table, from the top."""
-        if key in self.missing:
-            return State.GIVEN_UP if self.known.has_given_up(self.missing[key]) else State.LACKING
-        if position > self.last_known:
-            return State.LACKING
-        if self.certain is not None and key not in self.certain:
-            return State.LACKING
+        if key not in self.settled:
+            if key in self.missing:
+                return State.GIVEN_UP if self.known.has_given_up(self.missing[key]) else State.LACKING
+            if position > self.last_known:
+                return State.LACKING
+            if self.certain is not None and key not in self.certain:
+                return State.LACKING
         if key in self.known.redo or (key in self.outdated and position >= self.tried_from) or position in self.ends:
             return State.OUTDATED
         return State.RIGHT
@@ -197,10 +194,9 @@ class _Evidence:
 def _outdated(coverage: VariableCoverage, upload: Upload | None) -> dict[str, Outdated]:
     """Outdated values that the ledger tells of, and those of an upload that it does not tell of."""
     told = {one.file: Outdated(one.waits_for, one.reason) for one in coverage.outdated}
-    for file in () if upload is None else upload.results:
-        if file.is_outdated and file.waits_for is not None:
-            told[file.coord.key()] = Outdated(file.waits_for, file.reason or "")
-    return told
+    if upload is None:
+        return told
+    return {key: why for key, why in told.items() if key not in upload.settled} | upload.outdated
 
 
 def _ends(files: Sequence[tuple[str, int]]) -> frozenset[int]:

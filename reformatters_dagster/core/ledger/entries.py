@@ -128,7 +128,8 @@ class LedgerEntry(Recorded):
     """Those of them whose shards it has made, and of which the entry tells; of the others earlier shards were kept."""
     written_at: Time
     upstream: str = ""
-    """Fingerprint of what the upstream listed when the run was launched; empty when no sensor looked, or not all was tried."""
+    """Fingerprint of what the upstream listed when the run was launched; empty when no sensor looked, when not all was tried,
+    or when earlier runs that ended before their commit may have tried some of it, of what was listed then."""
     published: bool = False
     """Whether the run could publish new labels."""
     retry: bool = False

@@ -32,7 +32,8 @@ the version whose ETag the ledger has.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from reformatters_dagster.core.ledger.changes import Changed, Outdated, State
+from reformatters_dagster.core.ledger.changes import Changed, State
+from reformatters_dagster.core.ledger.progress import Outdated
 from reformatters_dagster.core.source.files import FileResult, SourceFileCoord, SourceFileStatus
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reformatters_dagster.core.ledger.lease import leased_partitions
 from reformatters_dagster.core.source.files import FileResult, SourceFileCoord, dump_result, load_result
@@ -16,6 +17,14 @@ from reformatters_dagster.core.store.location import Etag, Store
 log = logging.getLogger(__name__)
 
 FOLDER = "progress"
+
+
+class Outdated(NamedTuple):
+    """Why a value is outdated."""
+
+    waits_for: str
+    """Key of the file that failed when it was to be made again."""
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,9 @@ class Upload:
     """What its shards are made from, once it is finished. Before that, shards of an earlier upload may still be in place."""
     doubtful: frozenset[str] = frozenset()
     """Keys of files that an earlier upload may lack whose shards may still be in place; empty once this one is finished."""
+    left_outdated: Mapping[str, Outdated] = field(default_factory=dict)
+    """By key of the file at whose place it is: values that such an upload may have left outdated. The shards hold a value there
+    all the same."""
     readable: bool = True
     """Whether the note of it could be read. If not, nothing is known of the shards."""
     implausible: str = ""
@@ -45,8 +57,23 @@ class Upload:
 
     @property
     def lacking(self) -> frozenset[str]:
-        """Keys of the files that the shards may lack, or hold outdated values of."""
-        return self.doubtful | {file.coord.key() for file in self.results if not file.succeeded or file.is_outdated}
+        """Keys of the files that the shards may lack."""
+        return self.doubtful | {file.coord.key() for file in self.results if not file.succeeded}
+
+    @property
+    def outdated(self) -> dict[str, Outdated]:
+        """Values that the shards hold and that may be outdated, by the key of the file at whose place they are."""
+        own = {
+            file.coord.key(): Outdated(file.waits_for, file.reason or "")
+            for file in self.results
+            if file.is_outdated and file.waits_for is not None
+        }
+        return {key: why for key, why in {**self.left_outdated, **own}.items() if key not in self.lacking}
+
+    @property
+    def settled(self) -> frozenset[str]:
+        """Keys of the files that the shards hold for certain, whatever the ledger tells: no other upload is in place."""
+        return self.used - self.lacking if self.finished else frozenset()
 
     def older(self, etags: Mapping[str, str]) -> frozenset[str]:
         """Keys of files of which the shards may hold another version than the one told; empty unless an object landed late.
@@ -152,11 +179,13 @@ class UpdateProgressTracker:
         try:
             document = json.loads(data)
             results = [load_result(self._coord, dumped) for dumped in document["results"]]
+            outdated = {key: Outdated(*why) for key, why in document.get("outdated", {}).items()}
             return Upload(
                 document["root_run"],
                 document["finished"],
                 results,
-                frozenset(document["doubtful"]) - frozenset(document.get("held", ())),
+                frozenset(document["doubtful"]) - frozenset(document.get("held", ())) - outdated.keys(),
+                outdated,
                 implausible=document.get("implausible", ""),
                 is_late="held" in document,
                 version=version,
@@ -173,13 +202,13 @@ class UpdateProgressTracker:
         self, variable: str, files: Sequence[FileResult], before: Upload | None, *, implausible: str = ""
     ) -> None:
         """Note that a variable is about to be uploaded; `before` is the upload whose shards it will replace."""
-        doubtful = frozenset[str]() if before is None else before.lacking
-        if before is not None and not before.readable:
-            doubtful = frozenset(file.coord.key() for file in files)
+        doubtful, outdated = frozenset[str](), dict[str, Outdated]()
         if before is not None:
             implausible = implausible or before.implausible
-            doubtful |= before.older(_etags(files))
-        self._put(variable, files, finished=False, doubtful=doubtful, implausible=implausible)
+            known = before.lacking if before.readable else frozenset(file.coord.key() for file in files)
+            doubtful = known | before.older(_etags(files))
+            outdated = {key: why for key, why in before.outdated.items() if key not in doubtful}
+        self._put(variable, files, finished=False, doubtful=doubtful, outdated=outdated, implausible=implausible)
 
     def record(self, variable: str, files: Sequence[FileResult], *, implausible: str = "") -> None:
         """Note that a variable is uploaded, and why its rates cannot be right, where they cannot."""
@@ -194,15 +223,24 @@ class UpdateProgressTracker:
         The right to write is not asked for: the note only makes the partition worth a heal, and a run that writes it now worth
         no commit.
         """
+        late = Upload(self._root_run, finished=False, results=files)
         keys = frozenset(file.coord.key() for file in files)
-        held = frozenset(file.coord.key() for file in files if file.succeeded and not file.is_outdated)
+        held, outdated = keys - late.lacking, late.outdated
         key = f"{self._prefix}/{variable}.json"
         if (stored := self._store.get_or_none(key)) is not None:
             noted, ours = self._read(key, *stored), _etags(files)
             held &= noted.used - noted.lacking
             held -= {one for one, etag in _etags(noted.results).items() if etag != ours.get(one)}
+            outdated |= noted.outdated
         self._put(
-            variable, files, finished=False, doubtful=keys, held=held, implausible="", store=self._store.guarded(None)
+            variable,
+            files,
+            finished=False,
+            doubtful=keys,
+            outdated={key: why for key, why in outdated.items() if key in held},
+            held=held - outdated.keys(),
+            implausible="",
+            store=self._store.guarded(None),
         )
 
     def _put(
@@ -213,6 +251,7 @@ class UpdateProgressTracker:
         finished: bool,
         doubtful: frozenset[str],
         implausible: str,
+        outdated: Mapping[str, Outdated] | None = None,
         held: frozenset[str] | None = None,
         store: Store | None = None,
     ) -> None:
@@ -220,9 +259,12 @@ class UpdateProgressTracker:
             "root_run": self._root_run,
             "finished": finished,
             "results": [dump_result(file) for file in files],
-            "doubtful": sorted(doubtful),
+            "doubtful": sorted({*doubtful, *(outdated or ())}),
             "implausible": implausible,
         }
+        if outdated:
+            # For code that does not know them these are doubtful.
+            document["outdated"] = outdated
         if held is not None:
             document["held"] = sorted(held)
         (store or self._store).put(f"{self._prefix}/{variable}.json", json.dumps(document).encode())

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from reformatters_dagster.core.job.context import JobStats
-from reformatters_dagster.core.job.files import files_beside
+from reformatters_dagster.core.job.files import comparable_archives, files_beside
 from reformatters_dagster.core.job.positions import labels_text
 from reformatters_dagster.core.job.region_job import RegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, OutdatedValue, VariableCoverage, merge
@@ -143,9 +143,7 @@ def _versions(job: RegionJob[Any], written: Results, previous: Mapping[str, str]
     Where variables were made from two versions of a file, the one that an earlier run used is told. Two that this run used,
     as a resumed run may, are both told, as one text. What is listed is then still seen to differ.
     """
-    listed = job.context.upstream.listed_for(job.label, job.context.now)
-    # Without an archive: the published shard was already made from the file, and its ETag is the one known from then.
-    comparable = {None, listed.name if listed else None}
+    comparable = comparable_archives(job)
     used = [file for files in written.values() for file in files if file.succeeded]
     read: dict[str, set[str]] = {}
     for file in used:

@@ -138,7 +138,9 @@ def _commit(
         update={
             "root_run": root_run,
             **_done_by(root_run, before, results, stats),
-            "upstream": request.upstream if _tried_all(results) else "",
+            "upstream": ""
+            if any(outcome.goes_on for outcome in outcomes) or not _tried_all(results)
+            else request.upstream,
             "published": request.publish,
             "retry": worth.refused or _may_be_had_later(results, stats),
             "known_missing": request.accept_missing and not entry.is_complete,

@@ -112,7 +112,7 @@ def _copy(source: Store, target: Store, keys: Sequence[str]) -> None:
     """
 
     def copy_one(key: str) -> None:
-        target.put(key, source.get(key)[0])
+        target.put_over(key, source.get(key)[0], "")
 
     pool = ThreadPoolExecutor(COPIED_AT_ONCE, "copy")
     copies = [pool.submit(copy_one, key) for key in keys]

@@ -27,6 +27,9 @@ class GroupOutcome:
     """By variable, the note of an upload that stood when this job began; empty for none. Without those where nobody looked."""
     made_by: str | None = None
     """The attempt that wrote the shards; None where nobody says."""
+    goes_on: bool = False
+    """Whether uploads of other runs were noted when this job began: some of its files may have been read by these, of what was
+    listed then."""
 
     def to_json(self) -> JSON:
         """Plain values, for the step that commits."""
@@ -37,6 +40,7 @@ class GroupOutcome:
             "built_on": self.built_on,
             "notes": dict(self.notes),
             "made_by": self.made_by,
+            "goes_on": self.goes_on,
         }
 
     @classmethod
@@ -46,7 +50,14 @@ class GroupOutcome:
             name: [load_result(coord, result) for result in found] for name, found in dumped["results"].items()
         }
         stats = JobStats.from_json(dumped["stats"])
-        return cls(results, stats, dumped.get("built_on"), dumped.get("notes", {}), dumped.get("made_by"))
+        return cls(
+            results,
+            stats,
+            dumped.get("built_on"),
+            dumped.get("notes", {}),
+            dumped.get("made_by"),
+            dumped.get("goes_on", False),
+        )
 
 
 def told_variables(results: Results, stats: JobStats) -> frozenset[str]:

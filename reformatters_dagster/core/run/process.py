@@ -64,8 +64,14 @@ def process_group(
         job = region_job(dataset, context, plan, variables)
         results = job.process()
         check_lease()
-    notes = {name: uploads[name].version if name in uploads else "" for name in variables}
-    return GroupOutcome(results, job.stats, "" if entry is None else entry.run_id, notes, context.run_id)
+    return GroupOutcome(
+        results,
+        job.stats,
+        built_on="" if entry is None else entry.run_id,
+        notes={name: uploads[name].version if name in uploads else "" for name in variables},
+        made_by=context.run_id,
+        goes_on=any(name in uploads and not tracker.is_own(uploads[name]) for name in variables),
+    )
 
 
 def region_job(

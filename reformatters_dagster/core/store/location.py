@@ -6,7 +6,7 @@ says so: a refusal, a missing bucket or a dead network raises another error.
 
 import fcntl
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
@@ -105,6 +105,28 @@ class Store:
             return self._connection.ask("put", key, lambda: self._put_checked(key, data))
         return self._put_if(key, data.read_bytes() if isinstance(data, Path) else data, only_if)
 
+    def put_over(self, key: str, data: bytes | Path, found: Etag | None) -> Etag:
+        """Write one object over whatever stands there, so that no attempt at it can land once a later writer has put another.
+
+        A store may carry out a request long after it was given up and sent again. So each attempt names the version that it
+        replaces, and where another one stands, the next attempt names that. Objects in parts are bound to their upload instead,
+        which ends before it is begun again. A store without conditions just puts.
+
+        Parameters
+        ----------
+        found : ETag or None
+            Of the object that was last seen there, as `etags` has it; empty where that is unknown, None where there was none.
+
+        Raises
+        ------
+        StoreAccessDenied, StoreUnavailable
+            As `put`.
+        """
+        if _is_in_parts(data):
+            return self.put(key, data)
+        standing = _Standing("absent" if found is None else found)
+        return self._connection.ask("put", key, lambda: self._put_once_over(key, data, standing))
+
     def get(self, key: str) -> tuple[bytes, Etag]:
         """Content and ETag of one object; `FileNotFoundError` when it is absent."""
 
@@ -151,9 +173,16 @@ class Store:
     def list(self, prefix: str = "") -> list[tuple[str, int]]:
         """Key and size in bytes of every object below a prefix of whole segments, in key order."""
 
-        def pages() -> list[tuple[str, int]]:
+        return sorted((meta["path"], meta["size"]) for meta in self._below(prefix))
+
+    def etags(self, prefix: str) -> dict[str, Etag]:
+        """ETag of every object below a prefix of whole segments; empty where a list does not tell it."""
+        return {meta["path"]: self._tag(meta) for meta in self._below(prefix)}
+
+    def _below(self, prefix: str) -> "Sequence[ObjectMeta]":
+        def pages() -> "Sequence[ObjectMeta]":
             found = obstore.list(self.backend, prefix or None, chunk_size=1000)
-            return sorted((meta["path"], meta["size"]) for page in found for meta in page)
+            return [meta for page in found for meta in page]
 
         return self._connection.ask("list", prefix, pages)
 
@@ -169,10 +198,10 @@ class Store:
         if self.check_writer is not None:
             self.check_writer()
 
-    def _put_checked(self, key: str, data: bytes | Path) -> Etag:
+    def _put_checked(self, key: str, data: bytes | Path, only_if: Expected | None = None) -> Etag:
         self._ask_first()
         began = self._connection.patience.clock()
-        etag = self._put(key, data, None)
+        etag = self._put(key, data, only_if)
         self._ask_after(key, self._connection.patience.clock() - began)
         return etag
 
@@ -190,7 +219,7 @@ class Store:
 
     def _put(self, key: str, data: bytes | Path, only_if: Expected | None) -> Etag:
         """One attempt."""
-        if isinstance(data, Path) and data.stat().st_size > PART_BYTES:
+        if isinstance(data, Path) and _is_in_parts(data):
             return self._put_parts(key, data)
         return self._tag(obstore.put(self.backend, key, data, mode=self._mode(only_if), use_multipart=False))
 
@@ -258,6 +287,29 @@ class Store:
             doubt.refused |= failure.verdict == "conflict" and failure.status != 409
             raise
 
+    def _put_once_over(self, key: str, data: bytes | Path, standing: "_Standing") -> Etag:
+        """One attempt. Where another version stands than the one that it was to replace, the next attempt is to replace that."""
+        if not self._connection.has_conditions:
+            return self._put_checked(key, data)
+        standing.etag = standing.etag or self._state_of(key)
+        try:
+            return self._put_checked(key, data, standing.etag)
+        except FAILURES as error:
+            failure = self._connection.judge(error)
+            if failure.verdict == "unsupported" or (standing.refused and failure.verdict == "conflict"):
+                self._distrust_conditions(failure)
+                return self._put_checked(key, data)
+            if failure.verdict == "conflict":
+                before, standing.etag = standing.etag, self._state_of(key)
+                standing.refused = standing.etag == before and failure.status != 409
+            raise
+
+    def _state_of(self, key: str) -> Expected:
+        try:
+            return self.head(key)[1]
+        except FileNotFoundError:
+            return "absent"
+
     def _put_compared(self, key: str, data: bytes, only_if: Expected) -> Etag:
         """Compare, then put, where the backend offers no conditions: a writer between the two requests goes unnoticed."""
         self._compare(key, only_if)
@@ -294,6 +346,16 @@ class _Doubt:
     """Whether the condition was refused although it held."""
 
 
+@dataclass
+class _Standing:
+    """What attempts at one `put_over` have found."""
+
+    etag: Expected
+    """Of the version that the next attempt replaces; empty where it is unknown."""
+    refused: bool = False
+    """Whether the condition was refused although it held."""
+
+
 class FolderStore(Store):
     """A local folder, made by the first put.
 
@@ -315,11 +377,15 @@ class FolderStore(Store):
 
         return ZarrFolder(self.folder, read_only=True)
 
-    def list(self, prefix: str = "") -> list[tuple[str, int]]:
+    def _below(self, prefix: str) -> "Sequence[ObjectMeta]":
         try:
-            return super().list(prefix)
+            return super()._below(prefix)
         except FileNotFoundError:
             return []
+
+    def put_over(self, key: str, data: bytes | Path, found: Etag | None) -> Etag:  # noqa: ARG002 nothing is carried out late
+        """As `put`: a disk carries out no request after it was given up."""
+        return self.put(key, data)
 
     def _put(self, key: str, data: bytes | Path, only_if: Expected | None) -> Etag:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -342,6 +408,10 @@ class FolderStore(Store):
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _is_in_parts(data: bytes | Path) -> bool:
+    return isinstance(data, Path) and data.stat().st_size > PART_BYTES
 
 
 def _state(found: Expected) -> str:

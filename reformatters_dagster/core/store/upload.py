@@ -67,8 +67,9 @@ def publish_chunks(
     """
     keys = _shard_objects(tmp_store, variable, shard_index)
     sizes = [(tmp_store / key).stat().st_size for key in keys]
-    stores.each_in_write_order(lambda store: _put_all(tmp_store, store, keys, threads, stop or Event()))
-    _delete_local(tmp_store / shard_prefix(variable, shard_index))
+    prefix, stop = shard_prefix(variable, shard_index), stop or Event()
+    stores.each_in_write_order(lambda store: _put_all(tmp_store, store, prefix, keys, threads, stop))
+    _delete_local(tmp_store / prefix)
     return PublishedChunks(objects=len(keys), bytes=sum(sizes))
 
 
@@ -87,11 +88,14 @@ def _shard_objects(tmp_store: Path, variable: str, shard_index: int) -> list[str
     return sorted(expected)
 
 
-def _put_all(tmp_store: Path, store: Store, keys: Sequence[str], threads: int, stop: Event) -> None:
+def _put_all(tmp_store: Path, store: Store, prefix: str, keys: Sequence[str], threads: int, stop: Event) -> None:
+    found = store.etags(prefix)
+
     def put(key: str) -> None:
         if stop.is_set():
             raise RunStopped(f"{store.url}/{key} was to be uploaded; the run was stopped before: run it again")
-        store.put(key, tmp_store / key)
+        # A list does not tell of an object whose key is the prefix, the one of a shard without further dimensions.
+        store.put_over(key, tmp_store / key, found.get(key, "" if key == prefix else None))
 
     with ThreadPoolExecutor(threads) as pool:
         uploads = [pool.submit(put, key) for key in keys]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,6 +11,8 @@ from dataset_defs.noaa.gfs.analysis import GfsAnalysisRegionJob
 from dataset_defs.noaa.gfs.forecast import GfsForecastRegionJob
 from reformatters_dagster.core.ledger.entries import LedgerEntry
 from reformatters_dagster.core.ledger.lease import LeaseTerms
+from reformatters_dagster.core.ledger.progress import noted_partitions
+from reformatters_dagster.core.run.arrivals import find_arrivals
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.launches import Budget, survey_incomplete
 from reformatters_dagster.core.run.outcomes import CommitReport
@@ -265,6 +268,84 @@ def test_values_that_no_ledger_tells_of_are_kept(site: Site) -> None:
     other.dataset.reformat_operational_update(other.workspace, run_id="two", now=INIT + SOON, root_run="two")
     assert holes(site) == []
     assert entry_of(site).is_complete
+
+
+def planned(site: Site, now: Timestamp, **request: Any) -> PartitionPlan:
+    return plan_partition(site.dataset, site.workspace, PartitionRequest(label=INIT, **request), now)
+
+
+def test_a_file_that_an_earlier_run_lacked_is_asked_for_again(site: Site) -> None:
+    """It has come since. The next run is refused another file, and tells of what the earlier one has made."""
+    site.arrive(INIT)
+    site.remove(4)
+    killed_before_its_commit(site, planned(site, INIT + SOON, publish=True, root_run="killed"), "killed")
+    site.arrive(INIT, leads=[4])
+    listed = find_arrivals(site.dataset, site.workspace, INIT, INIT + SOON).fingerprint
+    other = site.having(region_job=refusing(GfsForecastRegionJob, {key(2)}))
+    plan = planned(other, INIT + SOON, publish=True, upstream=listed, root_run="next")
+    run_partition(other.dataset, other.workspace, plan, run_id="next")
+    assert entry_of(site).lacking == {key(4)}
+    assert entry_of(site).upstream == "", "file 4 of what is listed was not tried"
+    (launch,) = heal_at(site, INIT + LATE)
+    healed(site, launch, INIT + LATE)
+    assert holes(site) == []
+    assert entry_of(site).upstream == listed
+
+
+def test_a_whole_upload_is_gone_on_with_though_a_file_of_it_has_vanished(analysis: Site) -> None:
+    """The hour that its run was about to publish; the ledger does not tell of it."""
+    analysis.update(INIT + 3 * HOUR)
+    killed_before_its_commit(analysis, planned(analysis, INIT + 4 * HOUR, publish=True, root_run="killed"), "killed")
+    (hour,) = {key(4)} - entry_of(analysis).etags.keys()
+    version = find_arrivals(analysis.dataset, analysis.workspace, INIT, INIT + 4 * HOUR).etags[hour]
+    analysis.remove(4)
+    analysis.update(INIT + 5 * HOUR)
+    assert [holes(analysis, name, "time") for name in (TEMPERATURE, RAIN)] == [[], [0, 5]]
+    (lost,) = entry_of(analysis).missing_files
+    assert (lost.file, lost.waits_for) == (key(5), key(4)), "a rate is made from both hours"
+    assert entry_of(analysis).etags[hour] == version
+    assert noted_partitions(analysis.stores.internal) == set()
+
+
+def test_the_first_upload_of_all_holds_nothing_up_though_a_file_of_it_has_vanished(analysis: Site) -> None:
+    killed_before_its_commit(analysis, planned(analysis, INIT + 3 * HOUR, publish=True, root_run="killed"), "killed")
+    analysis.remove(1)
+    analysis.update(INIT + 4 * HOUR)
+    assert {(lost.file, lost.reason.partition(":")[0]) for lost in entry_of(analysis).missing_files} == {
+        (key(4), "KeptShard")
+    }
+    analysis.update(INIT + 5 * HOUR)
+    assert entry_of(analysis).is_complete
+    assert holes(analysis, dim="time") == []
+
+
+def test_objects_that_an_upload_has_left_are_put_again_without_its_file_that_has_vanished(analysis: Site) -> None:
+    """It was killed among the objects of a shard: some had the new file's values, and others not."""
+    analysis.remove(2)
+    analysis.update(INIT + 4 * HOUR)
+    analysis.arrive(INIT, leads=[2])
+    put: list[str] = []
+
+    def stop_at_second(url: str, stored: str) -> None:
+        if f"{TEMPERATURE}/c/" in stored:
+            put.append(stored)
+            if len(put) == 2:
+                raise Stopped
+
+    stopped = replace(analysis, before_put=stop_at_second)
+    plan = planned(stopped, INIT + 4 * HOUR, publish=False, root_run="killed")
+    with pytest.raises(Stopped):
+        killed_before_its_commit(stopped, plan, "killed")
+    values = analysis.read()[TEMPERATURE].sel(time=INIT + 2 * HOUR)
+    assert bool(values.isnull().any()) != bool(values.isnull().all()), "readers see a part of the field"
+    for stored, _ in analysis.stores.internal.list("lease"):
+        analysis.stores.internal.delete(stored)
+    analysis.remove(2)
+    (launch,) = heal_at(analysis, INIT + LATE)
+    healed(analysis, launch, INIT + LATE)
+    assert holes(analysis, dim="time") == [2]
+    assert key(2) in entry_of(analysis).lacking
+    assert noted_partitions(analysis.stores.internal) == set()
 
 
 def test_an_attempt_does_not_build_on_shards_that_another_run_has_replaced(site: Site) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reformatters_dagster.core.ledger.changes import Changed, Outdated, PublishedShard, State, changed_positions
+from reformatters_dagster.core.ledger.changes import Changed, PublishedShard, State, changed_positions
 from reformatters_dagster.core.ledger.entries import LedgerEntry, MissingFile, OutdatedValue, VariableCoverage
 from reformatters_dagster.core.ledger.judgement import Judgement, judge
-from reformatters_dagster.core.ledger.progress import Upload
+from reformatters_dagster.core.ledger.progress import Outdated, Upload
 from reformatters_dagster.core.source.files import FileResult, SourceFileCoord, SourceFileStatus
 from reformatters_dagster.core.spec.values import OutLoc, Timestamp
 
@@ -69,7 +69,7 @@ def shard(
 
 def upload(*used: int, doubtful: Sequence[int] = (), readable: bool = True) -> Upload:
     results = [result(at) for at in used]
-    return Upload("run", True, results, frozenset(File(at=at).key() for at in doubtful), readable)
+    return Upload("run", True, results, frozenset(File(at=at).key() for at in doubtful), readable=readable)
 
 
 def result(at: int, *, succeeded: bool = True) -> FileResult:
@@ -128,7 +128,22 @@ def test_an_outdated_value_of_an_upload_is_made_again() -> None:
     assert changed is not None
     assert changed.state_at(3) is State.OUTDATED
     assert changed.outdated == {"f003": Outdated("f005", "spoilt")}
-    assert unledgered.lacking == {"f003"}
+    assert unledgered.outdated == changed.outdated
+    assert unledgered.lacking == frozenset(), "the shards hold a value all the same"
+
+
+def test_what_a_whole_upload_has_used_stands_whatever_the_ledger_tells() -> None:
+    """The ledger lacks one file, and does not tell of the last label. The upload lacks another, and has made one value anew."""
+    known = shard(3, redo=[6], outdated=[4])
+    whole = upload(2, 3, 4, 6, 7)
+    changed = changes(known, whole)
+    assert changed is not None
+    assert [changed.state_at(at).name for at in REGION] == ["RIGHT", "RIGHT", "RIGHT", "LACKING", "OUTDATED", "RIGHT"]
+    assert changed.outdated == {}
+    begun = changes(known, replace(whole, finished=False))
+    assert begun is not None
+    assert [at for at in REGION if begun.state_at(at) is State.LACKING] == [3, 5, 7]
+    assert (begun.state_at(4), list(begun.outdated)) == (State.OUTDATED, ["f004"])
 
 
 def test_another_version_of_an_object_that_landed_late_is_read_again() -> None:

@@ -10,7 +10,7 @@ import pytest
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from reformatters_dagster.core.ledger.entries import write_ledger
 from reformatters_dagster.core.ledger.lease import LeaseTerms
-from reformatters_dagster.core.ledger.progress import UpdateProgressTracker
+from reformatters_dagster.core.ledger.progress import Outdated, UpdateProgressTracker
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.outcomes import GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
@@ -158,6 +158,29 @@ def test_what_landed_too_late_holds_what_the_upload_in_its_place_holds_too(site:
     internal.put(f"progress/2026-07-29T18:00/{RAIN}.json", b"")
     late.doubt(RAIN, results)
     assert late.uploads()[RAIN].lacking == frozenset(keys)
+
+
+def test_a_value_that_may_be_outdated_is_held_all_the_same(site: Site) -> None:
+    """As an upload has left it; another one, which has made it anew, may not have reached its place."""
+    site.arrive(INIT)
+    whole = site.job().process()[RAIN]
+    coord, internal = site.dataset.region_job.source_file_coord, site.stores.internal
+    keys, why = [file.coord.key() for file in whole], {"waits_for": "f009", "reason": "spoilt"}
+    outdated = [whole[0], whole[1].model_copy(update=why), *whole[2:]]
+    one, other = (UpdateProgressTracker(internal, "2026-07-29T18:00", root, coord) for root in ("one", "other"))
+    one.begin(RAIN, outdated, None)
+    other.begin(RAIN, whole, other.uploads()[RAIN])
+    document = json.loads(internal.get(f"progress/2026-07-29T18:00/{RAIN}.json")[0])
+    assert document["doubtful"] == [keys[1]], "code that knows no outdated values trusts it not"
+    for files in (whole, outdated):
+        noted = one.uploads()[RAIN]
+        assert (noted.lacking, noted.outdated) == (frozenset(), {keys[1]: Outdated("f009", "spoilt")})
+        one.doubt(RAIN, files)
+    failed = FileResult(coord=whole[1].coord).advance(SourceFileStatus.READ_FAILED, "spoilt")
+    other.begin(RAIN, [whole[0], failed, *whole[2:]], one.uploads()[RAIN])
+    assert (other.uploads()[RAIN].lacking, other.uploads()[RAIN].outdated) == (frozenset(keys[1:2]), {})
+    other.record(RAIN, whole)
+    assert (other.uploads()[RAIN].settled, other.uploads()[RAIN].outdated) == (frozenset(keys), {})
 
 
 def test_an_attempt_with_nothing_left_to_do_removes_what_a_killed_one_left(site: Site) -> None:

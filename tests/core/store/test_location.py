@@ -109,6 +109,16 @@ def test_racing_swaps_lose_nothing(store: Store) -> None:
     assert store.get("x")[0] == b"24"
 
 
+def test_whatever_stands_there_is_put_over(store: Store) -> None:
+    """Also where what was last seen there is unknown, or another version stands there by now."""
+    first = store.put_over("x/0", b"first", None)
+    assert store.etags("x") == {"x/0": first}
+    for found in (first, first, None, ""):
+        etag = store.put_over("x/0", repr(found).encode(), found)
+        assert store.get("x/0") == (repr(found).encode(), etag)
+    assert store.put_over("x/1", b"it is gone", first) == store.head("x/1")[1]
+
+
 def test_readers_open_it(store: Store) -> None:
     store.put("zarr.json", json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"id": 7}}).encode())
     group = zarr.open_group(store.reader(), mode="r")
@@ -148,9 +158,9 @@ def test_every_page_of_a_long_list(remote: Store) -> None:
 def test_a_large_file_goes_up_in_parts(remote: Store, tmp_path: Path) -> None:
     content = np.random.default_rng(0).bytes(PART_BYTES + 1)
     (tmp_path / "shard").write_bytes(content)
-    etag = remote.put("x/c/0", tmp_path / "shard")
-    assert etag.strip('"').endswith("-2")
-    assert remote.get("x/c/0")[0] == content
+    for etag in (remote.put("x/c/0", tmp_path / "shard"), remote.put_over("x/c/0", tmp_path / "shard", None)):
+        assert etag.strip('"').endswith("-2")
+        assert remote.get("x/c/0")[0] == content
 
 
 def test_a_lost_answer_to_a_conditional_put_is_looked_up(s3: S3Bucket, remote: Store) -> None:
@@ -216,6 +226,35 @@ def test_a_create_that_stays_busy_fails_without_a_claim(s3: S3Bucket, remote: St
     with pytest.raises(StoreUnavailable, match="whether the object is there is not known"):
         remote.put("x", b"1", only_if="absent")
     assert not remote.exists("x")
+
+
+@pytest.mark.parametrize("stands", [False, True])
+def test_a_put_that_was_given_up_lands_over_no_later_one(s3: S3Bucket, remote: Store, *, stands: bool) -> None:
+    found = remote.put("x", b"before") if stands else None
+    s3.server.fail({"methods": ["PUT"], "put_off": True, "times": 1})
+    ours = remote.put_over("x", b"ours", found)
+    theirs = remote.put_over("x", b"theirs", ours)
+    assert s3.server.land() == [412]
+    assert remote.get("x") == (b"theirs", theirs)
+
+
+def test_a_busy_put_over_is_tried_again(s3: S3Bucket, remote: Store) -> None:
+    found = remote.put("x", b"1")
+    s3.server.fail({**BUSY, "headers": ["If-Match"], "times": 3})
+    etag = remote.put_over("x", b"2", found)
+    assert remote.get("x") == (b"2", etag)
+    assert remote.has_conditions
+
+
+@pytest.mark.parametrize("status", [501, 412])
+def test_a_store_without_conditional_puts_is_put_to_all_the_same(s3: S3Bucket, remote: Store, status: int) -> None:
+    conditional = {"methods": ["PUT"], "status": status}
+    s3.server.fail({**conditional, "headers": ["If-None-Match"]}, {**conditional, "headers": ["If-Match"]})
+    found = remote.put_over("x", b"1", None)
+    assert not remote.has_conditions
+    assert remote.get("x") == (b"1", found)
+    found = remote.put_over("x", b"2", "another")
+    assert remote.get("x") == (b"2", found)
 
 
 @pytest.mark.parametrize("status", [501, 412])
@@ -317,6 +356,7 @@ def test_puts_and_deletes_of_a_guarded_store_ask_first(store: Store) -> None:
     for change in (
         lambda: guarded.put("x", b"2"),
         lambda: guarded.put("y", b"2", only_if="absent"),
+        lambda: guarded.put_over("x", b"2", ""),
         lambda: guarded.delete("x"),
     ):
         with pytest.raises(LeaseHeld, match="another writer took it"):
@@ -364,8 +404,12 @@ def test_google_compares_generations(monkeypatch: pytest.MonkeyPatch) -> None:
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             seen.append(self.headers["x-goog-if-generation-match"])
+            self.do_HEAD()
+
+        def do_HEAD(self) -> None:
             self.send_response(200)
-            for name, value in {"ETag": '"e"', "x-goog-generation": "77", "Content-Length": "0"}.items():
+            modified = {"Last-Modified": "Wed, 29 Jul 2026 18:00:00 GMT"}
+            for name, value in {"ETag": '"e"', "x-goog-generation": "77", "Content-Length": "0", **modified}.items():
                 self.send_header(name, value)
             self.end_headers()
 
@@ -380,5 +424,6 @@ def test_google_compares_generations(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         store = open_store("gs://bucket", "a")
         store.put("x", b"2", only_if=store.put("x", b"1", only_if="absent"))
+        store.put_over("x", b"3", "")  # as its lists tell of no generation
         server.shutdown()
-    assert seen == ["0", "77"]
+    assert seen == ["0", "77", "77"]

@@ -5,6 +5,7 @@ The update finds a file that was missing of the init time already published, and
 
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -73,8 +74,14 @@ class RecordedStore(FaultStore):
         self.recording = recording
 
     def put(self, key: str, data: bytes | Path, *, only_if: Expected | None = None) -> Etag:
+        return self._recorded(key, data, lambda: super(RecordedStore, self).put(key, data, only_if=only_if))
+
+    def put_over(self, key: str, data: bytes | Path, found: Etag | None) -> Etag:
+        return self._recorded(key, data, lambda: super(RecordedStore, self).put_over(key, data, found))
+
+    def _recorded(self, key: str, data: bytes | Path, put: Callable[[], Etag]) -> Etag:
         with self.recording.lock:
-            etag = super().put(key, data, only_if=only_if)
+            etag = put()
             content = data.read_bytes() if isinstance(data, Path) else data
             self.recording.puts.append(Put(Path(self.url).parts[-3], key, content))
         return etag

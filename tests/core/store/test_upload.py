@@ -97,6 +97,18 @@ def test_a_failed_upload_keeps_the_local_objects(s3: S3Bucket, tmp_store: TmpSto
     assert len(stores.replicas[0].list(GRID)) == SHARDS_PER_REGION
 
 
+def test_an_object_that_lands_late_replaces_none_of_a_later_upload(s3: S3Bucket, tmp_store: TmpStore) -> None:
+    """In a replica as in the primary; the store that stands still answers nothing, and is asked again."""
+    stores = open_store_set(f"{s3.url}/one", [f"{s3.url}/two"], "noaa-gfs-forecast", "1.0.0", patience=AT_ONCE)
+    s3.server.fail({"methods": ["PUT"], "path": f"/{SERIES}/c/0$", "put_off": True, "after": 2, "times": 3})
+    for upload in (b"before", b"given up", b"later"):
+        tmp = tmp_store(2)
+        (tmp / SERIES / "c/0").write_bytes(upload)
+        publish_chunks(tmp, stores, SERIES, 0)
+    assert s3.server.land() == [412, 412, 412]
+    assert [store.get(f"{SERIES}/c/0")[0] for store in in_write_order(stores)] == [b"later", b"later"]
+
+
 def test_a_stopped_run_begins_no_further_upload(folders: StoreSet, tmp_store: TmpStore) -> None:
     stop, tmp = Event(), tmp_store(2)
 
