@@ -122,6 +122,10 @@ class FaultStore(Store):
         self.before_get(key)
         return self.inner.get(key)
 
+    def get_buffer(self, key: str) -> memoryview | None:
+        self.before_get(key)
+        return self.inner.get_buffer(key)
+
     def head(self, key: str) -> tuple[int, Etag]:
         return self.inner.head(key)
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from reformatters_dagster.core.ledger.lease import leased_partitions
 from reformatters_dagster.core.source.files import FileResult, SourceFileCoord, dump_result, load_result
-from reformatters_dagster.core.store.location import Etag, Store
+from reformatters_dagster.core.spec.errors import ObjectMoved, OutcomeOvertaken
+from reformatters_dagster.core.store.location import Etag, Expected, Store
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +137,9 @@ class UpdateProgressTracker:
     A variable is finished when all its shards are in every store. Its results are kept in the note, since the commit needs
     those of every variable. When a run ends before its commit, its notes tell other runs what the ledger does not.
 
+    A note replaces the one that was taken into account, and no other. So one whose process stood still, or whose request is
+    carried out late, cannot claim shards that another run has replaced meanwhile.
+
     Parameters
     ----------
     store : Store
@@ -151,6 +155,8 @@ class UpdateProgressTracker:
         self._prefix = f"{FOLDER}/{partition}"
         self._root_run = root_run
         self._coord = coord
+        self._begun: dict[str, Etag] = {}
+        """By variable, the version of the note of its upload that this tracker has begun."""
 
     def uploads(self) -> dict[str, Upload]:
         """The last upload of every variable since the ledger was written, by any run."""
@@ -201,18 +207,31 @@ class UpdateProgressTracker:
     def begin(
         self, variable: str, files: Sequence[FileResult], before: Upload | None, *, implausible: str = ""
     ) -> None:
-        """Note that a variable is about to be uploaded; `before` is the upload whose shards it will replace."""
+        """Note that a variable is about to be uploaded; `before` is the upload whose shards it will replace.
+
+        Raises
+        ------
+        OutcomeOvertaken
+            When another upload was noted since, or that one was committed.
+        """
         doubtful, outdated = frozenset[str](), dict[str, Outdated]()
         if before is not None:
             implausible = implausible or before.implausible
             known = before.lacking if before.readable else frozenset(file.coord.key() for file in files)
             doubtful = known | before.older(_etags(files))
             outdated = {key: why for key, why in before.outdated.items() if key not in doubtful}
-        self._put(variable, files, finished=False, doubtful=doubtful, outdated=outdated, implausible=implausible)
+        note = self._note(files, finished=False, doubtful=doubtful, outdated=outdated, implausible=implausible)
+        self._begun[variable] = self._put(variable, note, "absent" if before is None else before.version or None)
 
     def record(self, variable: str, files: Sequence[FileResult], *, implausible: str = "") -> None:
-        """Note that a variable is uploaded, and why its rates cannot be right, where they cannot."""
-        self._put(variable, files, finished=True, doubtful=frozenset(), implausible=implausible)
+        """Note that a variable is uploaded, and why its rates cannot be right, where they cannot.
+
+        Raises
+        ------
+        OutcomeOvertaken
+            When another upload was noted since this one was begun, or it was committed.
+        """
+        self._put(variable, self._note(files, finished=True, implausible=implausible), self._begun.get(variable))
 
     def doubt(self, variable: str, files: Sequence[FileResult]) -> None:
         """Note that an object of a variable landed after another run may have replaced and accounted for it.
@@ -232,29 +251,36 @@ class UpdateProgressTracker:
             held &= noted.used - noted.lacking
             held -= {one for one, etag in _etags(noted.results).items() if etag != ours.get(one)}
             outdated |= noted.outdated
-        self._put(
-            variable,
+        note = self._note(
             files,
             finished=False,
             doubtful=keys,
             outdated={key: why for key, why in outdated.items() if key in held},
             held=held - outdated.keys(),
-            implausible="",
-            store=self._store.guarded(None),
         )
+        self._store.guarded(None).put(key, note)
 
-    def _put(
+    def _put(self, variable: str, note: bytes, only_if: Expected | None) -> Etag:
+        key = f"{self._prefix}/{variable}.json"
+        try:
+            return self._store.put(key, note, only_if=only_if)
+        except ObjectMoved as error:
+            raise OutcomeOvertaken(
+                f"an upload of {variable} was to be noted at {self._store.url}/{key} by run {self._root_run!r}; another run has "
+                "noted one since this run looked, or has committed it, and may have replaced the shards: its note stays; run "
+                "the whole partition again"
+            ) from error
+
+    def _note(
         self,
-        variable: str,
         files: Sequence[FileResult],
         *,
         finished: bool,
-        doubtful: frozenset[str],
-        implausible: str,
+        doubtful: frozenset[str] = frozenset(),
+        implausible: str = "",
         outdated: Mapping[str, Outdated] | None = None,
         held: frozenset[str] | None = None,
-        store: Store | None = None,
-    ) -> None:
+    ) -> bytes:
         document = {
             "root_run": self._root_run,
             "finished": finished,
@@ -267,7 +293,7 @@ class UpdateProgressTracker:
             document["outdated"] = outdated
         if held is not None:
             document["held"] = sorted(held)
-        (store or self._store).put(f"{self._prefix}/{variable}.json", json.dumps(document).encode())
+        return json.dumps(document).encode()
 
     def clear(self, variables: Collection[str]) -> None:
         """Delete the notes of variables that the ledger now tells of, whoever made them. Hold the partition's lease.

@@ -18,7 +18,9 @@ from reformatters_dagster.core.ledger.progress import abandoned_partitions, note
 from reformatters_dagster.core.ledger.reach import settled_files, unwritten_labels
 from reformatters_dagster.core.run.arrivals import Arrivals, files_of_labels, find_arrivals, find_elsewhere
 from reformatters_dagster.core.run.declaration import Declaration
+from reformatters_dagster.core.run.plan import PartitionRequest
 from reformatters_dagster.core.run.reasons import Launch, why_cool_down, why_heal, why_publish
+from reformatters_dagster.core.run.replicas import degraded
 from reformatters_dagster.core.spec.errors import LedgerUnreadable, ObjectMoved, SourceFileUnavailable
 from reformatters_dagster.core.spec.partition import partition_key
 from reformatters_dagster.core.spec.values import Timestamp
@@ -60,7 +62,8 @@ def survey_unpublished(dataset: Declaration, workspace: Workspace, now: Timestam
     """Look at every partition the store does not publish yet, and decide about the oldest: see `why_publish`.
 
     Only the oldest is launched, since commits go in order. It is listed first, and then the newest ones before the older
-    ones, so that what is observed of the upstream is fresh even when the budget ends early.
+    ones, so that what is observed of the upstream is fresh even when the budget ends early. A shard that waits for a file is
+    launched all the same where replicas lack what is published, since updates mend them.
 
     Raises
     ------
@@ -90,9 +93,24 @@ def survey_unpublished(dataset: Declaration, workspace: Workspace, now: Timestam
     found = why_publish(dataset, arrivals, entry, now, late=late)
     if isinstance(found, Launch):
         survey.launches.append(found)
-    else:
-        survey.waiting.append(f"{partition_key(first)} {found}")
+        return survey
+    survey.waiting.append(f"{partition_key(first)} {found}")
+    if (mending := _why_mend(dataset, workspace, arrivals, entry, now)) is not None:
+        survey.launches.append(mending)
     return survey
+
+
+def _why_mend(
+    dataset: Declaration, workspace: Workspace, arrivals: Arrivals, entry: LedgerEntry | None, now: Timestamp
+) -> Launch | None:
+    """An update for replicas that lag, of a shard that waits for a file: that may take until the file is given up."""
+    if dataset.replicas != "best_effort" or entry is None or why_cool_down(dataset, entry, now) is not None:
+        return None
+    lagging = degraded(workspace.stores)
+    if not lagging:
+        return None
+    request = PartitionRequest(label=arrivals.label, publish=True, upstream=arrivals.fingerprint)
+    return Launch(request, arrivals, f"partitions that replicas lack: {len(lagging)}")
 
 
 def _has_later(survey: Survey, first: Timestamp) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from dataset_defs.noaa.gfs.forecast import GfsSourceFileCoord
 from reformatters_dagster.core.ledger.entries import write_ledger
 from reformatters_dagster.core.ledger.lease import LeaseTerms
-from reformatters_dagster.core.ledger.progress import Outdated, UpdateProgressTracker
+from reformatters_dagster.core.ledger.progress import Outdated, UpdateProgressTracker, Upload
 from reformatters_dagster.core.run.commit import commit_partition
 from reformatters_dagster.core.run.outcomes import GroupOutcome
 from reformatters_dagster.core.run.plan import PartitionRequest, plan_partition
@@ -158,6 +158,29 @@ def test_what_landed_too_late_holds_what_the_upload_in_its_place_holds_too(site:
     internal.put(f"progress/2026-07-29T18:00/{RAIN}.json", b"")
     late.doubt(RAIN, results)
     assert late.uploads()[RAIN].lacking == frozenset(keys)
+
+
+def test_a_note_that_comes_late_claims_no_shards_that_another_run_has_replaced(site: Site) -> None:
+    """Neither over the note of that run, nor once it has committed; nor is an upload begun that does not know of it."""
+    site.arrive(INIT)
+    files = site.job().process()[RAIN]
+    coord, internal = site.dataset.region_job.source_file_coord, site.stores.internal
+    one, other = (UpdateProgressTracker(internal, "2026-07-29T18:00", root, coord) for root in ("one", "other"))
+    one.begin(RAIN, files, None)
+    begun = one.uploads()[RAIN]
+    other.begin(RAIN, files[1:], begun)
+    other.record(RAIN, files[1:])
+    told = rf"an upload of {RAIN} was to be noted at .*/{RAIN}\.json by run 'one'; another run .* run the whole partition again"
+    with pytest.raises(OutcomeOvertaken, match=told):
+        one.record(RAIN, files)
+    for before in (begun, None):
+        with pytest.raises(OutcomeOvertaken, match=told):
+            one.begin(RAIN, files, before)
+    assert one.uploads()[RAIN] == Upload("other", finished=True, results=files[1:])
+    other.clear([RAIN])
+    with pytest.raises(OutcomeOvertaken, match=told):
+        one.record(RAIN, files)
+    assert one.uploads() == {}
 
 
 def test_a_value_that_may_be_outdated_is_held_all_the_same(site: Site) -> None:

@@ -22,6 +22,7 @@ from reformatters_dagster.core.spec.errors import (
     StoreTooShort,
     StoreUnavailable,
 )
+from reformatters_dagster.core.spec.values import Timedelta
 from tests.core.run.sites import (
     DAMAGED_ROOTS,
     PARTITIONS,
@@ -40,10 +41,14 @@ from tests.datasets import (
     THIRD,
     WIND,
     Site,
+    objects_of,
 )
+from tests.launched import launches, run
 from tests.stores import Journal, Stopped
 
 pytest_plugins = ["tests.datasets"]
+
+HOUR = Timedelta("1h")
 
 
 @DAMAGED_ROOTS
@@ -207,6 +212,28 @@ def test_a_slower_mender_takes_nothing_back(history: Site, stalled_at: str) -> N
     primary, replica = copies(site)
     assert primary == replica
     assert degraded(site.stores) == []
+
+
+def test_a_shard_that_waits_for_a_file_is_updated_for_a_replica_that_lags(hourly: Site, line: Line) -> None:
+    """Its next file may take until it is given up, and the replica is back before."""
+    lagging = replace(hourly, settings={"replicas": (str(hourly.folder / "copy"),)}, before_put=line)
+    site = lagging.having(replicas="best_effort")
+    site.update(INIT + 3 * HOUR)
+    now = INIT + 4 * HOUR
+    (launch,) = launches(site, now)
+    line.puts_left = 0
+    run(site, launch, now)
+    assert launches(site, now) == [], "it ran a moment ago"
+    later = now + site.dataset.heal_cool_down
+    (launch,) = launches(site, later)
+    assert launch.reason == "partitions that replicas lack: 1"
+    assert launches(site.having(replicas="required"), later) == []
+    line.puts_left = 10**9
+    run(site, launch, later)
+    primary, replica = (objects_of(site.folder / place) for place in ("primary", "copy"))
+    assert replica == {key: data for key, data in primary.items() if "_internal" not in key}
+    site.remove(5)
+    assert launches(site, later + site.dataset.heal_cool_down) == [], "the replica lags no more"
 
 
 def test_what_is_rewritten_while_a_replica_is_filled_is_copied_again(history: Site, line: Line) -> None:
