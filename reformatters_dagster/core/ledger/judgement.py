@@ -7,6 +7,10 @@ A value depends on its neighbours: a rate is the difference of two totals, and a
 beside it. So a file that cannot be read any more can spoil the values beside it. A position is *endangered* when a file
 within the variable's `reach`, its own included, failed in this run although the published shard holds a value made from it.
 
+A position within whose reach nothing is read anew keeps its value, though it may be read for the sake of another variable.
+So does one within whose reach a file of a RIGHT position was read in *another version* than the ledger names: an archive that
+is asked in the place of the usual one may be behind it.
+
 A position that was given up is read only where it lies beside others that are. When its file succeeds, it counts only if
 this run makes the position's value and all that depend on it; otherwise it is as if it were not read.
 
@@ -23,7 +27,8 @@ RIGHT                -            no          as published
 ===================  ===========  ==========  ==============================================================
 
 A value that is kept can be *outdated*: a file within reach gave something new in this run, which is told as succeeded; or
-its own file was published again, and was read in vain or refused; or it was outdated before and is not made now. Its file's
+its own file was published again, and was read in vain or refused; or it was outdated before and is not made now. So is a value
+that is made now, if a file that it is made from was read in another version than the ledger names. Its file's
 result says so, and names the file that it waits for. Without that the ledger would call a partition complete that holds
 values made without files it counts. A file that was published again and is spoilt outdates nothing: the value stays that of
 the version whose ETag the ledger has.
@@ -82,15 +87,16 @@ def judge[Coord: SourceFileCoord](
             own = None
             withheld.add(position)
         if not state.holds_value:
-            results.append(_of_no_value(coord, own, danger, changed.reasons.get(position)))
+            results.append(evidence.told(_of_no_value(coord, own, danger, changed.reasons.get(position)), position))
         elif state is State.OUTDATED and own is not None and danger is None:
-            results.append(own)
+            results.append(evidence.told(own, position))
         else:
             published = FileResult(coord=coord, etag=etag(coord.key())).advance(SourceFileStatus.SUCCEEDED)
             why = evidence.why_outdated(coord.key(), position)
             update = {} if why is None else {"waits_for": why.waits_for, "reason": why.reason}
             results.append(published.model_copy(update=update))
-            withheld |= {position} if danger is not None else set()
+            if danger is not None or not evidence.may_be_made(position):
+                withheld.add(position)
     return Judgement(results, frozenset(withheld))
 
 
@@ -109,6 +115,20 @@ class _Evidence:
         self._lost = {at: one for at, one in read if not one.succeeded and changed.state_at(at).holds_value}
         self._news = {at for at, one in read if self._is_news(at, one, etag(one.coord.key()))}
         self._untaken = {at for at, one in read if self._is_untaken(at, one, etag(one.coord.key()))}
+        self._others = {at: one for at, one in read if self._is_other(at, one, etag(one.coord.key()))}
+
+    def may_be_made(self, position: int) -> bool:
+        """Whether anything is read anew that the value at a position may depend on, and all else in the version it had."""
+        if self._other_at(position) is not None:
+            return False
+        return any(self._changed.state_at(at) is not State.RIGHT for at in self._within_reach(position))
+
+    def told(self, result: FileResult, position: int) -> FileResult:
+        """The result of a position whose value is made now. It is outdated if another version of a file went into it."""
+        other = self._other_at(position)
+        if other is None or not result.succeeded:
+            return result
+        return result.model_copy(update={"waits_for": other.coord.key(), "reason": _of_another_version(other)})
 
     def danger_at(self, position: int) -> FileResult | None:
         """A file that failed, and that the published value at a position was made from."""
@@ -116,12 +136,27 @@ class _Evidence:
 
     def why_outdated(self, key: str, position: int) -> Outdated | None:
         """Why the value at a position is outdated after the run; None where it is not."""
-        danger, before = self.danger_at(position), self._changed.outdated.get(key)
-        if danger is None:
+        danger, other = self.danger_at(position), self._other_at(position)
+        before = self._changed.outdated.get(key)
+        if danger is None and other is None:
             return None if position in self._made else before
         if before is None and position not in self._untaken and self._news.isdisjoint(self._within_reach(position)):
             return None
-        return Outdated(danger.coord.key(), _failed_now(danger))
+        if danger is not None:
+            return Outdated(danger.coord.key(), _failed_now(danger))
+        assert other is not None
+        return Outdated(other.coord.key(), _of_another_version(other))
+
+    def _other_at(self, position: int) -> FileResult | None:
+        """A file of another version that the value at a position may depend on."""
+        return next((self._others[at] for at in self._within_reach(position) if at in self._others), None)
+
+    def _is_other(self, position: int, result: FileResult, known: str | None) -> bool:
+        """Whether a file was read in another version than the one that is known, and that values were made from."""
+        if not known or not result.succeeded or result.etag == known:
+            return False
+        is_new = result.coord.key() in self._changed.newer_beside
+        return not is_new and self._changed.state_at(position) is State.RIGHT
 
     def _is_news(self, position: int, result: FileResult, known: str | None) -> bool:
         """Whether a file counts as succeeded from now on, and gave what no value was made from before.
@@ -163,6 +198,10 @@ def _of_no_value(
         return own
     failed = {"status": SourceFileStatus.READ_FAILED, "reason": f"its neighbour {_failed_now(danger)}"}
     return own.model_copy(update={**failed, "waits_for": danger.coord.key()})
+
+
+def _of_another_version(other: FileResult) -> str:
+    return f"{other.coord.key()} was read in another version than before, from {other.archive!r}"
 
 
 def _failed_now(lost: FileResult) -> str:

@@ -258,12 +258,12 @@ def test_what_is_said_of_a_file(state: State, own: bool | None, neighbour_fails:
         (True, AS_PUBLISHED),
     )
     assert found.results == [next(said for holds, said in rows if holds)]
-    assert found.withheld == ({AT} if held and endangered else set())
+    assert found.withheld == ({AT} if state is State.RIGHT or (held and endangered) else set())
 
 
 @pytest.mark.parametrize(("steps", "endangered"), [(1, True), (2, False)])
 def test_a_neighbour_endangers_as_far_as_the_variable_reaches(steps: int, endangered: bool) -> None:
-    changed, read = Changed({AT: State.RIGHT}), [(AT + steps, result(AT + steps, succeeded=False))]
+    changed, read = Changed({AT: State.OUTDATED}), [(AT + steps, result(AT + steps, succeeded=False))]
     found = judge({File(at=AT): AT}, changed, read, lambda _: None, 1, REGION)
     assert found.withheld == ({AT} if endangered else set())
 
@@ -286,10 +286,55 @@ def test_a_file_beside_the_region_that_is_still_missing_is_told_of() -> None:
 # Values that are kept, and outdated
 
 
+def in_version(one: FileResult, version: str | None) -> FileResult:
+    """The same file as it was read from the archive in a version; the one that is known of it is `known`."""
+    etag = f"etag of {one.coord.key()}" if version == "known" else version
+    return one.model_copy(update={"etag": etag})
+
+
+NEWS = State.LACKING
+
+
+@pytest.mark.parametrize("version", ["known", "another", None])
+@pytest.mark.parametrize("reach", [0, 1])
+def test_a_value_whose_file_was_read_in_another_version_stays(version: str | None, reach: int) -> None:
+    """An archive that is asked in the place of the usual one may be behind. What is new beside it is made, and made again."""
+    changed = Changed({AT: State.RIGHT, AT + 1: NEWS})
+    read = [(AT, in_version(result(AT), version)), (AT + 1, in_version(result(AT + 1), "new"))]
+    coords = {File(at=at): at for at in (AT, AT + 1)}
+    found = judge(coords, changed, read, lambda key: f"etag of {key}", reach, REGION)
+    kept, new = found.results
+    assert (kept.succeeded, kept.etag, kept.was_read) == (True, "etag of f004", False)
+    assert (new.succeeded, new.etag, new.was_read) == (True, "new", True)
+    is_other = reach == 1 and version != "known"
+    assert found.withheld == ({AT} if is_other or reach == 0 else set())
+    assert [one.waits_for for one in found.results] == (["f004", "f004"] if is_other else [None, None])
+    if is_other:
+        assert kept.reason == new.reason == "f004 was read in another version than before, from 'archive'"
+
+
+def test_where_the_version_before_is_not_known_another_is_none() -> None:
+    changed, coords = Changed({AT: State.RIGHT, AT + 1: NEWS}), {File(at=at): at for at in (AT, AT + 1)}
+    read = [(at, in_version(result(at), "any")) for at in (AT, AT + 1)]
+    found = judge(coords, changed, read, lambda _: "", 1, REGION)
+    assert (set(found.withheld), [one.is_outdated for one in found.results]) == (set(), [False, False])
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_a_newer_version_of_a_file_beside_the_region_is_taken_where_it_is_listed(*, is_listed: bool) -> None:
+    beside, first = REGION[0] - 1, REGION[0]
+    ends = {first: State.OUTDATED if is_listed else NEWS}
+    changed = Changed(ends, newer_beside=frozenset({File(at=beside).key()} if is_listed else ()))
+    read = [(at, in_version(result(at), "newer")) for at in (beside, first)]
+    (told,) = judge({File(at=first): first}, changed, read, lambda key: f"etag of {key}", 1, REGION).results
+    assert told.waits_for == (None if is_listed else "f001")
+
+
 def judged_at(states: dict[int, State], failed: int, **fields: Any) -> list[FileResult]:
     """What is said of the region's files when all but one of the changed ones and their neighbours succeeded."""
     changed = Changed(states, **fields)
     read = [(at, result(at, succeeded=at != failed)) for at in range(REGION[0] - 1, REGION.stop)]
+    read = [(at, in_version(one, None if changed.state_at(at) is not State.RIGHT else "known")) for at, one in read]
     found = judge({File(at=at): at for at in REGION}, changed, read, lambda key: f"etag of {key}", 1, REGION)
     return [one for one in found.results if one.is_outdated]
 
