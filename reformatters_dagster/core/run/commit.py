@@ -115,7 +115,8 @@ def _commit(
     subject = f"{template.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M}"
     _refuse_missing_outcome(subject, plan, results)
     _refuse_overtaken(subject, root_run, outcomes, before)
-    worth = weigh(results, before)
+    goes_on = any(outcome.goes_on for outcome in outcomes)
+    worth = weigh(results, before, goes_on=goes_on)
     if judge(worth, request) is Verdict.REFUSE:
         raise NothingSucceeded(_explain_failure(subject, results), awaited=_is_awaited(results))
     request = settle(request, worth)
@@ -138,9 +139,7 @@ def _commit(
         update={
             "root_run": root_run,
             **_done_by(root_run, before, results, stats),
-            "upstream": ""
-            if any(outcome.goes_on for outcome in outcomes) or not _tried_all(results)
-            else request.upstream,
+            "upstream": request.upstream if _tried_all(results) and not goes_on else "",
             "published": request.publish,
             "retry": worth.refused or _may_be_had_later(results, stats),
             "known_missing": request.accept_missing and not entry.is_complete,

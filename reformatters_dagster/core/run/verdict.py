@@ -4,7 +4,7 @@ In: results of region jobs, the request, and what the ledger knew before. Out: a
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal, Self
 
@@ -21,7 +21,7 @@ class Worth:
     """
 
     read: bool = False
-    """Some file was read: the shards hold something new."""
+    """Some file was read, by this run or by one that ended before its commit: the ledger does not tell of all that is held."""
     held: bool = False
     """Some file was read by an earlier run, and the published shard still holds it."""
     failed: bool = False
@@ -54,20 +54,22 @@ def _is_news(failed: FileResult, missing: Collection[str]) -> bool:
     return failed.was_refused or failed.coord.key() not in missing
 
 
-def weigh(results: Results, entry: LedgerEntry | None) -> Worth:
+def weigh(results: Results, entry: LedgerEntry | None, *, goes_on: bool = False) -> Worth:
     """The worth of a run: that of all its variables together.
 
     Parameters
     ----------
     entry : LedgerEntry, optional
         The partition as the ledger has it before the commit.
+    goes_on : bool
+        It goes on with uploads that no commit has accounted for: what the shards hold still is something to tell of.
     """
     known = {} if entry is None else entry.variables
     missing = {name: {lost.file for lost in coverage.missing} for name, coverage in known.items()}
     worth = Worth()
     for name, files in results.items():
         worth |= Worth.of(files, missing.get(name, ()))
-    return worth
+    return replace(worth, read=worth.read or (goes_on and worth.held))
 
 
 class Verdict(Enum):

@@ -307,6 +307,17 @@ def test_a_whole_upload_is_gone_on_with_though_a_file_of_it_has_vanished(analysi
     assert noted_partitions(analysis.stores.internal) == set()
 
 
+def test_a_whole_upload_is_published_though_the_file_after_it_is_spoilt(analysis: Site) -> None:
+    """The next run reads nothing, and would not be worth a commit by itself."""
+    analysis.update(INIT + 3 * HOUR)
+    killed_before_its_commit(analysis, planned(analysis, INIT + 4 * HOUR, publish=True, root_run="killed"), "killed")
+    analysis.file(5).write_bytes(b"GRIB")
+    analysis.update(INIT + 5 * HOUR)
+    assert analysis.read().sizes["time"] == 5
+    assert entry_of(analysis).lacking == {key(5)}
+    assert noted_partitions(analysis.stores.internal) == set()
+
+
 def test_the_first_upload_of_all_holds_nothing_up_though_a_file_of_it_has_vanished(analysis: Site) -> None:
     killed_before_its_commit(analysis, planned(analysis, INIT + 3 * HOUR, publish=True, root_run="killed"), "killed")
     analysis.remove(1)

@@ -49,7 +49,8 @@ def test_a_run_is_worth_what_its_files_are_together() -> None:
     assert worth_of(HELD, REFUSED, READ) == Worth(read=True, held=True, failed=True, refused=True)
     files: Results = {name: [FileResult(coord=COORD, **file)] for name, file in (("rain", HELD), ("wind", CORRUPT))}
     assert weigh(files, None) == Worth(held=True, failed=True)
-    assert weigh({}, None) == Worth()
+    assert weigh(files, None, goes_on=True) == Worth(read=True, held=True, failed=True)
+    assert weigh({}, None, goes_on=True) == Worth()
 
 
 POSSIBLE = [Worth(*one) for one in product((False, True), repeat=4) if one[2] or not one[3]]
