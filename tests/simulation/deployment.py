@@ -86,6 +86,9 @@ class Deployment:
     cools_until: float = 0.0
     """When every launch that waits may be made that a sensor has found worth one."""
 
+    wanted: dict[Timestamp, float] = field(default_factory=dict)
+    """When a sensor has last found a partition worth a run."""
+
     def __post_init__(self) -> None:
         terms = replace(self.declared.lease_terms, sleep=self.scheduler.sleep, clock=self.scheduler.monotonic)
         self.dataset = replace(self.declared, lease_terms=terms)
@@ -156,6 +159,7 @@ class Deployment:
             self.tell(f"{process.name} failed: {error}")
             return
         self.tell(f"{process.name}: {len(found.launches)} launches; {'; '.join(found.waiting)}")
+        self.wanted |= dict.fromkeys((launch.label for launch in found.launches), self.scheduler.now)
         at_work = sum(run.kind == kind and not run.process.ended for run in self.runs)
         most = 1 if kind == "update" else MAX_HEALS - at_work
         for launch in found.launches:
@@ -210,6 +214,10 @@ class Deployment:
         """Begin a run of a partition whoever else writes it."""
         keeps = kind == "heal-by-hand"
         self.start(kind, PartitionRequest(label=label, publish=False, keep_published=keeps))
+
+    def is_wanted_again(self, run: Run) -> bool:
+        """Whether a sensor has found the partition of a run worth another since it was launched."""
+        return self.wanted.get(run.label, 0.0) > run.created
 
     def is_written(self, label: Timestamp) -> bool:
         """Whether a run may be writing a partition."""

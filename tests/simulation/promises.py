@@ -73,9 +73,17 @@ class Known:
         outdated = () if coverage is None else coverage.outdated
         return next((one.waits_for for one in outdated if one.file == self.layout.key_of(file)), None)
 
+    def is_waited_for(self, file: int) -> bool:
+        """Whether a value of some variable waits for a file that was used before."""
+        coverages = self.entry.variables.values()
+        missing = {one.waits_for for known in coverages for one in known.missing}
+        return self.layout.key_of(file) in missing | {one.waits_for for known in coverages for one in known.outdated}
+
     def versions(self, file: int) -> set[int]:
-        """Versions of a file that were used; empty where the ledger does not say."""
+        """Versions of a file that were used; empty where the ledger does not say, or not of all."""
         etags = self.entry.etags.get(self.layout.key_of(file), "")
+        if "unknown" in etags:
+            return set()
         return {int(number) for number in re.findall(r'-(\d+)"', etags)}
 
 
@@ -310,7 +318,7 @@ def _whole(upstream: Upstream, file: int) -> set[int | None]:
 def _best(found: Known | None, upstream: Upstream, variable: str, file: int) -> set[int | None]:
     """The version of a file that can be used, or was used for a shard before it vanished.
 
-    Of two versions that variables were made from, the earlier is told.
+    Of two versions that variables were made from, the earlier is told: one variable waits for the later one then.
     """
     now, is_claimed = upstream.usable(file), found is not None and found.claims(variable, file)
     versions = found.versions(file) if found is not None and is_claimed else set()
@@ -319,12 +327,11 @@ def _best(found: Known | None, upstream: Upstream, variable: str, file: int) -> 
         return _whole(upstream, file)
     if now is not None:
         return {now.number}
-    if not is_claimed:
+    if found is None or not is_claimed:
         return {None}
-    return {
-        *versions,
-        *(one for one in _whole(upstream, file) if one is not None and versions and one >= min(versions)),
-    }
+    if not versions or not found.is_waited_for(file):
+        return {*versions}
+    return {*versions, *(one for one in _whole(upstream, file) if one is not None and one >= min(versions))}
 
 
 def _is_held_up(primary: Bucket, internal: Bucket, upstream: Upstream, shown: int) -> bool:
@@ -346,12 +353,23 @@ def _is_stuck(primary: Bucket, internal: Bucket, upstream: Upstream, found: Know
 
 
 def _uploaded(internal: Bucket, found: Known, variable: str) -> set[int]:
-    """Files that a whole upload has used which no run has accounted for: the shard holds them."""
+    """Files that uploads have used which no run has accounted for, and that the shard holds for certain."""
     stored = internal.objects.get(f"progress/{found.entry.partition}/{variable}.json")
-    note = {} if stored is None else json.loads(stored[0])
-    results = note["results"] if note.get("finished") else []
+    if stored is None:
+        return set()
+    note = json.loads(stored[0])
+    settled = set(note.get("settled", ()))
+    results = [
+        result
+        for result in note["results"]
+        if note["finished"] or found.layout.key_of(_file_of(found.layout, result["coord"])) in settled
+    ]
     coords = [result["coord"] for result in results if result["status"] == "Succeeded"]
-    return {found.layout.file_of(pd.Timestamp(one["init_time"]), pd.Timedelta(one["lead_time"])) for one in coords}
+    return {_file_of(found.layout, one) for one in coords}
+
+
+def _file_of(layout: Layout, coord: dict[str, str]) -> int:
+    return layout.file_of(pd.Timestamp(coord["init_time"]), pd.Timedelta(coord["lead_time"]))
 
 
 def waits_in_vain(internal: Bucket, upstream: Upstream, shard: int) -> bool:

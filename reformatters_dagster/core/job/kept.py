@@ -53,11 +53,11 @@ def kept_results[Coord: SourceFileCoord](
     """What to report of a variable whose published shards stay as they are; None when this job replaces them.
 
     They stay when nothing new was read, when no file succeeded, and, unless the context forces it, when a file failed that
-    they are made from. Those that an upload has left half replaced are put again though nothing new was read: then every object,
-    in every store, holds the same files.
+    they are made from. Those that an upload has left half replaced are put again though nothing new was read: then every store
+    holds the same objects.
     """
     upload = job.context.uploads.get(data_var.name)
-    is_half_replaced = upload is not None and not upload.finished and bool(plan.stretches)
+    is_half_replaced = upload is not None and not upload.finished
     if plan.continues and not is_half_replaced and not any(result.was_read for result in results):
         return results
     made_from = None if upload is None or not upload.finished else _results_so_far(job, data_var, upload)
@@ -120,7 +120,7 @@ def _results_so_far(job: RegionHooks[Any], data_var: DataVar, upload: Upload) ->
 def _lost_files(job: RegionHooks[Any], data_var: DataVar, results: Sequence[FileResult]) -> list[FileResult]:
     """Files that failed, and that the published shards are made from, or may be.
 
-    What an upload that did not end has put is no loss: no commit has claimed it, and no reader saw all of it.
+    What an upload that did not end has put is no loss: no commit has claimed it, and not every object may hold it.
     """
     failed = [result for result in results if not result.succeeded]
     if not failed:

@@ -33,6 +33,10 @@ def write_variable[Coord: SourceFileCoord](
         Positions that keep their published values.
     """
     job.context.on_progress(f"compress {data_var.name}", 0, 1)
+    if not parts:  # the published objects are put again as they are
+        continue_shards(
+            [], partial(published_object, job), tmp_store, data_var.name, job.region, threads=job.context.cpus
+        )
     for pieces in zip(*(part.buffer.pieces() for part in parts), strict=True):
         window, patches = pieces[0][0], list[tuple[int, Float32Array]]()
         for part, (_, values) in zip(parts, pieces, strict=True):

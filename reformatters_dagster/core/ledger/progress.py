@@ -8,12 +8,15 @@ import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reformatters_dagster.core.ledger.lease import leased_partitions
 from reformatters_dagster.core.source.files import FileResult, SourceFileCoord, dump_result, load_result
 from reformatters_dagster.core.spec.errors import ObjectMoved, OutcomeOvertaken
 from reformatters_dagster.core.store.location import Etag, Expected, Store
+
+if TYPE_CHECKING:
+    from reformatters_dagster.core.spec.values import JSON
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,10 @@ class Upload:
     left_outdated: Mapping[str, Outdated] = field(default_factory=dict)
     """By key of the file at whose place it is: values that such an upload may have left outdated. The shards hold a value there
     all the same."""
+    left_settled: frozenset[str] = frozenset()
+    """Keys of files that the shards of such an upload hold for certain, and those of this one hold in the same version."""
+    goes_on: bool = False
+    """Whether it was begun over an upload of another run: that one may have read some of its files, of what was listed then."""
     readable: bool = True
     """Whether the note of it could be read. If not, nothing is known of the shards."""
     implausible: str = ""
@@ -73,8 +80,8 @@ class Upload:
 
     @property
     def settled(self) -> frozenset[str]:
-        """Keys of the files that the shards hold for certain, whatever the ledger tells: no other upload is in place."""
-        return self.used - self.lacking if self.finished else frozenset()
+        """Keys of the files that the shards hold for certain, whatever the ledger tells, and whichever upload is in place."""
+        return (self.used if self.finished else self.left_settled) - self.lacking
 
     def older(self, etags: Mapping[str, str]) -> frozenset[str]:
         """Keys of files of which the shards may hold another version than the one told; empty unless an object landed late.
@@ -155,8 +162,8 @@ class UpdateProgressTracker:
         self._prefix = f"{FOLDER}/{partition}"
         self._root_run = root_run
         self._coord = coord
-        self._begun: dict[str, Etag] = {}
-        """By variable, the version of the note of its upload that this tracker has begun."""
+        self._begun: dict[str, tuple[Etag, bool]] = {}
+        """By variable, the version of the note of its upload that this tracker has begun, and whether that goes on."""
 
     def uploads(self) -> dict[str, Upload]:
         """The last upload of every variable since the ledger was written, by any run."""
@@ -192,6 +199,8 @@ class UpdateProgressTracker:
                 results,
                 frozenset(document["doubtful"]) - frozenset(document.get("held", ())) - outdated.keys(),
                 outdated,
+                frozenset(document.get("settled", ())),
+                goes_on=document.get("goes_on", False),
                 implausible=document.get("implausible", ""),
                 is_late="held" in document,
                 version=version,
@@ -204,6 +213,10 @@ class UpdateProgressTracker:
         """Whether a run with this tracker's root made the upload."""
         return upload.root_run == self._root_run
 
+    def goes_on(self, upload: Upload) -> bool:
+        """Whether what is made over an upload goes on with files that another run has read."""
+        return upload.goes_on or not self.is_own(upload)
+
     def begin(
         self, variable: str, files: Sequence[FileResult], before: Upload | None, *, implausible: str = ""
     ) -> None:
@@ -214,14 +227,28 @@ class UpdateProgressTracker:
         OutcomeOvertaken
             When another upload was noted since, or that one was committed.
         """
-        doubtful, outdated = frozenset[str](), dict[str, Outdated]()
+        doubtful, outdated, settled = frozenset[str](), dict[str, Outdated](), frozenset[str]()
+        goes_on = before is not None and self.goes_on(before)
         if before is not None:
             implausible = implausible or before.implausible
             known = before.lacking if before.readable else frozenset(file.coord.key() for file in files)
             doubtful = known | before.older(_etags(files))
             outdated = {key: why for key, why in before.outdated.items() if key not in doubtful}
-        note = self._note(files, finished=False, doubtful=doubtful, outdated=outdated, implausible=implausible)
-        self._begun[variable] = self._put(variable, note, "absent" if before is None else before.version or None)
+            theirs = _etags(before.results)
+            settled = before.settled & {
+                one.coord.key() for one in files if not one.was_read or one.etag == theirs.get(one.coord.key())
+            }
+        note = self._note(
+            files,
+            finished=False,
+            doubtful=doubtful,
+            outdated=outdated,
+            settled=settled,
+            goes_on=goes_on,
+            implausible=implausible,
+        )
+        version = self._put(variable, note, "absent" if before is None else before.version or None)
+        self._begun[variable] = version, goes_on
 
     def record(self, variable: str, files: Sequence[FileResult], *, implausible: str = "") -> None:
         """Note that a variable is uploaded, and why its rates cannot be right, where they cannot.
@@ -231,7 +258,9 @@ class UpdateProgressTracker:
         OutcomeOvertaken
             When another upload was noted since this one was begun, or it was committed.
         """
-        self._put(variable, self._note(files, finished=True, implausible=implausible), self._begun.get(variable))
+        version, goes_on = self._begun.get(variable, (None, False))
+        note = self._note(files, finished=True, goes_on=goes_on, implausible=implausible)
+        self._put(variable, note, version)
 
     def doubt(self, variable: str, files: Sequence[FileResult]) -> None:
         """Note that an object of a variable landed after another run may have replaced and accounted for it.
@@ -280,8 +309,10 @@ class UpdateProgressTracker:
         implausible: str = "",
         outdated: Mapping[str, Outdated] | None = None,
         held: frozenset[str] | None = None,
+        settled: frozenset[str] = frozenset(),
+        goes_on: bool = False,
     ) -> bytes:
-        document = {
+        document: JSON = {
             "root_run": self._root_run,
             "finished": finished,
             "results": [dump_result(file) for file in files],
@@ -293,6 +324,10 @@ class UpdateProgressTracker:
             document["outdated"] = outdated
         if held is not None:
             document["held"] = sorted(held)
+        if settled:
+            document["settled"] = sorted(settled)
+        if goes_on:
+            document["goes_on"] = True
         return json.dumps(document).encode()
 
     def clear(self, variables: Collection[str]) -> None:

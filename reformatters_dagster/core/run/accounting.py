@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Any
 
@@ -140,25 +141,34 @@ def _doubt(files: Sequence[FileResult], known: VariableCoverage | None) -> str:
 def _versions(job: RegionJob[Any], written: Results, previous: Mapping[str, str]) -> dict[str, str]:
     """ETags of all files that were used, to be compared later with what is listed; empty where they cannot be.
 
-    Where variables were made from two versions of a file, the one that an earlier run used is told. Two that this run used,
-    as a resumed run may, are both told, as one text. What is listed is then still seen to differ.
+    Where variables were made from two versions of a file, the one that the ledger told before is told, if it is among them,
+    else the one that the published shards were already made from. Of several such, or read ones, all are told, as one text.
+    What is listed is then still seen to differ.
     """
     comparable = comparable_archives(job)
-    used = [file for files in written.values() for file in files if file.succeeded]
     read: dict[str, set[str]] = {}
-    for file in used:
-        if file.was_read:
-            etag = file.etag if file.archive in comparable else None
-            read.setdefault(file.coord.key(), set()).add(etag or "")
-    kept = {file.coord.key(): file.etag or "" for file in used if not file.was_read}
-    known = {key: etag for key, etag in kept.items() if etag}
-    told = {key: _joined(etags) for key, etags in read.items()}
-    return kept | told | _versions_beside(job, written, previous) | known
+    kept: dict[str, set[str]] = {}
+    for files in written.values():
+        for file in files:
+            if file.succeeded:
+                etag = file.etag if file.archive in comparable else None
+                (read if file.was_read else kept).setdefault(file.coord.key(), set()).add(etag or "")
+    told = {key: _told(read.get(key, set()), kept.get(key, set()), previous.get(key, "")) for key in kept | read}
+    beside = _versions_beside(job, written, previous)
+    return told | {key: etag for key, etag in beside.items() if not any(kept.get(key, ()))}
+
+
+def _told(read: AbstractSet[str], kept: AbstractSet[str], before: str) -> str:
+    """Which version of a file to tell of those that this run has read, and those that earlier runs have."""
+    known = kept - {""}
+    if before in known:
+        return before
+    return _joined(known or (read | kept))
 
 
 def _joined(etags: Collection[str]) -> str:
-    """The ETag of a file; of several versions, a text that no archive lists."""
-    return ", ".join(sorted(etag for etag in etags if etag))
+    """The ETag of a file; of several versions, a text that no archive lists. Empty where none is known."""
+    return ", ".join(sorted(etag or "unknown" for etag in etags)) if any(etags) else ""
 
 
 def _versions_beside(job: RegionJob[Any], written: Results, previous: Mapping[str, str]) -> dict[str, str]:

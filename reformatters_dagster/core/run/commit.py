@@ -115,7 +115,7 @@ def _commit(
     subject = f"{template.dataset_id} partition {plan.label:%Y-%m-%dT%H:%M}"
     _refuse_missing_outcome(subject, plan, results)
     _refuse_overtaken(subject, root_run, outcomes, before)
-    goes_on = any(outcome.goes_on for outcome in outcomes)
+    goes_on = any(told_variables(results, stats) & set(outcome.goes_on) for outcome in outcomes)
     worth = weigh(results, before, goes_on=goes_on)
     if judge(worth, request) is Verdict.REFUSE:
         raise NothingSucceeded(_explain_failure(subject, results), awaited=_is_awaited(results))

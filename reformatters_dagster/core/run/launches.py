@@ -103,14 +103,19 @@ def survey_unpublished(dataset: Declaration, workspace: Workspace, now: Timestam
 def _why_mend(
     dataset: Declaration, workspace: Workspace, arrivals: Arrivals, entry: LedgerEntry | None, now: Timestamp
 ) -> Launch | None:
-    """An update for replicas that lag, of a shard that waits for a file: that may take until the file is given up."""
-    if dataset.replicas != "best_effort" or entry is None or why_cool_down(dataset, entry, now) is not None:
+    """An update for replicas that lag, of a shard that waits for a file: that may take until the file is given up.
+
+    Its attempts are counted by what the replicas lack, beside those of updates: a replica may stay out.
+    """
+    if dataset.replicas != "best_effort" or entry is None or entry.upstream != arrivals.fingerprint:
         return None
-    lagging = degraded(workspace.stores)
+    lagging = [] if why_cool_down(dataset, entry, now) is not None else degraded(workspace.stores)
     if not lagging:
         return None
     request = PartitionRequest(label=arrivals.label, publish=True, upstream=arrivals.fingerprint)
-    return Launch(request, arrivals, f"partitions that replicas lack: {len(lagging)}")
+    marks = sorted((one.replica, one.partition) for one in lagging)
+    counted = replace(arrivals, fingerprint=f"replicas-{hashlib.sha256(repr(marks).encode()).hexdigest()[:12]}")
+    return Launch(request, counted, f"partitions that replicas lack: {len(lagging)}")
 
 
 def _has_later(survey: Survey, first: Timestamp) -> bool:

@@ -3,7 +3,7 @@
 In: results of region jobs and the ledger entry of a commit. Out: values for the next step, and for whoever shows the run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -27,9 +27,9 @@ class GroupOutcome:
     """By variable, the note of an upload that stood when this job began; empty for none. Without those where nobody looked."""
     made_by: str | None = None
     """The attempt that wrote the shards; None where nobody says."""
-    goes_on: bool = False
-    """Whether uploads of other runs were noted when this job began: some of its files may have been read by these, of what was
-    listed then."""
+    goes_on: Sequence[str] = ()
+    """Variables of which uploads of other runs were noted when this job began: these may have read some of their files, of what
+    was listed then."""
 
     def to_json(self) -> JSON:
         """Plain values, for the step that commits."""
@@ -40,7 +40,7 @@ class GroupOutcome:
             "built_on": self.built_on,
             "notes": dict(self.notes),
             "made_by": self.made_by,
-            "goes_on": self.goes_on,
+            "goes_on": list(self.goes_on),
         }
 
     @classmethod
@@ -56,7 +56,7 @@ class GroupOutcome:
             dumped.get("built_on"),
             dumped.get("notes", {}),
             dumped.get("made_by"),
-            dumped.get("goes_on", False),
+            tuple(dumped.get("goes_on", ())),
         )
 
 

@@ -70,7 +70,7 @@ def process_group(
         built_on="" if entry is None else entry.run_id,
         notes={name: uploads[name].version if name in uploads else "" for name in variables},
         made_by=context.run_id,
-        goes_on=any(name in uploads and not tracker.is_own(uploads[name]) for name in variables),
+        goes_on=tuple(name for name in variables if name in uploads and tracker.goes_on(uploads[name])),
     )
 
 

@@ -109,8 +109,9 @@ class Store:
         """Write one object over whatever stands there, so that no attempt at it can land once a later writer has put another.
 
         A store may carry out a request long after it was given up and sent again. So each attempt names the version that it
-        replaces, and where another one stands, the next attempt names that. Objects in parts are bound to their upload instead,
-        which ends before it is begun again. A store without conditions just puts.
+        replaces, and where another one stands, the next attempt names that. Files in parts are bound to their upload instead,
+        which ends before it is begun again. A store without conditions just puts. S3's ETag is a digest of the content: there a
+        late attempt lands after all where somebody has put the very bytes again that it was to replace.
 
         Parameters
         ----------
@@ -176,8 +177,12 @@ class Store:
         return sorted((meta["path"], meta["size"]) for meta in self._below(prefix))
 
     def etags(self, prefix: str) -> dict[str, Etag]:
-        """ETag of every object below a prefix of whole segments; empty where a list does not tell it."""
-        return {meta["path"]: self._tag(meta) for meta in self._below(prefix)}
+        """ETag of every object below a prefix of whole segments; empty where a list does not tell it as a condition takes it.
+
+        Google lists no generations, and Azure no quotes.
+        """
+        tags = {meta["path"]: self._tag(meta) for meta in self._below(prefix)}
+        return {key: tag if tag.startswith(('"', "W/")) else "" for key, tag in tags.items()}
 
     def _below(self, prefix: str) -> "Sequence[ObjectMeta]":
         def pages() -> "Sequence[ObjectMeta]":

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,6 +21,7 @@ from reformatters_dagster.core.run.partition import run_partition
 from reformatters_dagster.core.run.plan import PartitionPlan, PartitionRequest, plan_partition
 from reformatters_dagster.core.run.process import process_group
 from reformatters_dagster.core.run.reasons import Launch
+from reformatters_dagster.core.source.files import Downloaded
 from reformatters_dagster.core.spec.errors import (
     CorruptMessage,
     LeaseHeld,
@@ -27,7 +29,8 @@ from reformatters_dagster.core.spec.errors import (
     SourceFileUnavailable,
     StoreMissing,
 )
-from reformatters_dagster.core.spec.values import Timedelta, Timestamp
+from reformatters_dagster.core.spec.values import Array2D, Timedelta, Timestamp
+from reformatters_dagster.core.spec.variables import DataVar
 from tests.datasets import (
     INIT,
     LEADS,
@@ -39,6 +42,7 @@ from tests.datasets import (
     VARIABLES,
     Site,
     gfs_key,
+    objects_of,
 )
 from tests.refusals import refusing
 from tests.stores import FaultStore, Stopped
@@ -356,6 +360,112 @@ def test_objects_that_an_upload_has_left_are_put_again_without_its_file_that_has
     healed(analysis, launch, INIT + LATE)
     assert holes(analysis, dim="time") == [2]
     assert key(2) in entry_of(analysis).lacking
+    assert noted_partitions(analysis.stores.internal) == set()
+
+
+class Shifted(GfsAnalysisRegionJob):
+    """Other values of the same files."""
+
+    def read_data(self, coord: Any, data_var: DataVar, downloaded: Downloaded) -> Array2D:
+        return super().read_data(coord, data_var, downloaded) + np.float32(1)
+
+
+def without_leases(site: Site) -> None:
+    """As after their time to live."""
+    for stored, _ in site.stores.internal.list("lease"):
+        site.stores.internal.delete(stored)
+
+
+def killed_at(site: Site, plan: PartitionPlan, what: str, number: int) -> None:
+    """Killed as it was about to put the given one of the objects whose address has this in it."""
+    put: list[str] = []
+
+    def stop(url: str, stored: str) -> None:
+        if what in f"{url}/{stored}":
+            put.append(stored)
+            if len(put) == number:
+                raise Stopped
+
+    with pytest.raises(Stopped):
+        killed_before_its_commit(replace(site, before_put=stop), plan, plan.request.root_run)
+    without_leases(site)
+
+
+def published_anew(site: Site, lead: int) -> None:
+    """Another version of a file, with the same content."""
+    content = site.file(lead).read_bytes()
+    site.file(lead).unlink()
+    site.file(lead).write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["analysis", "site"])
+def test_a_value_that_two_uploads_hold_is_kept_though_its_file_has_vanished(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """The first was whole, and readers saw the value; the second was killed among its objects, which held it too."""
+    at: Site = request.getfixturevalue(kind)
+    dim, now = ("time", INIT + 4 * HOUR) if kind == "analysis" else ("lead_time", INIT + SOON)
+    at.arrive(INIT, leads=[] if kind == "analysis" else LEADS)
+    at.remove(2, 3)
+    at.update(now)
+    at.arrive(INIT, leads=[2])
+    killed_before_its_commit(at, planned(at, now, publish=False, keep_published=True, root_run="one"), "one")
+    assert holes(at, dim=dim) == [3]
+    at.arrive(INIT, leads=[3])
+    other = planned(at, now, publish=False, keep_published=True, root_run="other")
+    killed_at(at, other, f"{TEMPERATURE}/c/", 2)
+    at.remove(2)
+    (launch,) = heal_at(at, INIT + LATE)
+    healed(at, launch, INIT + LATE)
+    assert 2 not in holes(at, dim=dim)
+
+
+def test_of_two_versions_that_variables_hold_the_older_is_told(analysis: Site) -> None:
+    """One variable was made from the newer one by a run that was killed; it is not listed just then."""
+    analysis.update(INIT + 4 * HOUR)
+    before = entry_of(analysis).etags[key(2)]
+    published_anew(analysis, 2)
+    some = planned(analysis, INIT + 4 * HOUR, publish=False, keep_published=True, root_run="killed")
+    last = some.model_copy(update={"groups": some.groups[-1:], "request": some.request})
+    killed_before_its_commit(analysis, last, "killed")
+    hidden = analysis.file(2).with_name("hidden")
+    analysis.file(2).rename(hidden)
+    (launch,) = heal_at(analysis, INIT + LATE)
+    healed(analysis, launch, INIT + LATE)
+    assert entry_of(analysis).etags[key(2)] == before
+    hidden.rename(analysis.file(2))
+    (launch,) = heal_at(analysis, INIT + 2 * LATE)
+    assert launch.reason == "files published again: 1"
+
+
+def test_a_retry_knows_that_its_attempts_went_on_with_another_run(analysis: Site) -> None:
+    """What that run has read was published again before this one looked."""
+    analysis.update(INIT + 3 * HOUR)
+    killed_before_its_commit(analysis, planned(analysis, INIT + 4 * HOUR, publish=True, root_run="one"), "one")
+    published_anew(analysis, 4)
+    listed = find_arrivals(analysis.dataset, analysis.workspace, INIT, INIT + 5 * HOUR, known=entry_of(analysis))
+    plan = planned(analysis, INIT + 5 * HOUR, publish=True, upstream=listed.fingerprint, root_run="other")
+    killed_before_its_commit(analysis, plan, "other")
+    run_partition(analysis.dataset, analysis.workspace, plan, run_id="again")
+    assert entry_of(analysis).upstream == ""
+    (launch,) = heal_at(analysis, INIT + LATE)
+    assert launch.reason == "files published again: 1"
+
+
+def test_half_an_upload_is_put_back_in_a_replica_though_nothing_is_read(analysis: Site) -> None:
+    """It made a value anew from a file that has vanished since, and was killed before the primary's objects."""
+    analysis = replace(analysis, settings={"replicas": (str(analysis.folder / "copy"),)})
+    analysis.update(INIT + 4 * HOUR)
+    published_anew(analysis, 2)
+    shifted = analysis.having(region_job=Shifted)
+    plan = planned(shifted, INIT + 4 * HOUR, publish=False, keep_published=True, root_run="killed")
+    killed_at(shifted, plan, f"{analysis.stores.primary.url}/{TEMPERATURE}/c/", 1)
+    analysis.remove(2)
+    places = [Path(store.url) / TEMPERATURE for store in (analysis.stores.primary, *analysis.stores.replicas)]
+    assert objects_of(places[0]) != objects_of(places[1])
+    (launch,) = heal_at(analysis, INIT + LATE)
+    healed(analysis, launch, INIT + LATE)
+    assert objects_of(places[0]) == objects_of(places[1])
     assert noted_partitions(analysis.stores.internal) == set()
 
 

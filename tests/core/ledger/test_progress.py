@@ -176,7 +176,7 @@ def test_a_note_that_comes_late_claims_no_shards_that_another_run_has_replaced(s
     for before in (begun, None):
         with pytest.raises(OutcomeOvertaken, match=told):
             one.begin(RAIN, files, before)
-    assert one.uploads()[RAIN] == Upload("other", finished=True, results=files[1:])
+    assert one.uploads()[RAIN] == Upload("other", finished=True, results=files[1:], goes_on=True)
     other.clear([RAIN])
     with pytest.raises(OutcomeOvertaken, match=told):
         one.record(RAIN, files)

@@ -134,10 +134,15 @@ def test_an_analysis_has_no_forecast_length(analysis: Site) -> None:
 
 @pytest.mark.parametrize(
     ("versions", "told"),
-    [(('"a"', '"a"'), '"a"'), (('"a"', '"b"'), '"a", "b"'), (('"b"', '"a"'), '"a", "b"'), (("", '"b"'), '"b"')],
+    [
+        (('"a"', '"a"'), '"a"'),
+        (('"a"', '"b"'), '"a", "b"'),
+        (('"b"', '"a"'), '"a", "b"'),
+        (("", '"b"'), '"b", unknown'),
+    ],
 )
 def test_two_versions_of_a_file_are_both_told(site: Site, versions: tuple[str, str], told: str) -> None:
-    """What is listed is another text then, and the file is read again."""
+    """What is listed is another text then, and the file is read again. One that cannot be compared may be another, too."""
     archive = site.workspace.upstream.archives_for(INIT, INIT + SOON)[0].name
     coord = GfsSourceFileCoord(init_time=INIT, lead_time=Timedelta(hours=3))
     found: Results = {

@@ -227,6 +227,8 @@ def test_a_shard_that_waits_for_a_file_is_updated_for_a_replica_that_lags(hourly
     later = now + site.dataset.heal_cool_down
     (launch,) = launches(site, later)
     assert launch.reason == "partitions that replicas lack: 1"
+    assert launch.arrivals.fingerprint.startswith("replicas-"), "attempts at it are no attempts at the files"
+    assert launches(site, later) == [launch]
     assert launches(site.having(replicas="required"), later) == []
     line.puts_left = 10**9
     run(site, launch, later)
