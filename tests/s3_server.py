@@ -18,8 +18,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 FAULTS_PATH = "/__faults"
-GATE_PATH = "/__gate"
 LATE_PATH = "/__late"
+GATE_PATH = "/__gate"
 """POST what `_Gate` takes to set a gate, or `open` (`serve` or `drop`) to open it; GET to look at it."""
 
 

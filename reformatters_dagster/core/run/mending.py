@@ -20,7 +20,7 @@ from reformatters_dagster.core.run.layout import (
 from reformatters_dagster.core.run.replicas import Filling, end_filling, fillings, marks, note_filling, unmark
 from reformatters_dagster.core.spec.errors import CorruptRoot, ReformatError
 from reformatters_dagster.core.spec.values import JSON
-from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY, append_dim_of, arrays_of
+from reformatters_dagster.core.spec.zarr_documents import ROOT_KEY, append_dim_of, arrays_of, shard_prefix
 from reformatters_dagster.core.store.location import Store
 from reformatters_dagster.core.store.metadata import copy_metadata
 from reformatters_dagster.core.store.reading import published_labels, root_of
@@ -111,8 +111,11 @@ def _copy(source: Store, target: Store, keys: Sequence[str]) -> None:
     When it is interrupted by something else, it waits for requests that nobody answers for `GRACE` seconds only.
     """
 
+    prefixes = sorted({_shard_of(key) for key in keys})
+    found = {key: etag for prefix in prefixes for key, etag in target.etags(prefix).items()}
+
     def copy_one(key: str) -> None:
-        target.put_over(key, source.get(key)[0], "")
+        target.put_over(key, source.get(key)[0], found.get(key, "" if key in prefixes else None))
 
     pool = ThreadPoolExecutor(COPIED_AT_ONCE, "copy")
     copies = [pool.submit(copy_one, key) for key in keys]
@@ -125,3 +128,9 @@ def _copy(source: Store, target: Store, keys: Sequence[str]) -> None:
         wait(under_way, None if isinstance(error, Exception) else GRACE)
         raise
     pool.shutdown()
+
+
+def _shard_of(key: str) -> str:
+    """The prefix of all objects of a shard, by the key of one."""
+    variable, _, chunk = key.partition("/c/")
+    return shard_prefix(variable, int(chunk.partition("/")[0]))
