@@ -36,6 +36,10 @@ OPEN: tuple[Row, ...] = ()
 _LANDS_AGAIN = "a put that was given up and sent again lands once more, after a later run has replaced the object"
 _HALF_PUT = "objects of half an upload stay, a file of which has vanished"
 _JUDGED = "judged wrongly: "
+_LATE_NOTE = "a note that comes late claims shards that another attempt has replaced"
+_BEHIND = "a value is replaced by an older one of another archive, and the ledger names the newer"
+_UNKNOWN = "one variable has a file from another archive, in a version that nobody knows, and the ledger names that of the other"
+
 MENDED: tuple[Row, ...] = (
     Row("a put that lands after its lease is lost leaves a note", 1, _WRITERS, "nothing is left"),
     Row("a late commit replaces a newer ledger entry", 4, _WRITERS, "ledger never goes back"),
@@ -221,4 +225,16 @@ MENDED: tuple[Row, ...] = (
     ),
     Row(_JUDGED + "heals that cooled down took the turns of others", 3145, OF_THE_SEED, "ledger is complete", None),
     Row(_JUDGED + "heals that cooled down took the turns of others", 3146, OF_THE_SEED, "store is truth", None),
+    Row(_LATE_NOTE, 4392, OF_THE_SEED, "ledger is true", None),
+    Row(_BEHIND, 5171, OF_THE_SEED, "ledger is true", None),
+    Row(_BEHIND, 5788, OF_THE_SEED, "ledger is true", None),
+    Row(_UNKNOWN, 5665, OF_THE_SEED, "store is truth", None),
+    Row(_UNKNOWN, 5686, OF_THE_SEED, "store is truth", None),
+    Row(
+        "a replica is mended by an update, and none comes while the newest shard waits for a file",
+        4161,
+        OF_THE_SEED,
+        "replicas are equal",
+        None,
+    ),
 )
