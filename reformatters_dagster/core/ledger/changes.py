@@ -8,8 +8,6 @@ The first row that is true of a position decides:
 ========================================================================  ========  ====  =================================
 what is known of the position                                             state     read  the published shard holds there
 ========================================================================  ========  ====  =================================
-a whole upload that the ledger does not tell of has its file: the rows                    a value
-from "its file was published again" decide
 the ledger lacks its file, which no archive refused, and its label is     GIVEN_UP  no    nothing
 before `retry_since`
 the ledger lacks its file                                                 LACKING   yes   nothing
@@ -22,6 +20,9 @@ it is the region's first or last, and a file beside the region is one     OUTDAT
 that the ledger lacks, or was published again
 none of the above                                                         RIGHT     no    a value
 ========================================================================  ========  ====  =================================
+
+Of a file that uploads which the ledger does not tell of hold for certain, whichever of them is in place, only the last four
+rows are asked: the shard holds a value.
 
 Where several files lie at one position, the topmost row that is true of any of them decides. `judgement` says what a run
 makes of each state.
@@ -171,7 +172,7 @@ class _Evidence:
     last_known: int
     """Position of the last label that the ledger tells of."""
     settled: frozenset[str]
-    """Keys that a whole upload has used that the ledger does not tell of."""
+    """Keys that uploads hold for certain that the ledger does not tell of."""
     certain: frozenset[str] | None
     """Keys that an upload has used for certain that the ledger does not tell of; None when there is no such upload."""
     ends: frozenset[int]
