@@ -36,11 +36,8 @@ type Expected = Literal["absent"] | Etag
 PART_BYTES, PARTS_AT_ONCE = 8 << 20, 4
 
 
-class Store:
-    """A location that holds objects under keys."""
-
-    check_writer: Callable[[], None] | None = None
-    """See `guarded`."""
+class Location:
+    """A location as it is read: which objects there are, and what is in them."""
 
     def __init__(self, connection: Connection) -> None:
         self.url = connection.url
@@ -65,68 +62,6 @@ class Store:
         from zarr.storage import ObjectStore as ZarrObjects
 
         return ZarrObjects(self._connection.retrying_client, read_only=True)
-
-    def guarded(self, check_writer: Callable[[], None] | None) -> Self:
-        """The same location for a writer who may lose the right to write; with None for one who needs none.
-
-        Each attempt at a put, and each delete, calls `check_writer` first. What that raises ends the call, and nothing was sent.
-        An upload in parts calls it again, from another thread, after each part is handed over, the last one included. What that
-        raises aborts the upload, and nothing of it stands under the key.
-        """
-        guarded = copy(self)
-        guarded.check_writer = check_writer
-        return guarded
-
-    def put(self, key: str, data: bytes | Path, *, only_if: Expected | None = None) -> Etag:
-        """Write one object, whole or not at all.
-
-        Parameters
-        ----------
-        key : str
-            Segments joined by `/`; a colon is kept as it is.
-        data : bytes or Path
-            The content, or a file of it.
-        only_if : "absent" or ETag, optional
-            The object is written only if nothing stands under the key, or the version with that ETag.
-
-        Returns
-        -------
-        Etag
-            Of the object written.
-
-        Raises
-        ------
-        ObjectMoved
-            When something else stands there; nothing was written.
-        StoreAccessDenied, StoreUnavailable
-            When attempts are used up, or another attempt would not help.
-        """
-        if only_if is None:
-            return self._connection.ask("put", key, lambda: self._put_checked(key, data))
-        return self._put_if(key, data.read_bytes() if isinstance(data, Path) else data, only_if)
-
-    def put_over(self, key: str, data: bytes | Path, found: Etag | None) -> Etag:
-        """Write one object over whatever stands there, so that no attempt at it can land once a later writer has put another.
-
-        A store may carry out a request long after it was given up and sent again. So each attempt names the version that it
-        replaces, and where another one stands, the next attempt names that. Files in parts are bound to their upload instead,
-        which ends before it is begun again. A store without conditions just puts. S3's ETag is a digest of the content: there a
-        late attempt lands after all where somebody has put the very bytes again that it was to replace.
-
-        Parameters
-        ----------
-        found : ETag or None
-            Of the object that was last seen there, as `etags` has it; empty where that is unknown, None where there was none.
-
-        Raises
-        ------
-        StoreAccessDenied, StoreUnavailable
-            As `put`.
-        """
-        if _is_in_parts(data):
-            return self.put(key, data)
-        standing = _Standing("absent" if found is None else found)
-        return self._connection.ask("put", key, lambda: self._put_once_over(key, data, standing))
 
     def get(self, key: str) -> tuple[bytes, Etag]:
         """Content and ETag of one object; `FileNotFoundError` when it is absent."""
@@ -190,6 +125,83 @@ class Store:
             return [meta for page in found for meta in page]
 
         return self._connection.ask("list", prefix, pages)
+
+    @property
+    def _tag_field(self) -> Literal["version", "e_tag"]:
+        """What a conditional put compares: the generation on Google's store, the ETag elsewhere."""
+        return "version" if isinstance(self._connection.client, GCSStore) else "e_tag"
+
+    def _tag(self, meta: "ObjectMeta | PutResult") -> Etag:
+        return meta[self._tag_field] or ""
+
+
+class Store(Location):
+    """A location that holds objects under keys, for those who write them too."""
+
+    check_writer: Callable[[], None] | None = None
+    """See `guarded`."""
+
+    def guarded(self, check_writer: Callable[[], None] | None) -> Self:
+        """The same location for a writer who may lose the right to write; with None for one who needs none.
+
+        Each attempt at a put, and each delete, calls `check_writer` first. What that raises ends the call, and nothing was sent.
+        An upload in parts calls it again, from another thread, after each part is handed over, the last one included. What that
+        raises aborts the upload, and nothing of it stands under the key.
+        """
+        guarded = copy(self)
+        guarded.check_writer = check_writer
+        return guarded
+
+    def put(self, key: str, data: bytes | Path, *, only_if: Expected | None = None) -> Etag:
+        """Write one object, whole or not at all.
+
+        Parameters
+        ----------
+        key : str
+            Segments joined by `/`; a colon is kept as it is.
+        data : bytes or Path
+            The content, or a file of it.
+        only_if : "absent" or ETag, optional
+            The object is written only if nothing stands under the key, or the version with that ETag.
+
+        Returns
+        -------
+        Etag
+            Of the object written.
+
+        Raises
+        ------
+        ObjectMoved
+            When something else stands there; nothing was written.
+        StoreAccessDenied, StoreUnavailable
+            When attempts are used up, or another attempt would not help.
+        """
+        if only_if is None:
+            return self._connection.ask("put", key, lambda: self._put_checked(key, data))
+        return self._put_if(key, data.read_bytes() if isinstance(data, Path) else data, only_if)
+
+    def put_over(self, key: str, data: bytes | Path, found: Etag | None) -> Etag:
+        """Write one object over whatever stands there, so that no attempt at it can land once a later writer has put another.
+
+        A store may carry out a request long after it was given up and sent again. So each attempt names the version that it
+        replaces, and where another one stands, the next attempt names that. Files in parts are bound to their upload instead,
+        which ends before it is begun again. A store without conditions just puts. S3's ETag is a digest of the content: there a
+        late attempt lands after all where somebody has put the very bytes again that it was to replace.
+
+        Parameters
+        ----------
+        found : ETag or None
+            Of the object that was last seen there, as `etags` has it; empty where that is unknown, None where there was none.
+
+        Raises
+        ------
+        StoreAccessDenied, StoreUnavailable
+            As `put`.
+        """
+        if _is_in_parts(data):
+            return self.put(key, data)
+        standing = _Standing("absent" if found is None else found)
+        return self._connection.ask("put", key, lambda: self._put_once_over(key, data, standing))
 
     def delete(self, key: str) -> None:
         """Remove one object; one that is absent stays so."""
@@ -255,14 +267,6 @@ class Store:
         if only_if == "absent":
             return "create"
         return cast("UpdateVersion", {self._tag_field: only_if})
-
-    @property
-    def _tag_field(self) -> Literal["version", "e_tag"]:
-        """What a conditional put compares: the generation on Google's store, the ETag elsewhere."""
-        return "version" if isinstance(self._connection.client, GCSStore) else "e_tag"
-
-    def _tag(self, meta: "ObjectMeta | PutResult") -> Etag:
-        return meta[self._tag_field] or ""
 
     def _put_if(self, key: str, data: bytes, only_if: Expected) -> Etag:
         """Put on a condition. After a lost answer, read what stands there before the next attempt."""
