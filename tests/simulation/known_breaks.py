@@ -237,4 +237,11 @@ MENDED: tuple[Row, ...] = (
         "replicas are equal",
         None,
     ),
+    Row(
+        "an upload of which no commit told holds up every label after it",
+        3532,
+        OF_THE_SEED,
+        "everything is published",
+        None,
+    ),
 )
