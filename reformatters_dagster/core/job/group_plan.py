@@ -115,7 +115,7 @@ def _etags_held(job: RegionHooks[Any], data_var: DataVar) -> dict[str, str]:
         comparable = comparable_archives(job)
         for file in upload.results:
             if file.coord.key() in upload.settled:
-                etags[file.coord.key()] = (file.etag or "") if file.archive in comparable else ""
+                etags[file.coord.key()] = file.etag_among(comparable)
     return etags
 
 
@@ -134,7 +134,7 @@ def _telling_of[Coord: SourceFileCoord](
         within = {coord: own for coord, own in plan.coords.items() if abs(own - at) <= reach}
         if within and all(own in made and own not in found.withheld for own in within.values()):
             told = tellers.setdefault(next(iter(within)), {})
-            told[result.coord.key()] = (result.etag or "") if result.archive in comparable else ""
+            told[result.coord.key()] = result.etag_among(comparable)
     results = [
         one.model_copy(update={"beside": tellers[one.coord]}) if one.coord in tellers else one for one in found.results
     ]

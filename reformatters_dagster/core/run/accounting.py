@@ -151,8 +151,8 @@ def _versions(job: RegionJob[Any], written: Results, previous: Mapping[str, str]
     for files in written.values():
         for file in files:
             if file.succeeded:
-                etag = file.etag if file.archive in comparable else None
-                (read if file.was_read else kept).setdefault(file.coord.key(), set()).add(etag or "")
+                versions = (read if file.was_read else kept).setdefault(file.coord.key(), set())
+                versions.add(file.etag_among(comparable))
     told = {key: _told(read.get(key, set()), kept.get(key, set()), previous.get(key, "")) for key in kept | read}
     beside = _versions_beside(job, written, previous)
     return told | {key: etag for key, etag in beside.items() if not any(kept.get(key, ()))}

@@ -5,7 +5,7 @@ In: labels of a region. Out: values that say which file to fetch, where its data
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -178,6 +178,10 @@ class FileResult(Frozen):
     def is_absent(self) -> bool:
         """Whether no archive has the file; it may not be there yet."""
         return (self.reason or "").startswith(SourceFileMissing.__name__)
+
+    def etag_among(self, archives: Collection[str | None]) -> str:
+        """Its version, where it came from one of some archives; empty elsewhere, and where it is unknown."""
+        return (self.etag or "") if self.archive in archives else ""
 
     def advance(self, status: SourceFileStatus, reason: str | None = None) -> Self:
         """The same file, one step further; a final status never changes."""
